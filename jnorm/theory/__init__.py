@@ -1,0 +1,1 @@
+"""What will happen: moments through layers, their fixed points, and proofs about them."""

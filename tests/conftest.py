@@ -1,0 +1,34 @@
+"""A stricter JAX for every test: implicit rank and dtype promotion raise, and warnings are errors (pyproject)."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--data-dir", default=os.environ.get("JNORM_DATA"), help="folder that holds mnist/ and uci/")
+
+
+@pytest.fixture(scope="session")
+def data_dir(request):
+    folder = request.config.getoption("--data-dir")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("no data folder: pass --data-dir or set JNORM_DATA")
+    return Path(folder)
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _gpu_marker(request):
+    if request.node.get_closest_marker("gpu") and jax.default_backend() != "gpu":
+        pytest.skip("needs a GPU; this machine has none")
