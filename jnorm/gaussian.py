@@ -11,6 +11,7 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jnorm import checks
 
@@ -64,9 +65,7 @@ def elementwise(f: Callable[..., jax.Array], *points: jax.Array) -> jax.Array:
     return values.astype(points[0].dtype)
 
 
-def quadrature(
-    mean: jax.Array | float, var: jax.Array | float, *, kinks: Sequence[float] = (0.0,)
-) -> tuple[jax.Array, jax.Array]:
+def quadrature(mean: ArrayLike, var: ArrayLike, *, kinks: Sequence[float] = (0.0,)) -> tuple[jax.Array, jax.Array]:
     """Points and weights such that ``sum(weights * f(points), -1)`` is ``E[f(z)]``, ``z ~ N(mean, var)``.
 
     ``kinks`` are the static points at which the integrand, or a derivative of it, jumps, or where a smooth one has its
@@ -91,8 +90,8 @@ def quadrature(
 
 def expectation(
     f: Callable[[jax.Array], jax.Array],
-    mean: jax.Array | float,
-    var: jax.Array | float,
+    mean: ArrayLike,
+    var: ArrayLike,
     *,
     kinks: Sequence[float] = (0.0,),
 ) -> jax.Array:

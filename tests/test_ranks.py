@@ -25,6 +25,7 @@ RANKS = {
 ORDER = {
     "": ["checks", "gaussian"],
     "theory": [
+        "mills",
         "closed_forms",
         "moments",
         "fixed_points",

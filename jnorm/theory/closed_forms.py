@@ -5,9 +5,9 @@ Everything rests on Mills' ratio ``R(x) = (1 - Phi(x)) / phi(x)`` and its divide
 
     E[exp(k z); z <= 0] = phi(t) R(t + k s),    E[z; z <= 0] = phi(t) s R'(t),    E[z^2; z <= 0] = phi(t) v R''(t),
 
-so the moments of ``exp(z) - 1`` on one side of the kink are the first and second *differences* of ``R`` with step ``s``,
-and those of ``z`` are their limits of step zero. `_mills` evaluates all of them from one polynomial without ever
-subtracting two nearby values, which is what keeps the variance exact from ``v = 1e-8`` to ``1e4``.
+so the moments of ``exp(z) - 1`` on one side of the kink are the first and second *differences* of ``R`` with step
+``s``, and those of ``z`` are their limits of step zero. `jnorm.theory.mills` evaluates all of them from one polynomial
+without ever subtracting two nearby values, which is what keeps the variance exact from ``v = 1e-8`` to ``1e4``.
 """
 
 from collections.abc import Callable
@@ -17,44 +17,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jnorm import activations, checks
-
-# Chebyshev coefficients of (x + _POLE) R(x) in u = 1 - 2 (_POLE - 1) / (x + _POLE), which maps x in [-1, inf) to
-# [-1, 1]. The first 15 serve float32. The tests derive them anew at 60 digits.
-_POLE = 5.0
-_CHEBYSHEV = (
-    4.700543336367896,
-    -5.5138192563684205,
-    2.5032263730323994,
-    -0.8919591321739181,
-    0.24506012750384568,
-    -0.04854927981056546,
-    0.00546000862239628,
-    0.00020563783277572912,
-    -0.00019037186739312024,
-    1.9439619365337987e-05,
-    4.23327507318556e-06,
-    -1.0780015626129417e-06,
-    -8.538108958820634e-08,
-    4.751399725455423e-08,
-    1.9273085302692526e-09,
-    -2.1133605400620304e-09,
-    -7.861319275349244e-11,
-    9.884679059721534e-11,
-    6.059220146116803e-12,
-    -4.7604548659159865e-12,
-    -5.348743226767216e-13,
-    2.2274569999668169e-13,
-    4.4377651978980614e-14,
-    -9.016594950825565e-15,
-    -3.3349526834057908e-15,
-    2.0593209700141959e-16,
-    2.2149978597007787e-16,
-    1.2681796000347108e-17,
-    -1.2252504230732538e-17,
-)
-_SLOPE = 2 * (_POLE - 1)
+from jnorm.theory.mills import mills
 
 
 class GaussianMoments(NamedTuple):
@@ -78,76 +44,8 @@ class Halves(NamedTuple):
     exp2: jax.Array
 
 
-def _power_basis(dtype: Any) -> np.ndarray:
-    terms = len(_CHEBYSHEV) if jnp.finfo(dtype).bits == 64 else 15
-    return np.polynomial.chebyshev.cheb2poly(_CHEBYSHEV[:terms])
-
-
-class _Mills(NamedTuple):
-    """Values of ``R`` and its divided differences; the two confluent ones are ``R'(x0)`` and ``R''(x0) / 2``."""
-
-    r0: jax.Array
-    r1: jax.Array
-    r2: jax.Array
-    r01: jax.Array
-    r012: jax.Array
-    r00: jax.Array
-    r000: jax.Array
-
-
-def _mills(x0: jax.Array, x1: jax.Array, x2: jax.Array) -> _Mills:
-    """Mills' ratio at arguments of at least -1, equal or not.
-
-    ``R(x) = h Q(h)`` with ``h = 1 / (x + 5)`` and a polynomial ``Q``. Horner's scheme applied to its own partial sums gives
-    the divided differences of ``Q`` in full precision; Leibniz' rule carries them over to ``R``.
-    """
-    h0, h1, h2 = (1 / (x + _POLE) for x in (x0, x1, x2))
-    u0, u1, u2 = (1 - _SLOPE * h for h in (h0, h1, h2))
-    high, *rest = (float(c) for c in _power_basis(x0.dtype)[::-1])
-    q, q01, q012, q00, q000 = jnp.full_like(u0, high), *(jnp.zeros_like(u0) for _ in range(4))
-    for c in rest:
-        q012, q000 = q012 * u2 + q01, q000 * u0 + q00
-        q01, q00 = q01 * u1 + q, q00 * u0 + q
-        q = q * u0 + c
-
-    def first(ha: jax.Array, qab: jax.Array) -> jax.Array:
-        return -h0 * ha * (q - _SLOPE * ha * qab)
-
-    def second(ha: jax.Array, hb: jax.Array, qab: jax.Array, qabc: jax.Array) -> jax.Array:
-        return h0 * ha * hb * (q - _SLOPE * (ha + hb) * qab + (_SLOPE * hb) ** 2 * qabc)
-
-    return _Mills(
-        r0=h0 * q,
-        r1=h1 * (q + (u1 - u0) * q01),
-        r2=h2 * (q + (u2 - u0) * (q01 + (u2 - u1) * q012)),
-        r01=first(h1, q01),
-        r012=second(h1, h2, q01, q012),
-        r00=first(h0, q00),
-        r000=second(h0, h0, q00, q000),
-    )
-
-
-def erfcx(x: jax.Array | float) -> jax.Array:
-    """Scaled complementary error function, ``exp(x^2) erfc(x)``.
-
-    Relative error of a few roundings for ``x >= 0``; below zero ``2 exp(x^2) - erfcx(-x)``, which overflows to ``inf`` where
-    the function does (``x < -9.4`` in float32, ``-26.6`` in float64). ``erfcx(inf) = 0``. Derivatives do not cancel.
-
-    Shape and dtype are those of ``x`` (half precision is computed in float32).
-
-    >>> erfcx(10.0).round(6)
-    Array(0.056141, dtype=float32)
-    """
-    (x,) = checks.floats(x=x)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    y = np.sqrt(2.0) * jnp.where(wide < 0, -wide, wide)
-    right = np.sqrt(2 / np.pi) * _mills(y, y, y).r0
-    below = jnp.where(wide < 0, wide, 0.0)
-    return jnp.where(wide < 0, 2 * jnp.exp(below * below) - right, right).astype(x.dtype)
-
-
 class _Split(NamedTuple):
-    """What the moments are made of, in standard units; `tail`, `first`, `second` belong to the side away from the mean."""
+    """What the moments are made of, in standard units. The far side is the side of the kink away from the mean."""
 
     scale: jax.Array  # sqrt(v)
     above: jax.Array  # the mean lies above the kink
@@ -173,9 +71,9 @@ def _split(mean: jax.Array, var: jax.Array) -> _Split:
     distance = jnp.where(zero, reach, jnp.where(above, near, -near) / root)
     narrow = above | (scale < 0.5) | ((distance >= 2 * scale) & (scale < 4))
     steps = [distance + k * jnp.where(above, scale, -scale) for k in (1, 2)]
-    # A wide Gaussian below the kink can have steps far beyond -1: fold them back, R(-x) = sqrt(2 pi) exp(x^2 / 2) - R(x).
+    # A wide Gaussian below the kink takes steps far beyond -1: fold them, R(-x) = sqrt(2 pi) exp(x^2 / 2) - R(x).
     folded = [~narrow & (x < 0) for x in steps]
-    ratio = _mills(distance, *(jnp.where(f, -x, x) for f, x in zip(folded, steps, strict=True)))
+    ratio = mills(distance, *(jnp.where(f, -x, x) for f, x in zip(folded, steps, strict=True)))
 
     def grow(k: int, r: jax.Array, fold: jax.Array) -> jax.Array:
         own = above | fold
@@ -213,7 +111,7 @@ def _cast(dtype: Any, *values: jax.Array) -> GaussianMoments:
     return GaussianMoments(*(value.astype(dtype) for value in values))
 
 
-def halves(mean: jax.Array | float, var: jax.Array | float) -> Halves:
+def halves(mean: ArrayLike, var: ArrayLike) -> Halves:
     """Moments of the two halves of a scaled ELU, from which its constants follow in closed form.
 
     Every part has a relative error of a few roundings. Shapes broadcast; ``var = 0`` gives the limit, a negative or NaN
@@ -239,14 +137,13 @@ def halves(mean: jax.Array | float, var: jax.Array | float) -> Halves:
     )
 
 
-def scaled_elu(
-    mean: jax.Array | float, var: jax.Array | float, *, lam: jax.Array | float = 1.0, alpha: jax.Array | float = 1.0
-) -> GaussianMoments:
+def scaled_elu(mean: ArrayLike, var: ArrayLike, *, lam: ArrayLike = 1.0, alpha: ArrayLike = 1.0) -> GaussianMoments:
     """Moments of ``lam * (z if z > 0 else alpha * (exp(z) - 1))``; SELU, ELU and (``alpha = 0``) ReLU.
 
-    The function is written as its continuation from the side on which the mean lies (a line, or an exponential whose moments
-    are log-normal) plus a correction on the far side, so that the variance is never a difference of nearly equal terms.
-    For a standard deviation of one half and more below the kink, the moments of ``f + lam * alpha``, all of one sign.
+    The function is written as its continuation from the side on which the mean lies (a line, or an exponential whose
+    moments are log-normal) plus a correction on the far side, so that the variance is never a difference of nearly
+    equal terms. For a standard deviation of one half and more below the kink, the moments of ``f + lam * alpha``, all
+    of one sign.
 
     Over ``mean`` in [-10, 10], ``var`` in [1e-8, 1e4] the relative error of ``var`` is below 1e-12 (float64) and 5e-6
     (float32), that of ``mean`` over ``sqrt(E[f^2])`` below 1e-13 and 1e-6. Shapes broadcast; ``var = 0`` gives
@@ -277,7 +174,7 @@ def scaled_elu(
     )
 
 
-def relu(mean: jax.Array | float, var: jax.Array | float) -> GaussianMoments:
+def relu(mean: ArrayLike, var: ArrayLike) -> GaussianMoments:
     """Moments of ``max(z, 0)``, with full relative precision far into the dead side.
 
     >>> [round(float(a), 5) for a in relu(0.0, 1.0)]
@@ -286,12 +183,12 @@ def relu(mean: jax.Array | float, var: jax.Array | float) -> GaussianMoments:
     return scaled_elu(mean, var, alpha=0.0)
 
 
-def elu(mean: jax.Array | float, var: jax.Array | float, alpha: jax.Array | float = 1.0) -> GaussianMoments:
+def elu(mean: ArrayLike, var: ArrayLike, alpha: ArrayLike = 1.0) -> GaussianMoments:
     """Moments of ``z if z > 0 else alpha * (exp(z) - 1)``; see `scaled_elu`."""
     return scaled_elu(mean, var, alpha=alpha)
 
 
-def celu(mean: jax.Array | float, var: jax.Array | float, alpha: jax.Array | float = 1.0) -> GaussianMoments:
+def celu(mean: ArrayLike, var: ArrayLike, alpha: ArrayLike = 1.0) -> GaussianMoments:
     """Moments of ``z if z > 0 else alpha * (exp(z / alpha) - 1)``, an ELU of ``z / alpha``, ``alpha > 0``."""
     checks.require(lambda a: a > 0, "`{}` must satisfy {} > 0", alpha=alpha)
     dtype, (mean, var, alpha) = _wide(mean=mean, var=var, alpha=alpha)
@@ -299,14 +196,12 @@ def celu(mean: jax.Array | float, var: jax.Array | float, alpha: jax.Array | flo
     return _cast(dtype, alpha * unit.mean, alpha**2 * unit.var, unit.slope)
 
 
-def selu(mean: jax.Array | float, var: jax.Array | float) -> GaussianMoments:
+def selu(mean: ArrayLike, var: ArrayLike) -> GaussianMoments:
     """Moments of SELU with the constants of the fixed point (0, 1); see `scaled_elu`."""
     return scaled_elu(mean, var, lam=activations.SELU_LAMBDA, alpha=activations.SELU_ALPHA)
 
 
-def leaky_relu(
-    mean: jax.Array | float, var: jax.Array | float, negative_slope: jax.Array | float = 0.01
-) -> GaussianMoments:
+def leaky_relu(mean: ArrayLike, var: ArrayLike, negative_slope: ArrayLike = 0.01) -> GaussianMoments:
     """Moments of ``z if z > 0 else a z``: ``a z + (1 - a) relu(z)``, with ``Cov(z, relu(z)) = v P(z > 0)``."""
     dtype, (mean, var, a) = _wide(mean=mean, var=var, negative_slope=negative_slope)
     ramp = relu(mean, var)
@@ -314,13 +209,13 @@ def leaky_relu(
     return _cast(dtype, a * mean + (1 - a) * ramp.mean, spread, a * a + (1 - a * a) * ramp.slope)
 
 
-def identity(mean: jax.Array | float, var: jax.Array | float) -> GaussianMoments:
+def identity(mean: ArrayLike, var: ArrayLike) -> GaussianMoments:
     """Moments of ``z`` itself."""
     dtype, (mean, var) = _wide(mean=mean, var=var)
     return _cast(dtype, mean, var, jnp.ones_like(var) + 0 * var)
 
 
-def sin(mean: jax.Array | float, var: jax.Array | float) -> GaussianMoments:
+def sin(mean: ArrayLike, var: ArrayLike) -> GaussianMoments:
     """Moments of ``sin(z)``: with ``q = exp(-v)``, mean ``sqrt(q) sin m``, var ``(1 - q)(1 - q + 2 q cos(m)^2) / 2``.
 
     >>> [round(float(a), 5) for a in sin(0.0, 1.0)]

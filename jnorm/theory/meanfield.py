@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import jax
+from jax.typing import ArrayLike
 
 from jnorm import checks
 from jnorm.theory.moments import Activation, LayerMap, Moments, activation_moments
@@ -11,19 +11,19 @@ from jnorm.theory.moments import Activation, LayerMap, Moments, activation_momen
 def layer_map(
     phi: Activation,
     *,
-    sigma_w: jax.Array | float,
-    sigma_b: jax.Array | float = 0.0,
+    sigma_w: ArrayLike,
+    sigma_b: ArrayLike = 0.0,
     kinks: Sequence[float] | None = None,
 ) -> LayerMap:
     """The map of one layer with random weights, ``z ~ N(0, sigma_w^2 (nu + mu^2) + sigma_b^2)``.
 
-    Weights ``N(0, sigma_w^2 / fan_in)`` and biases ``N(0, sigma_b^2)`` are drawn independently for every unit, so that the
-    mean of the inputs turns into variance; in `jnorm.theory.moments.layer_map`, where the weights are fixed, it does not.
-    The result is of the same type: moments over the units of a wide layer, for one example.
+    Weights ``N(0, sigma_w^2 / fan_in)`` and biases ``N(0, sigma_b^2)`` are drawn independently for every unit, so that
+    the mean of the inputs turns into variance; in `jnorm.theory.moments.layer_map`, where the weights are fixed, it
+    does not. The result is of the same type: moments over the units of a wide layer, for one example.
 
-    ``sigma_w`` and ``sigma_b`` are standard deviations and broadcast against the points. Raises ``ValueError`` for known
-    negative ones; the map itself for a known negative variance.
-    Source: Poole et al. 2016 (arXiv 1606.05340), equation 3.
+    ``sigma_w`` and ``sigma_b`` are standard deviations and broadcast against the points. Raises ``ValueError`` for
+    known negative ones; the map itself for a known negative variance. Source: Poole et al. 2016 (arXiv 1606.05340),
+    equation 3.
 
     >>> from jnorm.activations import selu
     >>> out = layer_map(selu, sigma_w=1.0)(Moments(1.0, 0.5))

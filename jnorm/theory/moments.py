@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jnorm import activations, checks, gaussian
 from jnorm.theory import closed_forms
@@ -29,14 +30,15 @@ LayerMap = Callable[[Moments], Moments]
 
 
 def activation_moments(
-    phi: Activation, mean: jax.Array | float, var: jax.Array | float, *, kinks: Sequence[float] | None = None
+    phi: Activation, mean: ArrayLike, var: ArrayLike, *, kinks: Sequence[float] | None = None
 ) -> Moments:
     """Mean and variance of an activation, ``E[phi(z)]`` and ``E[(phi(z) - E[phi(z)])^2]``, ``z ~ N(mean, var)``.
 
-    Exact for `identity`, `relu`, `leaky_relu`, `elu`, `celu`, `selu`, `scaled_elu` and `sin` of `jnorm.activations`, with or
-    without parameters bound by ``functools.partial`` (see `jnorm.theory.closed_forms`); for any other elementwise callable
-    by the quadrature of `jnorm.gaussian`, on its domain, where the variance is centred but carries the rounding of
-    ``phi`` itself: relative error about ``(eps * max |phi|)^2 / var`` when that is not small, so use float64 for narrow inputs.
+    Exact for `identity`, `relu`, `leaky_relu`, `elu`, `celu`, `selu`, `scaled_elu` and `sin` of `jnorm.activations`,
+    with or without parameters bound by ``functools.partial`` (see `jnorm.theory.closed_forms`); for any other
+    elementwise callable by the quadrature of `jnorm.gaussian`, on its domain, where the variance is centred but carries
+    the rounding of ``phi`` itself: relative error about ``(eps * max |phi|)^2 / var`` when that is not small, so use
+    float64 for narrow inputs.
 
     ``kinks=None`` means: the library's own activations know theirs, others are split at 0. Giving ``kinks`` forces the
     quadrature. Shapes broadcast, the dtype is kept; ``var = 0`` gives ``(phi(mean), 0)``, a negative or NaN ``var``
@@ -64,17 +66,17 @@ def activation_moments(
 
 def gradient_factor(
     phi: Activation,
-    mean: jax.Array | float,
-    var: jax.Array | float,
+    mean: ArrayLike,
+    var: ArrayLike,
     *,
-    tau: jax.Array | float = 1.0,
+    tau: ArrayLike = 1.0,
     kinks: Sequence[float] | None = None,
 ) -> jax.Array:
     """What one layer back multiplies the squared gradient by, ``tau * E[phi'(z)^2]``, ``z ~ N(mean, var)``.
 
-    ``mean`` and ``var`` are the moments of the pre-activation, ``tau`` the sum of squares of the weights that lead to it.
-    Exact where `activation_moments` is, by quadrature over the derivative of ``phi`` elsewhere. Shapes broadcast; at
-    ``var = 0`` it is ``tau * phi'(mean)^2``, with the activation's own convention at a kink.
+    ``mean`` and ``var`` are the moments of the pre-activation, ``tau`` the sum of squares of the weights that lead to
+    it. Exact where `activation_moments` is, by quadrature over the derivative of ``phi`` elsewhere. Shapes broadcast;
+    at ``var = 0`` it is ``tau * phi'(mean)^2``, with the activation's own convention at a kink.
 
     Raises ``ValueError`` for a known negative ``var`` or ``tau`` and for shapes that do not broadcast.
     Source: Klambauer et al. 2017, section 2; Schoenholz et al. 2017 (arXiv 1611.01232), chi_1.
@@ -98,14 +100,15 @@ def gradient_factor(
 def layer_map(
     phi: Activation,
     *,
-    omega: jax.Array | float = 0.0,
-    tau: jax.Array | float = 1.0,
+    omega: ArrayLike = 0.0,
+    tau: ArrayLike = 1.0,
     kinks: Sequence[float] | None = None,
 ) -> LayerMap:
     """The map of one layer with fixed weights, ``(mu, nu) -> moments of phi(z)``, ``z ~ N(mu * omega, nu * tau)``.
 
-    ``omega`` is the sum of a unit's weights and ``tau`` the sum of their squares; arrays of them broadcast against the points.
-    The map is a plain function of `Moments`, for `jax.jit`, `jax.vmap`, `jax.grad` and `jnorm.theory.fixed_points`.
+    ``omega`` is the sum of a unit's weights and ``tau`` the sum of their squares; arrays of them broadcast against the
+    points. The map is a plain function of `Moments`, for `jax.jit`, `jax.vmap`, `jax.grad` and
+    `jnorm.theory.fixed_points`.
 
     Raises ``ValueError`` for a known ``tau < 0``; the map itself for a known negative variance.
     Source: Klambauer et al. 2017, equations 2 and 3.
