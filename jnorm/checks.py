@@ -4,12 +4,13 @@ A check names the argument, the rule and the value. Values that exist only insid
 ``vmap``, ``grad``) pass: there failure is data, a NaN in its own lane.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 
 def require(ok: Callable[[np.ndarray], Any], rule: str, **named: Any) -> None:
@@ -46,7 +47,7 @@ def choice(name: str, value: str, known: Iterable[str]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {value!r}")
 
 
-def floats(**named: Any) -> tuple[jax.Array, ...]:
+def floats(**named: ArrayLike) -> tuple[jax.Array, ...]:
     """The arguments as floating arrays of one dtype and one broadcast shape, in order.
 
     Integers and Python numbers are promoted as ``jax.numpy`` does; half precision is kept. Raises ``TypeError`` for
@@ -56,6 +57,24 @@ def floats(**named: Any) -> tuple[jax.Array, ...]:
     >>> mean.shape, var.shape
     ((2,), (2,))
     """
+    dtype, arrays = _common(named)
+    return tuple(a.astype(dtype) for a in arrays)
+
+
+def wide_floats(**named: ArrayLike) -> tuple[Any, tuple[jax.Array, ...]]:
+    """As `floats`, but the arrays have at least float32; first the dtype that the result should have.
+
+    >>> dtype, (x,) = wide_floats(x=jnp.ones(2, jnp.bfloat16))
+    >>> dtype.name, x.dtype.name
+    ('bfloat16', 'float32')
+    """
+    dtype, arrays = _common(named)
+    wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+    return dtype, tuple(a.astype(wide) for a in arrays)
+
+
+def _common(named: Mapping[str, ArrayLike]) -> tuple[Any, list[jax.Array]]:
+    """The common floating dtype, and the arguments in their own dtypes, broadcast."""
     arrays = {name: jnp.asarray(value) for name, value in named.items()}
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating) and not jnp.issubdtype(array.dtype, jnp.integer):
@@ -67,4 +86,4 @@ def floats(**named: Any) -> tuple[jax.Array, ...]:
         raise ValueError(f"shapes must broadcast; got {shapes}") from None
     dtype = jnp.result_type(*arrays.values())
     dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
-    return tuple(jnp.broadcast_to(array.astype(dtype), shape) for array in arrays.values())
+    return dtype, [jnp.broadcast_to(array, shape) for array in arrays.values()]

@@ -5,6 +5,7 @@ nodes crowd toward both ends, where a kink, or the pole of a tanh seen from ten 
 Gauss-Hermite nodes straddle the kink and are off by tenths of a unit in ``E[phi'(z)^2]``.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -36,7 +37,7 @@ def _panels(edges: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     radius = (edges[..., 1:] - edges[..., :-1])[..., None] / 2
     nodes, weights = (a.reshape((1,) * (center.ndim - 1) + (count,)) for a in (nodes, weights))
     x = center + radius * nodes
-    density = jnp.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    density = jnp.exp(-x * x / 2) / math.sqrt(2 * math.pi)
     return tuple(a.reshape(*a.shape[:-2], -1) for a in (x, radius * weights * density))  # type: ignore[return-value]
 
 
@@ -81,9 +82,8 @@ def quadrature(mean: ArrayLike, var: ArrayLike, *, kinks: Sequence[float] = (0.0
     ((256,), 1.0)
     """
     checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
-    mean, var = checks.floats(mean=mean, var=var)
-    wide = jnp.promote_types(mean.dtype, jnp.float32)
-    mean, scale = mean.astype(wide), jnp.sqrt(var.astype(wide))
+    _, (mean, var) = checks.wide_floats(mean=mean, var=var)
+    scale = jnp.sqrt(var)
     x, weights = _panels(_with_ends(_splits(kinks, mean, scale)), NODES // (len(kinks) + 1))
     return mean[..., None] + scale[..., None] * x, weights / jnp.sum(weights, -1, keepdims=True)
 
@@ -115,8 +115,7 @@ def expectation(
     Array(0.398942, dtype=float32)
     """
     points, weights = quadrature(mean, var, kinks=kinks)
-    (dtype,) = {a.dtype for a in checks.floats(mean=mean, var=var)}
-    return jnp.sum(weights * elementwise(f, points), -1).astype(dtype)
+    return jnp.sum(weights * elementwise(f, points), -1).astype(checks.floats(mean=mean, var=var)[0].dtype)
 
 
 def expectation2(
@@ -146,22 +145,20 @@ def expectation2(
     >>> expectation2(lambda u, v: u * v, jnp.zeros(2), cov).round(5)
     Array(0.5, dtype=float32)
     """
-    mean, cov = (jnp.asarray(a, dtype=jnp.result_type(float, a)) for a in (mean, cov))
+    mean, cov = jnp.asarray(mean), jnp.asarray(cov)
     if mean.shape[-1:] != (2,) or cov.shape[-2:] != (2, 2):
         raise ValueError(f"`mean` must be [..., 2] and `cov` [..., 2, 2]; got {mean.shape} and {cov.shape}")
     checks.require(lambda c: _is_covariance(c)[..., None, None] | np.zeros_like(c, bool), _COVARIANCE_RULE, cov=cov)
-    mu, mv, cuu, cuv, cvv = checks.floats(
+    dtype, (mu, mv, cuu, cuv, cvv) = checks.wide_floats(
         mean_u=mean[..., 0], mean_v=mean[..., 1], cov_uu=cov[..., 0, 0], cov_uv=cov[..., 0, 1], cov_vv=cov[..., 1, 1]
     )
-    dtype, wide = mu.dtype, jnp.promote_types(mu.dtype, jnp.float32)
-    mu, mv, cuu, cuv, cvv = (a.astype(wide) for a in (mu, mv, cuu, cuv, cvv))
     su = jnp.sqrt(cuu)
     slope = cuv / jnp.where(cuu > 0, su, 1.0)  # of E[v | x] in the standard units x of u
     residual = cvv - slope * slope
-    noise = 8 * jnp.finfo(wide).eps * cvv
+    noise = 8 * jnp.finfo(mu.dtype).eps * cvv
     sv = jnp.sqrt(jnp.where((jnp.abs(residual) <= noise) & (cvv >= 0), 0.0, residual))
     crossings = _splits(kinks, mv, slope) * jnp.where(slope == 0, 0.0, 1.0)[..., None]
-    spread = (REACH * sv / jnp.maximum(jnp.abs(slope), noise + jnp.finfo(wide).tiny))[..., None]
+    spread = (REACH * sv / jnp.maximum(jnp.abs(slope), noise + jnp.finfo(mu.dtype).tiny))[..., None]
     edges = jnp.concatenate([_splits(kinks, mu, su), crossings, crossings - spread, crossings + spread], -1)
     x, outer = _panels(_with_ends(jnp.sort(jnp.clip(edges, -REACH, REACH), -1)), _NODES2)
     center = mv[..., None] + slope[..., None] * x

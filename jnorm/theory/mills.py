@@ -4,6 +4,7 @@
 exponentials on a half-line consist of; here they come without subtracting nearby values, from one polynomial.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -111,9 +112,8 @@ def erfcx(x: ArrayLike) -> jax.Array:
     >>> erfcx(10.0).round(6)
     Array(0.056141, dtype=float32)
     """
-    (x,) = checks.floats(x=x)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    y = np.sqrt(2.0) * jnp.where(wide < 0, -wide, wide)
-    right = np.sqrt(2 / np.pi) * mills(y, y, y).r0
-    below = jnp.where(wide < 0, wide, 0.0)
-    return jnp.where(wide < 0, 2 * jnp.exp(below * below) - right, right).astype(x.dtype)
+    dtype, (x,) = checks.wide_floats(x=x)
+    y = math.sqrt(2) * jnp.where(x < 0, -x, x)
+    right = math.sqrt(2 / math.pi) * mills(y, y, y).r0
+    below = jnp.where(x < 0, x, 0.0)
+    return jnp.where(x < 0, 2 * jnp.exp(below * below) - right, right).astype(dtype)
