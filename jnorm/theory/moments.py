@@ -82,7 +82,7 @@ def gradient_factor(
     Source: Klambauer et al. 2017, section 2; Schoenholz et al. 2017 (arXiv 1611.01232), chi_1.
 
     >>> from jnorm.activations import relu, selu
-    >>> round(float(gradient_factor(selu, 0.0, 1.0)), 4), float(gradient_factor(relu, 0.0, 1.0, tau=2.0))
+    >>> round(float(gradient_factor(selu, 0.0, 1.0)), 4), round(float(gradient_factor(relu, 0.0, 1.0, tau=2.0)), 4)
     (1.0716, 1.0)
     """
     checks.require(lambda t: t >= 0, "`{}` must satisfy {} >= 0", tau=tau)
