@@ -27,6 +27,7 @@ ORDER = {
     "theory": [
         "mills",
         "closed_forms",
+        "constants",
         "moments",
         "fixed_points",
         "portraits",
@@ -37,6 +38,8 @@ ORDER = {
         "domains",
         "asymptotics",
         "claims",
+        "statements",
+        "records",
         "certificate",
     ],
     "nn": ["batch_norm", "batch_renorm", "feature_norm", "weight_norm", "dropout", "networks"],

@@ -5,9 +5,9 @@ Every function maps scaled ELU's constants and a domain to a ball. L = lam*max(1
 **V(0, v)/v falls strictly** for all lam, alpha > 0, with V(m, v) = Var f(z), z ~ N(m, v). Put z = s*g: f(s*g)/s is
 a - b with a = lam*max(g, 0) and b = lam*alpha*c(max(-g, 0)), c(x) = (1 - e^(-s*x))/s. As a*b = 0, the variance is
 Var a + Var b + 2*E[a]*E[b]. c falls with s at each x, so E[b] falls; dc/ds = -(1 - (1 + s*x)*e^(-s*x))/s^2 falls in x
-while c rises, so d Var b/ds = 2*Cov(b, db/ds) < 0 (Chebyshev). Hence with omega = 0 a fixed point var = V(0, tau*var) > 0
-exists exactly where 1/tau lies between the limits of V(0, v)/v at infinity and at zero; it is the only one, and
-tau*dV/dv < 1 there.
+while c rises, so d Var b/ds = 2*Cov(b, db/ds) < 0 (Chebyshev). Hence with omega = 0 a fixed point
+var = V(0, tau*var) > 0 exists exactly where 1/tau lies between the limits of V(0, v)/v at infinity and at zero; it is
+the only one, and tau*dV/dv < 1 there.
 """
 
 import math

@@ -10,6 +10,7 @@ the longer of dm/s and dv/(2v), from a start that is cut where the fibres change
 import heapq
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from jnorm.checks import choice
@@ -78,7 +79,7 @@ class Claim:
         return self.p is None
 
     def constants(self) -> Constants:
-        """lam and alpha at the working precision."""
+        """Scaled ELU's constants at the working precision."""
         return enclosures.constants(*self.target)
 
     def over(self, x: Moments, box: Box) -> Any:
@@ -113,7 +114,7 @@ class Proof:
 
 
 def _bound(claim: Claim, box: Box, c: Constants, enough: float = -math.inf) -> tuple[float, float, Pair]:
-    """Upper bound of sign*quantity over a box, a value about reached, and where; a bound <= ``enough`` is not refined."""
+    """Upper bound of sign*quantity over a box, a value about reached, and where; no finer than ``enough`` asks."""
     arb = flint().arb
     q = claim.over(enclosures.over(box, c), box)
     upper = above(q.x)
@@ -126,7 +127,7 @@ def _bound(claim: Claim, box: Box, c: Constants, enough: float = -math.inf) -> t
         else:
             anchor.append((low + high) / 2)
             rest += slope * (arb(low).union(arb(high)) - arb(anchor[-1]))
-    value = claim.over(enclosures.at(*map(arb, anchor), c), box)
+    value = claim.over(enclosures.at(arb(anchor[0]), arb(anchor[1]), c), box)
     return min(upper, above(value + rest)), below(value), (anchor[0], anchor[1])
 
 
@@ -167,7 +168,7 @@ def search(claim: Claim, *, tol: float = 1e-9, budget: int = 20_000) -> Proof:
 
         m0, m1, v0, v1 = claim.domain.box
         ends = [v0, *claim.domain.switches, v1] if claim.quantity not in ("mean", "variance") else [v0, v1]
-        for low, high in zip(ends, ends[1:], strict=False):
+        for low, high in pairwise(ends):
             look((m0, m1, low, high))
         while searched < budget:
             upper = -heap[0][0]
@@ -181,10 +182,10 @@ def search(claim: Claim, *, tol: float = 1e-9, budget: int = 20_000) -> Proof:
                 look(half)
         upper = -heap[0][0]
         point = claim.domain.lift(*best, claim.heavy) if reached > -math.inf else None
+    upper += 8 * math.ulp(upper)  # room for another version's rounding when the leaves are verified again
     lower, refuted = _witness(claim, point)
-    holds = (
-        False if refuted else True if upper < level and (claim.level is not None or upper - lower <= 2 * tol) else None
-    )
+    shown = upper < level and (claim.level is not None or upper - lower <= 2 * tol)
+    holds = False if refuted else True if shown else None
     bound = (lower, upper) if claim.sign > 0 else (-upper, -lower)
     return Proof(claim, holds, bound, point, tuple(box for _, _, box in heap), searched)
 
@@ -214,7 +215,8 @@ def verify(proof: Proof) -> bool | None:
     claim = proof.claim
     if claim.quantity in CLOSED:
         again = _closed(claim)
-        return again.holds if again.bound == proof.bound else None
+        same = all(math.isclose(a, b, rel_tol=1e-12) for a, b in zip(again.bound, proof.bound, strict=True))
+        return again.holds if same else None
     lower, refuted = _witness(claim, proof.point)
     if refuted:
         return False

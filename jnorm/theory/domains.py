@@ -1,7 +1,7 @@
 """Boxes of (mean, var, omega, tau), exactly: their image in (m, v), the fibres over it, and whether boxes cover it.
 
-**Four dimensions are two.** Only (m, v) = (mean*omega, var*tau) enter the moments of z = w.x. What is left of omega and
-tau along a fibre of equal (m, v) enters every quantity that is certified monotonically, so its extreme sits at an end of
+**Four dimensions are two.** Only (m, v) = (mean*omega, var*tau) enter the moments of z = w.x. What is left of omega
+and tau along a fibre of equal (m, v) enters every certified quantity monotonically, so its extreme sits at an end of
 the fibre, which is known in closed form: abs(omega) <= min(max abs(omega), abs(m)/min abs(mean)) and
 max(tau_low, v/var_high) <= tau <= min(tau_high, v/var_low).
 """
@@ -23,7 +23,7 @@ Point = tuple[float, float, float, float]  # mean, var, omega, tau
 
 
 def pair(name: str, value: float | Sequence[float]) -> Pair:
-    """``value`` as (low, high); a number is a box of no width. Raises ``ValueError`` that names an empty or inverted one.
+    """``value`` as (low, high); a number is a box of no width. Raises ``ValueError`` if empty or inverted.
 
     >>> pair("mean", (0.1, -0.1))
     Traceback (most recent call last):

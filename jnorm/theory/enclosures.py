@@ -1,8 +1,8 @@
 r"""Ball enclosures of scaled ELU's moments under a Gaussian, over points and over boxes (extra: verify).
 
 With f(z) = lam*z for z > 0 and lam*alpha*(e^z - 1) otherwise, z ~ N(m, v), s = sqrt(v), t = m/s and
-E_k = E[e^(kz); z < 0], the moments are combinations of Phi(t), phi(t), E_1 and E_2. Gaussian expectations solve the heat
-equation, d/dv E[f] = (1/2) d^2/dm^2 E[f], so the tower T_k = d^k/dm^k E[f] holds every mixed derivative:
+E_k = E[e^(kz); z < 0], the moments are combinations of Phi(t), phi(t), E_1 and E_2. Gaussian expectations solve the
+heat equation, d/dv E[f] = (1/2) d^2/dm^2 E[f], so the tower T_k = d^k/dm^k E[f] holds every mixed derivative:
 d^i/dm^i d^j/dv^j E[f] = T_(i + 2j) / 2^j. Two towers of five, for f and f^2, give value, Jacobian and Hessian.
 
 Over a box each T_k is met from two sides: from monotone pieces taken at the ends of the box, and by the mean value
@@ -278,15 +278,15 @@ def _over_zero(box: Box, c: Constants) -> Moments:
 
 
 def constants(mean: float = 0.0, var: float = 1.0, omega: float = 0.0, tau: float = 1.0) -> Constants:
-    """lam and alpha for which (mean, var) is a fixed point at weights (omega, tau), enclosed at the working precision.
+    """Scaled ELU's lam and alpha that make (mean, var) a fixed point at weights (omega, tau), at the working precision.
 
     With A = E[z; z > 0], B = E_1 - Phi(-t), A2 = E[z^2; z > 0], B2 = E_2 - 2*E_1 + Phi(-t): mean 0 gives
     alpha = -A/B, lam = sqrt(var/(A2 + alpha^2*B2)). Otherwise, with q = (var + mean^2)/mean^2, alpha >= 0 solves
     (q*B^2 - B2)*alpha^2 + 2*q*A*B*alpha + q*A^2 - A2 = 0 with A + alpha*B of the sign of mean, which at most one root
     does, and lam = mean/(A + alpha*B). Raises ``ValueError`` where no constants exist (or none can be told from none).
 
-    >>> lam, alpha = constants()
-    >>> print(lam.str(20, radius=False), alpha.str(20, radius=False))
+    >>> with working():
+    ...     print(constants().lam.str(20, radius=False), constants().alpha.str(20, radius=False))
     1.0507009873554804934 1.6732632423543772848
     """
     require(np.isfinite, "`{}` must be finite", mean=mean, omega=omega)
