@@ -1,0 +1,85 @@
+"""Writes activations.json: every activation and its first four derivatives, by power series in ball arithmetic.
+
+At a kink the derivatives are those of the branch on the left. Run as ``python tests/golden/make_activations.py``.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import flint
+import ml_dtypes
+import numpy as np
+
+FILE = Path(__file__).with_name("activations.json")
+SOURCE = "python-flint (Arb), by make_activations.py; functions[name][k][i] is the k-th derivative at points[i]"
+
+
+def selu_constants():
+    e, root2 = flint.arb(1).exp(), flint.arb(2).sqrt()
+    r, q = e.sqrt() * (1 / root2).erfc(), e**2 * root2.erfc()
+    alpha = root2 / flint.arb.pi().sqrt() / (1 - r)
+    return (2 / (1 + alpha**2 * (q - 2 * r + 1))).sqrt(), alpha
+
+
+def branches():
+    """Of each function: the kinks, and the smooth branches between them from left to right."""
+    (lam, alpha), half = selu_constants(), flint.arb(0.5)
+    line = lambda x: x
+    expm1 = lambda x: x.exp() - 1
+    zero, one = lambda x: 0 * x, lambda x: 1 + 0 * x
+
+    def mish(x):
+        e = x.exp()
+        return x * e * (e + 2) / (e * (e + 2) + 2)
+
+    return {
+        "identity": ([], [line]),
+        "relu": ([0], [zero, line]),
+        "leaky_relu": ([0], [lambda x: x / 100, line]),
+        "elu": ([0], [expm1, line]),
+        "celu": ([0], [expm1, line]),
+        "selu": ([0], [lambda x: lam * alpha * expm1(x), lambda x: lam * x]),
+        "hard_tanh": ([-1, 1], [lambda x: -one(x), line, one]),
+        "softsign": ([0], [lambda x: x / (1 - x), lambda x: x / (1 + x)]),
+        "sigmoid": ([], [lambda x: 1 / (1 + (-x).exp())]),
+        "tanh": ([], [lambda x: 1 - 2 / (1 + (2 * x).exp())]),
+        "softplus": ([], [lambda x: (1 + x.exp()).log()]),
+        "silu": ([], [lambda x: x / (1 + (-x).exp())]),
+        "gelu": ([], [lambda x: x * half * (-x * half.sqrt()).erfc()]),
+        "mish": ([], [mish]),
+        "erf": ([], [lambda x: x.erf()]),
+        "sin": ([], [lambda x: x.sin()]),
+    }
+
+
+def grid():
+    """Both signs of 1e-6 to 1e4, 0 and +-1: a third of the points bfloat16 numbers, a third float32, a third double."""
+    sizes = np.concatenate([np.geomspace(1e-6, 1e4, 56), np.linspace(0.3, 30.0, 40), np.linspace(33.0, 95.0, 10)])
+    sizes.sort()
+    for i, dtype in enumerate([ml_dtypes.bfloat16, np.float32]):
+        sizes[i::3] = sizes[i::3].astype(dtype)
+    return [float(x) for x in np.unique(np.concatenate([-sizes, [0.0, 1.0, -1.0, 1e4, -1e4], sizes]))]
+
+
+def derivatives(name, x):
+    """The five values at x as decimals: the precision doubles until 25 digits, or zeros to 1e-330, are certain."""
+    flint.ctx.prec, flint.ctx.cap = 1500, 5
+    while True:
+        kinks, functions = branches()[name]
+        series = functions[sum(x > k for k in kinks)](flint.arb_series([x, 1]))
+        values = [math.factorial(k) * flint.arb(series[k]) for k in range(5)]
+        if all(v.rel_accuracy_bits() > 85 or abs(v) < flint.arb("1e-330") for v in values):
+            return ["0" if abs(v) < flint.arb("1e-330") else v.str(22, radius=False) for v in values]
+        flint.ctx.prec *= 2
+
+
+def main():
+    points = grid()
+    table = {name: list(zip(*(derivatives(name, x) for x in points), strict=True)) for name in branches()}
+    text = json.dumps({"source": SOURCE, "points": points, "functions": table}, indent=0)
+    FILE.write_text(text.replace(",\n", ", ") + "\n")
+
+
+if __name__ == "__main__":
+    main()
