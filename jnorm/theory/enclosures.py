@@ -39,7 +39,13 @@ def rational(x: float) -> Fraction:
 
 
 def decimal(x: float) -> Ball:
-    """Ball around ``rational(x)``."""
+    """Ball around ``rational(x)`` at the working precision."""
+    return _decimal(x, flint().ctx.prec)
+
+
+@lru_cache(maxsize=256)
+def _decimal(x: float, bits: int) -> Ball:
+    del bits  # the working precision, part of the cache's key
     exact = rational(x)
     return flint().arb(flint().fmpq(exact.numerator, exact.denominator))
 
@@ -174,9 +180,8 @@ def _atoms_over(box: Box) -> _Atoms:
         mills = (tail0 / phi(x0)).union(tail1 / phi(x1))  # decreasing in its argument
         low, high = (k * m0 + k * k * v0 / 2).exp() * tail1, (k * m1 + k * k * v1 / 2).exp() * tail0
         e.append(_meet(density * mills, low.union(high)))
-    return _Atoms(
-        m0.union(m1), s0.union(s1), t0.union(t1), tail(-t0).union(tail(-t1)), tail(t0).union(tail(t1)), density, *e
-    )
+    low = tail(t0).union(tail(t1))
+    return _Atoms(m0.union(m1), s0.union(s1), t0.union(t1), 1 - low, low, density, *e)
 
 
 def _meet(a: Ball, b: Ball) -> Ball:
@@ -296,7 +301,7 @@ def constants(mean: float = 0.0, var: float = 1.0, omega: float = 0.0, tau: floa
 
 @lru_cache(maxsize=64)
 def _constants(mean: float, var: float, omega: float, tau: float, bits: int) -> Constants:
-    del bits  # the precision is part of the cache's key
+    del bits  # the working precision, part of the cache's key
     arb = flint().arb
     mu, nu, m, v = decimal(mean), decimal(var), decimal(mean) * decimal(omega), decimal(var) * decimal(tau)
     x = _atoms_at(m, v)
