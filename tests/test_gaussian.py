@@ -1,0 +1,260 @@
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jnorm import activations, gaussian
+from tests import oracle
+
+NAMES = tuple(activations.ELEMENTWISE)
+
+
+def slope(phi):
+    return lambda z: jax.jvp(phi, (z,), (jnp.ones_like(z),))[1]
+
+
+def test_the_rule_has_at_most_256_nodes():
+    assert gaussian.NODES <= 256
+    for kinks in ((), (0.0,), (-1.0, 1.0), (-2.0, 0.0, 0.5, 3.0)):
+        seen = []
+        f = partial(gaussian.expectation, lambda z, seen=seen: seen.append(z.size) or z, kinks=kinks)
+        jax.eval_shape(f, 0.3, 2.0)
+        assert 0 < sum(seen) <= 256, kinks
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_error_against_30_digit_quadrature(name, x64):
+    # The accuracy that the docstring states, over |mean| <= 10, sd from 1e-4 to 10.
+    phi, truth = activations.ELEMENTWISE[name], oracle.elementwise(name)
+    bound = 1e-10 * np.maximum(truth.square, 1e-3)
+    derivative = slope(phi)
+    for integrand, exact in (
+        (phi, truth.first),
+        (lambda z: phi(z) ** 2, truth.square),
+        (lambda z: derivative(z) ** 2, truth.slope),
+    ):
+        got = jax.jit(partial(gaussian.expectation, integrand, kinks=activations.kinks(phi)))(truth.mean, truth.var)
+        assert got.dtype == jnp.float64
+        assert np.all(np.abs(got - exact) <= bound)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_loses_a_few_roundings_of_the_largest_value(name):
+    phi, truth = activations.ELEMENTWISE[name], oracle.elementwise(name)
+    mean, var = np.float32(truth.mean), np.float32(truth.var)
+    got = jax.jit(partial(gaussian.expectation, phi, kinks=activations.kinks(phi)))(mean, var)
+    assert got.dtype == jnp.float32
+    reach = gaussian.REACH * np.sqrt(truth.var)
+    largest = np.max(np.abs([phi(mean - reach), phi(mean + reach), phi(mean)]), 0)
+    # 16 eps: rounding of mean, sd and nodes, and of the sum of 256 terms (whose errors are random).
+    assert np.all(np.abs(got - truth.first) <= 16 * np.finfo(np.float32).eps * np.maximum(largest, 1e-3))
+
+
+def test_gauss_hermite_would_fail_here(x64):
+    """The oracle sees the error that splitting is there to avoid."""
+    truth = oracle.elementwise("selu")
+    x, w = np.polynomial.hermite_e.hermegauss(101)
+    phi = slope(activations.selu)
+    points = truth.mean[:, None] + np.sqrt(truth.var)[:, None] * x
+    wrong = (w * np.asarray(phi(points)) ** 2).sum(-1) / w.sum()
+    assert np.max(np.abs(wrong - truth.slope)) > 0.1
+
+
+def test_unsplit_kinks_are_what_the_kinks_argument_repairs(x64):
+    def step(z):
+        return jnp.where(z > 0.7, 1.0, 0.0)
+
+    exact = math.erfc(0.7 / math.sqrt(2)) / 2
+    assert abs(gaussian.expectation(step, 0.0, 1.0, kinks=(0.7,)) - exact) < 1e-14
+    assert abs(gaussian.expectation(step, 0.0, 1.0) - exact) > 1e-4
+    # In any order, twice, or far outside the reach: panels may be empty.
+    assert abs(gaussian.expectation(step, 0.0, 1.0, kinks=(50.0, 0.7, -50.0, 0.7)) - exact) < 1e-14
+
+
+def test_polynomials(x64):
+    mean, var = jnp.array([0.0, 1.5, -7.0]), jnp.array([4.0, 0.01, 100.0])
+    # 64 roundings of sqrt E[z^2k], and the tails beyond the reach: mass 2e-17, five times that with the power.
+    for power, exact in (
+        (0, jnp.ones(3)),
+        (1, mean),
+        (2, mean**2 + var),
+        (3, mean**3 + 3 * mean * var),
+        (4, mean**4 + 6 * mean**2 * var + 3 * var**2),
+    ):
+        got = gaussian.expectation(lambda z, p=power: z**p, mean, var)
+        rounding = 64 * np.finfo(float).eps * (mean**2 + 3 * var) ** (power / 2)
+        tails = 1e-16 * (np.abs(mean) + gaussian.REACH * np.sqrt(var)) ** power
+        assert np.all(np.abs(got - exact) <= rounding + tails)
+
+
+def test_derivatives_are_those_of_the_integral(x64):
+    # A step moves with the mean: E[step] = Phi(m/s), d/dm = phi(m/s)/s, d/dv = -m phi(m/s)/(2 s^3).
+    mean, var = 0.4, 2.3
+    step = partial(gaussian.expectation, lambda z: jnp.where(z > 0, 1.0, 0.0))
+    by_mean, by_var = jax.jit(jax.grad(step, argnums=(0, 1)))(mean, var)
+    density = math.exp(-mean * mean / (2 * var)) / math.sqrt(2 * math.pi * var)
+    assert abs(by_mean - density) < 1e-14
+    assert abs(by_var + mean / (2 * var) * density) < 1e-14
+
+
+def test_derivatives_against_exact_ones_for_selu(x64):
+    truth = oracle.scaled_elu()[0]
+    keep = (truth.var <= 100) & (truth.var >= 1e-4)  # the stated domain; below, d/dv is a difference over s^2
+    mean, var = truth.mean[keep], truth.var[keep]
+    expectation = partial(gaussian.expectation, activations.selu)
+    by_mean, by_var = jax.jit(jax.vmap(jax.grad(expectation, argnums=(0, 1))))(mean, var)
+    scale = np.sqrt(np.maximum(truth.first[keep] ** 2 + truth.spread[keep], 1e-3))
+    # The values' 1e-10, over the standard deviation for d/dm and over twice the variance for d/dv.
+    assert np.all(np.abs(by_mean - truth.first_by_mean[keep]) <= 1e-10 * scale / np.sqrt(var))
+    assert np.all(np.abs(by_var - truth.first_by_var[keep]) <= 1e-10 * scale / (2 * var))
+
+
+def test_derivative_by_what_f_closes_over(x64):
+    # E[cos(w z)] = exp(-w^2 v / 2) at zero mean.
+    got = jax.grad(lambda w: gaussian.expectation(lambda z: jnp.cos(w * z), 0.0, 2.0))(0.7)
+    assert abs(got + 2 * 0.7 * math.exp(-(0.7**2))) < 1e-13
+
+
+def test_zero_variance_is_the_value_at_the_mean(x64):
+    mean = jnp.array([-3.0, 0.0, 2.5])
+    np.testing.assert_allclose(
+        gaussian.expectation(activations.selu, mean, 0.0), activations.selu(mean), rtol=1e-15, atol=0
+    )
+
+
+def test_bad_variance():
+    with pytest.raises(ValueError, match=r"^`var` must satisfy var >= 0; got -1\.0$"):
+        gaussian.expectation(jnp.tanh, 0.0, -1.0)
+    with pytest.raises(ValueError, match=r"`var` must satisfy var >= 0; got -2\.0"):
+        gaussian.quadrature(jnp.zeros(3), jnp.array([1.0, -2.0, 3.0]))
+
+
+def test_bad_input_raises_before_f_is_called():
+    def never(z):
+        raise AssertionError("f was called")
+
+    with pytest.raises(ValueError, match="must satisfy var >= 0"):
+        gaussian.expectation(never, 0.0, -1.0)
+    with pytest.raises(ValueError, match=r"shapes must broadcast; got `mean` \(2,\), `var` \(3,\)"):
+        gaussian.expectation(never, jnp.zeros(2), jnp.ones(3))
+    with pytest.raises(TypeError, match="`mean` must hold real numbers; got dtype complex64"):
+        gaussian.expectation(never, 1j, 1.0)
+    with pytest.raises(ValueError, match=r"`mean` must be \[\.\.\., 2\] and `cov` \[\.\.\., 2, 2\]"):
+        gaussian.expectation2(never, jnp.zeros(3), jnp.eye(3))
+    for cov in ([[1.0, 0.5], [0.4, 1.0]], [[1.0, 1.1], [1.1, 1.0]], [[-1.0, 0.0], [0.0, 1.0]]):
+        with pytest.raises(ValueError, match="`cov` must be symmetric and positive semidefinite"):
+            gaussian.expectation2(never, jnp.zeros(2), jnp.array(cov))
+
+
+def test_f_must_be_elementwise():
+    with pytest.raises(ValueError, match=r"`f` must act elementwise; got shape \(\)"):
+        gaussian.expectation(jnp.sum, 0.0, 1.0)
+    with pytest.raises(ValueError, match="`f` must act elementwise"):
+        gaussian.expectation2(lambda u, v: jnp.sum(u * v), jnp.zeros(2), jnp.eye(2))
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+def test_bad_lanes_stay_alone(jit):
+    def f(mean, var):
+        return gaussian.expectation(activations.selu, mean, var)
+
+    f = jax.jit(f) if jit else f
+    bad = [math.nan, *([-1.0] if jit else [])]  # a negative value that is known raises instead
+    for value in bad:
+        got = f(jnp.zeros(3), jnp.array([1.0, value, 2.0]))
+        assert np.isnan(got).tolist() == [False, True, False]
+
+
+def test_half_precision_is_kept_and_computed_in_float32():
+    mean, var = jnp.array([0.5, -2.0], jnp.bfloat16), jnp.array([1.0, 3.0], jnp.bfloat16)
+    got = gaussian.expectation(activations.gelu, mean, var)
+    assert got.dtype == jnp.bfloat16
+    wide = gaussian.expectation(activations.gelu, mean.astype(jnp.float32), var.astype(jnp.float32))
+    np.testing.assert_array_equal(got, wide.astype(jnp.bfloat16))
+
+
+# Two dimensions
+
+
+def product(phi, mean, cov):
+    def f(m, c):
+        return gaussian.expectation2(lambda u, v: phi(u) * phi(v), m, c, kinks=activations.kinks(phi))
+
+    return jax.jit(f)(mean, cov)
+
+
+@pytest.mark.parametrize("name", ["identity", "relu", "erf", "sin", "selu", "tanh"])
+def test_products_of_two_correlated_gaussians(name, x64):
+    # Correlations 0, .5, -.9, +-.999, +-1; the accuracy that the docstring states.
+    phi, truth = activations.ELEMENTWISE[name], oracle.pairs(name)
+    got = product(phi, truth.mean, truth.cov)
+    squares = [gaussian.expectation(lambda z: phi(z) ** 2, truth.mean[:, i], truth.cov[:, i, i]) for i in (0, 1)]
+    bound = 1e-10 * np.maximum(np.sqrt(squares[0] * squares[1]), 1e-3)
+    assert np.all(np.abs(got - truth.product) <= bound)
+
+
+def test_products_in_float32():
+    truth = oracle.pairs("selu")
+    got = product(activations.selu, np.float32(truth.mean), np.float32(truth.cov))
+    assert got.dtype == jnp.float32
+    # Largest derivative by a correlation is E[f'^2] ~ 1 times sd^2; eps for the input, sums and values.
+    scale = np.sqrt(truth.cov[:, 0, 0] * truth.cov[:, 1, 1]) + np.abs(truth.mean).max(-1) ** 2
+    assert np.all(np.abs(got - truth.product) <= 32 * np.finfo(np.float32).eps * scale)
+
+
+def test_functions_that_are_no_products(x64):
+    # E[cos(u + 2 v)] = cos(m + 2 n) exp(-Var(u + 2 v)/2)
+    mean = np.array([[0.2, -0.4], [1.0, 2.0]])
+    cov = np.array([[[1.0, 0.3], [0.3, 0.5]], [[2.0, -0.9], [-0.9, 1.0]]])
+    direction = np.array([1.0, 2.0])
+    exact = np.cos(mean @ direction) * np.exp(-(direction @ cov @ direction) / 2)
+    got = jax.jit(partial(gaussian.expectation2, lambda u, v: jnp.cos(u + 2 * v)))(mean, cov)
+    np.testing.assert_allclose(got, exact, rtol=0, atol=1e-13)
+
+
+def test_marginals_and_exchange(x64):
+    mean, cov = jnp.array([0.3, -0.8]), jnp.array([[1.2, -0.7], [-0.7, 0.6]])
+    relu, gelu = activations.relu, activations.gelu
+
+    @partial(jax.jit, static_argnums=0)
+    def both(f, m, c):
+        return gaussian.expectation2(f, m, c)
+
+    of_relu, of_gelu = gaussian.expectation(relu, 0.3, 1.2), gaussian.expectation(gelu, -0.8, 0.6)
+    uv = both(lambda u, v: relu(u) * gelu(v), mean, cov)
+    vu = both(lambda u, v: gelu(u) * relu(v), mean[::-1], cov[::-1, ::-1])
+    assert abs(both(lambda u, v: relu(u), mean, cov) - of_relu) < 1e-13
+    assert abs(both(lambda u, v: gelu(v), mean, cov) - of_gelu) < 1e-13
+    assert abs(both(lambda u, v: relu(u) * gelu(v), mean, jnp.diag(jnp.diag(cov))) - of_relu * of_gelu) < 1e-13
+    assert abs(uv - vu) < 1e-13
+
+
+def test_price_theorem(x64):
+    """d/dc E[f(u) f(v)] = E[f'(u) f'(v)]: a derivative through both splits, against values."""
+    mean, correlations = jnp.array([0.3, -0.2]), jnp.array([-0.999, -0.95, 0.0, 0.3, 0.99])
+
+    def product(c, f):
+        cov = jnp.eye(2) + c * (1 - jnp.eye(2))
+        return gaussian.expectation2(lambda u, v: f(u) * f(v), mean, cov)
+
+    by_correlation = jax.jit(jax.vmap(jax.grad(lambda c: product(c, activations.selu))))(correlations)
+    of_slopes = jax.jit(jax.vmap(lambda c: product(c, slope(activations.selu))))(correlations)
+    # 1e-10 for each side, and 1/sqrt(1 - c^2) from the derivative of the conditional spread
+    assert np.all(np.abs(by_correlation - of_slopes) < 2e-10 / np.sqrt(1 - correlations**2))
+
+
+def test_bad_lanes_stay_alone_in_two_dimensions():
+    cov = jnp.stack([jnp.eye(2), jnp.full((2, 2), jnp.nan), 2 * jnp.eye(2), jnp.array([[1.0, 2.0], [2.0, 1.0]])])
+    got = jax.jit(lambda c: gaussian.expectation2(lambda u, v: jnp.tanh(u) * v, jnp.ones(2), c))(cov)
+    assert np.isnan(got).tolist() == [False, True, False, True]
+
+
+def test_degenerate_covariances(x64):
+    mean = jnp.array([[0.5, 2.0], [0.5, 0.5], [0.5, 0.5]])
+    cov = jnp.stack([jnp.zeros((2, 2)), jnp.diag(jnp.array([0.0, 1.0])), jnp.diag(jnp.array([1.0, 0.0]))])
+    half = 0.5 * gaussian.expectation(activations.relu, 0.5, 1.0)
+    # 256 eps: rounding of two sums of hundreds of terms
+    np.testing.assert_allclose(product(activations.relu, mean, cov), jnp.stack([1.0, half, half]), rtol=5.7e-14)
