@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnorm.checks import require
+from jnorm.checks import operands, require
 
 P = ParamSpec("P")
 
@@ -55,28 +55,6 @@ def _selu_constants() -> tuple[float, float]:
 SELU_LAMBDA, SELU_ALPHA = _selu_constants()
 
 
-def _prepare(**named: Any) -> tuple[dict[str, jax.Array], jnp.dtype]:
-    """The operands as broadcast arrays of at least float32, weak types kept, and the dtype of the result."""
-    arrays = {name: jnp.asarray(value) for name, value in named.items()}
-    for name, array in arrays.items():
-        if jnp.issubdtype(array.dtype, jnp.integer):
-            arrays[name] = array * 1.0 if array.weak_type else array.astype(jnp.result_type(float))
-        elif not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(f"`{name}` must hold real numbers; got dtype {array.dtype}")
-    try:
-        shape = jnp.broadcast_shapes(*(array.shape for array in arrays.values()))
-    except ValueError:
-        shapes = ", ".join(f"`{name}` {array.shape}" for name, array in arrays.items())
-        raise ValueError(f"shapes must broadcast; got {shapes}") from None
-    dtype = jnp.result_type(*arrays.values())
-    wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
-    for name, array in arrays.items():
-        if jnp.finfo(array.dtype).bits < 32:
-            array = array.astype(wide)
-        arrays[name] = array if array.ndim == 0 else jnp.broadcast_to(array, shape)
-    return arrays, dtype
-
-
 def _elementwise(
     compute: Callable[Concatenate[jax.Array, P], jax.Array],
 ) -> Callable[Concatenate[ArrayLike, P], jax.Array]:
@@ -85,7 +63,7 @@ def _elementwise(
 
     @functools.wraps(compute)
     def function(*args: Any, **kwargs: Any) -> jax.Array:
-        arrays, dtype = _prepare(**signature.bind(*args, **kwargs).arguments)
+        arrays, dtype = operands(**signature.bind(*args, **kwargs).arguments)
         y = compute(**arrays)  # type: ignore[arg-type, call-arg]
         return y if y.dtype == dtype else y.astype(dtype)
 
@@ -356,7 +334,7 @@ def sin(x: jax.Array) -> jax.Array:
 
 def _along(axis: int, x: ArrayLike) -> tuple[jax.Array, jnp.dtype]:
     """``x`` prepared for a function along ``axis``, and the dtype of its result."""
-    arrays, dtype = _prepare(x=x)
+    arrays, dtype = operands(x=x)
     ndim = arrays["x"].ndim
     if not -ndim <= axis < ndim:
         raise ValueError(f"`axis` must satisfy {-ndim} <= axis < {ndim} for `x` of shape {jnp.shape(x)}; got {axis}")

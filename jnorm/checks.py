@@ -47,18 +47,45 @@ def choice(name: str, value: str, known: Iterable[str]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {value!r}")
 
 
-def floats(**named: ArrayLike) -> tuple[jax.Array, ...]:
-    """The arguments as floating arrays of one dtype and one broadcast shape, in order.
+def operands(**named: ArrayLike) -> tuple[dict[str, jax.Array], Any]:
+    """The arguments by name, floating, of at least float32 and broadcast, and the dtype that the result should have.
 
-    Integers and Python numbers are promoted as ``jax.numpy`` does; half precision is kept. Raises ``TypeError`` for
-    complex or boolean input and ``ValueError`` for shapes that do not broadcast, naming the arguments.
+    Integers become floats as in ``jax.numpy``. Scalars stay scalars and weak types stay weak, so that a Python number
+    takes the precision of the arrays it meets. Raises ``TypeError`` for complex or boolean input and ``ValueError`` for
+    shapes that do not broadcast, naming the arguments.
 
-    >>> mean, var = floats(mean=0.0, var=[1.0, 2.0])
-    >>> mean.shape, var.shape
-    ((2,), (2,))
+    >>> arrays, dtype = operands(x=jnp.ones(2, jnp.bfloat16), alpha=1.5)
+    >>> dtype.name, arrays["x"].dtype.name, arrays["alpha"].weak_type
+    ('bfloat16', 'float32', True)
     """
-    dtype, arrays = _common(named)
-    return tuple(a.astype(dtype) for a in arrays)
+    arrays = {name: jnp.asarray(value) for name, value in named.items()}
+    for name, array in arrays.items():
+        if jnp.issubdtype(array.dtype, jnp.integer):
+            arrays[name] = array * 1.0 if array.weak_type else array.astype(jnp.result_type(float))
+        elif not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(f"`{name}` must hold real numbers; got dtype {array.dtype}")
+    try:
+        shape = jnp.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"`{name}` {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"shapes must broadcast; got {shapes}") from None
+    dtype = jnp.result_type(*arrays.values())
+    for name, array in arrays.items():
+        if jnp.finfo(array.dtype).bits < 32:
+            array = array.astype(_wide(dtype))
+        arrays[name] = array if array.ndim == 0 else jnp.broadcast_to(array, shape)
+    return arrays, dtype
+
+
+def floats(**named: ArrayLike) -> tuple[jax.Array, ...]:
+    """The arguments as floating arrays of one dtype and one shape, in order; half precision is kept.
+
+    >>> mean, var = floats(mean=0, var=[1.0, 2.0])
+    >>> mean.shape, var.dtype.name
+    ((2,), 'float32')
+    """
+    arrays, dtype = operands(**named)
+    return _uniform(arrays, dtype)
 
 
 def wide_floats(**named: ArrayLike) -> tuple[Any, tuple[jax.Array, ...]]:
@@ -68,22 +95,14 @@ def wide_floats(**named: ArrayLike) -> tuple[Any, tuple[jax.Array, ...]]:
     >>> dtype.name, x.dtype.name
     ('bfloat16', 'float32')
     """
-    dtype, arrays = _common(named)
-    wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
-    return dtype, tuple(a.astype(wide) for a in arrays)
+    arrays, dtype = operands(**named)
+    return dtype, _uniform(arrays, _wide(dtype))
 
 
-def _common(named: Mapping[str, ArrayLike]) -> tuple[Any, list[jax.Array]]:
-    """The common floating dtype, and the arguments in their own dtypes, broadcast."""
-    arrays = {name: jnp.asarray(value) for name, value in named.items()}
-    for name, array in arrays.items():
-        if not jnp.issubdtype(array.dtype, jnp.floating) and not jnp.issubdtype(array.dtype, jnp.integer):
-            raise TypeError(f"`{name}` must hold real numbers; got dtype {array.dtype}")
-    try:
-        shape = jnp.broadcast_shapes(*(array.shape for array in arrays.values()))
-    except ValueError:
-        shapes = ", ".join(f"`{name}` {array.shape}" for name, array in arrays.items())
-        raise ValueError(f"shapes must broadcast; got {shapes}") from None
-    dtype = jnp.result_type(*arrays.values())
-    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
-    return dtype, [jnp.broadcast_to(array, shape) for array in arrays.values()]
+def _wide(dtype: Any) -> Any:
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+
+def _uniform(arrays: Mapping[str, jax.Array], dtype: Any) -> tuple[jax.Array, ...]:
+    shape = jnp.broadcast_shapes(*(array.shape for array in arrays.values()))
+    return tuple(jnp.broadcast_to(array.astype(dtype), shape) for array in arrays.values())
