@@ -247,7 +247,7 @@ def tau_range(var: float = 1.0) -> Certificate:
 def fixed_point(
     omega: float, tau: float, *, target: Pair = (0.0, 1.0), weights: Pair = (0.0, 1.0), start: Pair = (0.0, 1.0)
 ) -> Certificate:
-    """The fixed point at one omega and tau, enclosed to 1e-12: a contraction of the box of that width around it.
+    """The fixed point at one omega and tau, enclosed to 1e-12 (relative above 1): the map contracts that box around it.
 
     Found by iteration from ``start``. ``domain[0]`` holds the enclosure; undecided where no attracting point is met.
     """
@@ -255,15 +255,19 @@ def fixed_point(
     with working():
         c = enclosures.constants(*constants)
         mean, var = map(decimal, start)
-        for _ in range(1000):
+        for _ in range(5000):
             x = enclosures.at(mean * decimal(omega), var * decimal(tau), c)
+            near = abs(x.mean - mean) < 1e-18 and abs(x.var - var) < 1e-18 * var
             mean, var = x.mean.mid(), x.var.mid()
+            if near:
+                break
     ends = {"mean": _around(float(mean)), "var": _around(float(var)), "omega": omega, "tau": tau}
     return prove("fixed point", "contraction", **ends, target=constants, tol=1e-9, budget=BUDGET)
 
 
 def _around(x: float) -> Pair:
-    return x - 1e-12, x + 1e-12
+    half = 1e-12 * max(1.0, abs(x))
+    return x - half, x + half
 
 
 def limit_set(
@@ -280,8 +284,8 @@ def limit_set(
     """Rectangles that hold (mean, var) layer by layer, down to one that maps into itself and so holds the limit set.
 
     omega and tau may change from layer to layer. ``path`` are the rectangles, ends rounded outward to 1e-6: the last is
-    the hull; ``enters`` tells from which layer they stay in a given rectangle. Undecided where none of the first
-    ``layers`` maps into itself.
+    the hull; ``enters`` tells from which layer they stay in a given rectangle. Not shown, or refuted, where the last
+    of at most ``layers`` steps does not map into itself.
     """
     begin = time.perf_counter()
     domain = box(mean, var, omega, tau)
@@ -318,16 +322,16 @@ def global_convergence(
     begin = time.perf_counter()
     domain = box(*start, omega, tau)
     arguments: Arguments = {"omega": domain.omega, "tau": domain.tau, "target": (*target, *weights)}
-    norm = search(Claim("limit norm", "<", None, domain, arguments["target"]))
-    far = math.ceil(101 * norm.bound[1]) / 100 if norm.holds else math.inf
     near = (domain.mean, (0.0, domain.var[1]))
-    fall, proofs = [near], list[Proof]()
-    if norm.holds:
-        first = (-far, far), (0.0, math.nextafter(far * far, math.inf))
-        fall, proofs = _follow(first, **arguments, layers=layers, budget=budget, until=near)
-    if not norm.holds or not _within(fall[-1], near):
-        open_ends = (replace(norm, holds=None),)
-        return Certificate("global", "global_convergence", arguments, open_ends, time.perf_counter() - begin)
+    small = Domain(domain.mean, (0.0, domain.var[0]), domain.omega, domain.tau)
+    norm = search(Claim("limit norm", "<", None, domain, arguments["target"]))
+    growth = search(Claim("growth of variance", ">", 1.0, small, arguments["target"]))
+    far = math.ceil(101 * norm.bound[1]) / 100 if norm.holds and growth.holds else 0.0
+    first = (-far, far), (0.0, math.nextafter(far * far, math.inf))
+    fall, proofs = _follow(first, **arguments, layers=layers, budget=budget, until=near)
+    if not far or not _within(fall[-1], near):
+        shown = replace(norm, holds=None), growth
+        return Certificate("global", "global_convergence", arguments, shown, time.perf_counter() - begin)
     path, steps = _follow((domain.mean, domain.var), **arguments, layers=layers, budget=budget)
     arguments |= {"norm": far, "fall": fall, "path": path, "p": p}
     claims = global_claims(**arguments)
@@ -363,7 +367,7 @@ def _follow(
             for key in SIDES
         )
         there = (low, high), (max(least, 0.0), most)
-        if there == here:
+        if there == here or (here[1][0] > 0 and there[1][0] == 0):
             break
         path.append(there)
         here = there
@@ -390,11 +394,12 @@ def _within(inner: Rectangle, outer: Rectangle) -> bool:
 def _restate(proofs: Sequence[Proof], claims: Sequence[Claim]) -> tuple[Proof, ...]:
     """Proofs of extremes as proofs of the claims whose levels lie beyond them."""
     return tuple(
-        replace(proof, claim=claim, holds=proof.holds if claim.level is None or _beyond(claim, proof) else None)
+        proof if proof.claim == claim else replace(proof, claim=claim, holds=_beyond(claim, proof) or None)
         for proof, claim in zip(proofs, claims, strict=True)
     )
 
 
 def _beyond(claim: Claim, proof: Proof) -> bool:
     assert claim.level is not None
-    return proof.bound[1] < claim.level if claim.sense == "<" else proof.bound[0] > claim.level
+    shown = proof.bound[1] < claim.level if claim.sense == "<" else proof.bound[0] > claim.level
+    return bool(proof.holds and shown)

@@ -143,7 +143,7 @@ def covers(box: Box, leaves: Sequence[Box]) -> bool:
     >>> covers((0, 1, 0, 2), [(0, 1, 0, 1), (0, 0.5, 1, 2), (0.6, 1, 1, 2)])
     False
     """
-    array = np.asarray(leaves, dtype=float)
+    array = np.asarray(leaves, dtype=float).reshape(-1, 4)
     meets = (array[:, [0, 2]] <= np.take(box, [1, 3])) & (array[:, [1, 3]] >= np.take(box, [0, 2]))
     array = array[meets.all(axis=1)].clip(np.take(box, [0, 0, 2, 2]), np.take(box, [1, 1, 3, 3]))
     m, v = (np.unique(np.append(array[:, k : k + 2], box[k : k + 2])) for k in (0, 2))

@@ -189,7 +189,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
         digest, known = content.pop("digest"), content["format"]
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a whole certificate file: {error!r}") from error
     if digest != _digest(content):
         raise ValueError(f"{path} was edited: its digest is not its content's")
