@@ -9,8 +9,11 @@ ROOT = Path(__file__).resolve().parents[1]
 RANKS = {
     "__init__": 0,
     "checks": 0,
+    "paths": 0,
+    "fans": 0,
     "gaussian": 0,
     "activations": 1,
+    "lsuv": 1,
     "initializers": 1,
     "losses": 1,
     "theory": 2,
@@ -21,9 +24,9 @@ RANKS = {
     "interop": 3,
     "plots": 4,
 }
-# Within rank 0, and within each folder, a module may import only the ones before it.
+# Within the top folder's list, and within each folder, a module may import only the ones before it.
 ORDER = {
-    "": ["checks", "gaussian"],
+    "": ["checks", "paths", "fans", "gaussian", "activations", "lsuv", "initializers"],
     "theory": [
         "mills",
         "closed_forms",
@@ -72,7 +75,7 @@ def violation(source, target):
         order = ORDER[s[0]]
         return None if order.index(t[1]) < order.index(s[1]) else "not earlier in its folder"
     if len(s) == len(t) == 1 and {s[0], t[0]} <= set(ORDER[""]):
-        return None if ORDER[""].index(t[0]) < ORDER[""].index(s[0]) else "not earlier in rank 0"
+        return None if ORDER[""].index(t[0]) < ORDER[""].index(s[0]) else "not earlier in the top folder"
     return None if RANKS[t[0]] < RANKS[s[0]] else f"rank {RANKS[t[0]]} is not below {RANKS[s[0]]}"
 
 

@@ -1,0 +1,421 @@
+"""Initializers: factories of ``init(key, shape, dtype=None, out_sharding=None)``, the ``jax.nn.initializers`` protocol.
+
+- **Use.** Flax linen and nnx take an initializer as ``kernel_init``; Equinox and plain JAX call it; Haiku's ``w_init``
+  is ``lambda shape, dtype: init(hk.next_rng_key(), shape, dtype)``. All work under ``jit`` and ``vmap`` (over keys:
+  a kernel each), with typed and raw keys; a law that JAX has too draws JAX's weights from the same key.
+- **Types.** ``dtype=None`` is the default float. Half precision is drawn in float32 and rounded.
+- **Axes.** ``in_axis``, ``out_axis`` and ``batch_axis`` of a kernel are those of `jnorm.fans`.
+- **The law called normal.** As in JAX, ``glorot_normal``, ``he_normal``, ``lecun_normal`` and `for_activation` are
+  normal laws cut at two of their standard deviations, with the variance restored.
+- **Errors.** Options are checked when a factory is called, shapes and dtypes when the initializer is: ``ValueError``
+  names the rule and the value, or lists the known names; ``TypeError`` for an integer, boolean or complex dtype.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
+
+from jnorm import activations, checks, gaussian
+from jnorm.fans import Axes, Fans, fans, row_axes, with_row_sums
+from jnorm.lsuv import Lsuv as Lsuv
+from jnorm.lsuv import lsuv as lsuv
+
+Sharding = NamedSharding | PartitionSpec
+Draw = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
+
+
+class Initializer(Protocol):
+    """Fresh parameters of a shape, placed by ``out_sharding`` (a ``PartitionSpec`` refers to the mesh in force)."""
+
+    def __call__(
+        self, key: jax.Array, shape: Sequence[int], dtype: Any = None, out_sharding: Sharding | None = None
+    ) -> jax.Array:
+        """Draw the parameters."""
+
+
+def _initializer(draw: Draw) -> Initializer:
+    """The protocol around a law that draws in at least float32."""
+
+    def init(
+        key: jax.Array, shape: Sequence[int], dtype: Any = None, out_sharding: Sharding | None = None
+    ) -> jax.Array:
+        dtype = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(f"`dtype` must be a real floating type; got {dtype}")
+        sizes = tuple(int(size) for size in shape)
+        wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+
+        def law(key: jax.Array) -> jax.Array:
+            return draw(key, sizes, wide).astype(dtype) if math.prod(sizes) else jnp.zeros(sizes, dtype)
+
+        if out_sharding is None:
+            return law(key)
+        named = isinstance(out_sharding, NamedSharding)
+        mesh: Any = out_sharding.mesh if named else jax.sharding.get_abstract_mesh()  # type: ignore[union-attr]
+        if AxisType.Explicit in mesh.axis_types:
+            return jax.sharding.auto_axes(law, axes=mesh.explicit_axes, out_sharding=out_sharding)(key)
+        return jax.jit(law, out_shardings=out_sharding)(key)
+
+    return init
+
+
+def _cast(value: ArrayLike, dtype: Any) -> jax.Array:
+    return jnp.asarray(value).astype(dtype)
+
+
+def constant(value: ArrayLike) -> Initializer:
+    """All entries equal to a number; an array of them broadcasts to the shape.
+
+    >>> constant(0.5)(jax.random.key(0), (2,))
+    Array([0.5, 0.5], dtype=float32)
+    """
+    checks.floats(value=value)
+    return _initializer(lambda key, shape, dtype: jnp.broadcast_to(_cast(value, dtype), shape))
+
+
+def zeros() -> Initializer:
+    """All entries zero: for biases. Units with equal weights stay equal for ever.
+
+    >>> zeros()(jax.random.key(0), (2,))
+    Array([0., 0.], dtype=float32)
+    """
+    return constant(0.0)
+
+
+def ones() -> Initializer:
+    """All entries one.
+
+    >>> ones()(jax.random.key(0), (2,))
+    Array([1., 1.], dtype=float32)
+    """
+    return constant(1.0)
+
+
+def identity(scale: ArrayLike = 1.0) -> Initializer:
+    """``scale`` times the identity, for dense kernels (rectangular ones too) and in a convolution's central tap.
+
+    Raises ``ValueError`` for a shape of fewer than two axes.
+
+    >>> identity(1.5)(jax.random.key(0), (2, 3))
+    Array([[1.5, 0. , 0. ],
+           [0. , 1.5, 0. ]], dtype=float32)
+    """
+    checks.floats(scale=scale)
+    return _initializer(lambda key, s, dtype: _central(jnp.eye(*_matrix(s), dtype=dtype) * _cast(scale, dtype), s))
+
+
+def _matrix(shape: tuple[int, ...], at_least: int = 2) -> tuple[int, int]:
+    if len(shape) < at_least:
+        raise ValueError(f"`shape` must have at least {at_least} axes; got {shape}")
+    return shape[-2], shape[-1]
+
+
+def _central(matrix: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The matrix in the tap that meets the output's own position under SAME padding."""
+    return jnp.zeros(shape, matrix.dtype).at[tuple((size - 1) // 2 for size in shape[:-2])].set(matrix)
+
+
+def _cut_normal(bound: float) -> Draw:
+    """A normal law cut at +-bound, over its standard deviation sqrt(1 - 2*b*density(b)/mass(-b, b))."""
+    density = math.exp(-bound * bound / 2) / math.sqrt(2 * math.pi)
+    stddev = math.sqrt(1 - 2 * bound * density / math.erf(bound / math.sqrt(2)))
+    return lambda key, shape, dtype: jax.random.truncated_normal(key, -bound, bound, shape, dtype) / stddev
+
+
+_STANDARD: dict[str, Draw] = {
+    "truncated_normal": _cut_normal(2.0),
+    "normal": jax.random.normal,
+    "uniform": lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -1.0) * math.sqrt(3),
+}
+
+
+def _scaled(standard: Draw, **scale: ArrayLike) -> Initializer:
+    checks.require(lambda s: s >= 0, "`{}` must satisfy {} >= 0", **scale)
+    (factor,) = scale.values()
+    return _initializer(lambda key, shape, dtype: standard(key, shape, dtype) * _cast(factor, dtype))
+
+
+def normal(stddev: ArrayLike = 1e-2) -> Initializer:
+    """Independent N(0, stddev^2). Raises ``ValueError`` for a negative ``stddev``, as do the next two.
+
+    >>> bool(abs(normal(0.1)(jax.random.key(0), (100, 100)).std() - 0.1) < 0.003)
+    True
+    """
+    return _scaled(jax.random.normal, stddev=stddev)
+
+
+def truncated_normal(stddev: ArrayLike = 1e-2, *, bound: float = 2.0) -> Initializer:
+    """A centred normal law cut at ``bound`` of its own standard deviations, whose result has ``stddev``.
+
+    The entries lie within bound*stddev/c, where the cut leaves c of a standard deviation: .8796 for ``bound=2``.
+    ``jax.nn.initializers.truncated_normal(stddev)`` has c*stddev instead. Raises ``ValueError`` unless
+    .01 <= bound <= 8 (below, the law is uniform to rounding; above, it is normal).
+
+    >>> bool(abs(truncated_normal(0.1)(jax.random.key(0), (100, 100)).std() - 0.1) < 0.003)
+    True
+    """
+    checks.require(lambda b: (b >= 0.01) & (b <= 8), "`{}` must satisfy 0.01 <= {} <= 8", bound=bound)
+    return _scaled(_cut_normal(bound), stddev=stddev)
+
+
+def uniform(scale: ArrayLike = 1e-2) -> Initializer:
+    """Independent U[0, scale), as JAX's: all positive. ``variance_scaling`` has the centred law.
+
+    >>> bool((uniform(0.1)(jax.random.key(0), (100,)) >= 0).all())
+    True
+    """
+    return _scaled(jax.random.uniform, scale=scale)
+
+
+_SIZES: dict[str, Callable[[Fans], float]] = {
+    "fan_in": lambda f: f.fan_in,
+    "fan_out": lambda f: f.fan_out,
+    "fan_avg": lambda f: (f.fan_in + f.fan_out) / 2,
+    "fan_geo_avg": lambda f: math.sqrt(f.fan_in * f.fan_out),
+}
+
+
+def variance_scaling(
+    scale: ArrayLike,
+    mode: str,
+    distribution: str,
+    *,
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    omega: ArrayLike | None = None,
+    tau: ArrayLike | None = None,
+) -> Initializer:
+    """Independent centred weights of variance ``scale / n``; on request rows with given sums.
+
+    ``mode`` sets n: ``fan_in``, ``fan_out``, or their ``fan_avg`` or ``fan_geo_avg``. ``distribution`` is
+    ``truncated_normal`` (cut at two standard deviations), ``normal`` or ``uniform``.
+
+    ``omega`` is the sum and ``tau`` the sum of squares that each unit's incoming weights then have, to rounding:
+    ``omega=0`` centres them and keeps the variance of a weight, ``tau=1`` gives them unit norm whatever ``scale`` is.
+    Both together put a network on the layer map of `jnorm.theory.moments`; omega is otherwise N(0, scale), and rarely
+    small.
+
+    Raises ``ValueError`` for a ``scale < 0``, ``tau <= 0``, unknown names; when called also for axes that the shape
+    does not have, ``tau <= omega^2 / fan_in``, and an ``omega`` for rows of one weight. Traced values that break a
+    rule give NaN.
+    Source: Glorot, Bengio 2010; He et al. 2015; omega and tau from Klambauer et al. 2017, section 2.
+
+    >>> w = variance_scaling(1.0, "fan_in", "normal", omega=0.0, tau=1.0)(jax.random.key(0), (100, 3))
+    >>> bool(abs(w.sum(0)).max() < 1e-6), bool(abs((w**2).sum(0) - 1).max() < 1e-6)
+    (True, True)
+    """
+    checks.require(lambda s: s >= 0, "`{}` must satisfy {} >= 0", scale=scale)
+    checks.choice("mode", mode, _SIZES)
+    if tau is not None:
+        checks.require(lambda t: t > 0, "`{}` must satisfy {} > 0", tau=tau)
+    axes = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
+    return _fan_law(lambda f: scale / _SIZES[mode](f), distribution, axes, omega, tau)
+
+
+def _fan_law(
+    variance: Callable[[Fans], ArrayLike],
+    distribution: str,
+    axes: dict[str, Axes],
+    omega: ArrayLike | None = None,
+    tau: ArrayLike | None = None,
+) -> Initializer:
+    checks.choice("distribution", distribution, _STANDARD)
+
+    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        spread = jnp.sqrt(_cast(variance(fans(shape, **axes)), dtype))
+        w = _STANDARD[distribution](key, shape, dtype) * spread
+        return with_row_sums(w, row_axes(shape, **axes), omega=omega, tau=tau)
+
+    return _initializer(draw)
+
+
+def glorot_normal(**options: Any) -> Initializer:
+    """``variance_scaling(1, "fan_avg", "truncated_normal", **options)`` (Glorot, Bengio 2010, eq. 12).
+
+    >>> glorot_normal()(jax.random.key(0), (3, 2)).shape
+    (3, 2)
+    """
+    return variance_scaling(1.0, "fan_avg", "truncated_normal", **options)
+
+
+def glorot_uniform(**options: Any) -> Initializer:
+    """``variance_scaling(1, "fan_avg", "uniform", **options)``: U[+-sqrt(6/(n_in + n_out))] (the same, eq. 16).
+
+    >>> bool(abs(glorot_uniform()(jax.random.key(0), (3, 3))).max() <= 1)
+    True
+    """
+    return variance_scaling(1.0, "fan_avg", "uniform", **options)
+
+
+def he_normal(**options: Any) -> Initializer:
+    """``variance_scaling(2, "fan_in", "truncated_normal", **options)``, for relu (He et al. 2015, eq. 10).
+
+    >>> he_normal()(jax.random.key(0), (3, 2)).shape
+    (3, 2)
+    """
+    return variance_scaling(2.0, "fan_in", "truncated_normal", **options)
+
+
+def he_uniform(**options: Any) -> Initializer:
+    """``variance_scaling(2, "fan_in", "uniform", **options)``: U[+-sqrt(6/n_in)] (the same).
+
+    >>> bool(abs(he_uniform()(jax.random.key(0), (6, 3))).max() <= 1)
+    True
+    """
+    return variance_scaling(2.0, "fan_in", "uniform", **options)
+
+
+def lecun_normal(**options: Any) -> Initializer:
+    """``variance_scaling(1, "fan_in", "truncated_normal", **options)``, for selu (LeCun et al. 1998, eq. 16).
+
+    >>> lecun_normal(omega=0.0, tau=1.0)(jax.random.key(0), (3, 2)).shape
+    (3, 2)
+    """
+    return variance_scaling(1.0, "fan_in", "truncated_normal", **options)
+
+
+def lecun_uniform(**options: Any) -> Initializer:
+    """``variance_scaling(1, "fan_in", "uniform", **options)``: U[+-sqrt(3/n_in)] (the same).
+
+    >>> bool(abs(lecun_uniform()(jax.random.key(0), (3, 3))).max() <= 1)
+    True
+    """
+    return variance_scaling(1.0, "fan_in", "uniform", **options)
+
+
+_MODES: dict[str, Callable[[Fans, Any, Any], Any]] = {
+    "forward": lambda f, value, slope: 1 / (f.fan_in * value),
+    "backward": lambda f, value, slope: 1 / (f.fan_out * slope),
+    "both": lambda f, value, slope: 2 / (f.fan_in * value + f.fan_out * slope),
+}
+
+
+def for_activation(
+    phi: Callable[[jax.Array], jax.Array],
+    *,
+    mode: str = "forward",
+    distribution: str = "truncated_normal",
+    var: ArrayLike = 1.0,
+    kinks: Sequence[float] | None = None,
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+) -> Initializer:
+    """Weights whose variance keeps signals or gradients through any elementwise activation.
+
+    Where pre-activations are N(0, q), q = ``var``, the layers after ``phi`` keep q with the weight variance
+    q / (n_in E[phi(z)^2]) (``forward``), and the squared gradient with 1 / (n_out E[phi'(z)^2]) (``backward``);
+    ``both`` takes the harmonic mean of the two, Glorot's law where ``phi`` is the identity. For relu they are He's.
+    The moments are exact (`jnorm.gaussian`), split at ``kinks``: by default those of the library's own activations,
+    0 for any other function. ``phi`` may close over traced values, such as a slope under a sweep.
+
+    Raises ``ValueError`` for ``var <= 0``, unknown names, and moments that are zero or not finite.
+
+    >>> kernel = for_activation(jnp.tanh)(jax.random.key(0), (400, 400))
+    >>> bool(abs(400 * kernel.var() - 1 / 0.39429) < 0.05)  # E[tanh(z)^2] = .39429
+    True
+    """
+    checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", var=var)
+    checks.choice("mode", mode, _MODES)
+    kinks = activations.kinks(phi) if kinks is None else kinks
+
+    def slope(z: jax.Array) -> jax.Array:
+        return jax.jvp(phi, (z,), (jnp.ones_like(z),))[1]
+
+    value2 = gaussian.expectation(lambda z: phi(z) ** 2, 0.0, var, kinks=kinks)
+    slope2 = gaussian.expectation(lambda z: slope(z) ** 2, 0.0, var, kinks=kinks)
+    if mode != "backward":
+        checks.require(lambda m: (m > 0) & (m < math.inf), "`phi` must have a finite E[phi(z)^2] > 0", phi=value2)
+    if mode != "forward":
+        checks.require(lambda m: (m > 0) & (m < math.inf), "`phi` must have a finite E[phi'(z)^2] > 0", phi=slope2)
+    axes = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
+    return _fan_law(lambda f: _MODES[mode](f, value2 / var, slope2), distribution, axes)
+
+
+def orthogonal(scale: ArrayLike = 1.0, *, column_axis: int = -1) -> Initializer:
+    """``scale`` times a uniformly distributed matrix of orthonormal columns, or rows where these are fewer.
+
+    ``column_axis`` is the output; all other axes, the window of a convolution too, are flattened into the rows.
+    W'W (or WW') is scale^2 times the identity within 1e-6 in float32.
+
+    Raises ``ValueError`` for a shape of fewer than two axes and a ``column_axis`` that it does not have.
+    Source: Saxe et al. 2014; uniform by Mezzadri 2007.
+
+    >>> w = orthogonal()(jax.random.key(0), (5, 3))
+    >>> bool(abs(w.T @ w - jnp.eye(3)).max() < 1e-6)
+    True
+    """
+    checks.floats(scale=scale)
+
+    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        _matrix(shape)
+        if not -len(shape) <= column_axis < len(shape):
+            raise ValueError(f"`column_axis` must be an axis of the shape {shape}; got {column_axis}")
+        rest = list(shape)
+        columns = rest.pop(column_axis)
+        q = jax.random.orthogonal(key, math.prod(rest), (), dtype, columns)
+        return _cast(scale, dtype) * jnp.moveaxis(q.reshape(*rest, columns), -1, column_axis)
+
+    return _initializer(draw)
+
+
+def delta_orthogonal(scale: ArrayLike = 1.0) -> Initializer:
+    """A convolution kernel that is an orthogonal matrix in its central tap and zero elsewhere.
+
+    With SAME padding it keeps the norm of every input where the channels do not become fewer, and of every
+    cotangent where they do not become more: dynamical isometry at any depth. The kernel is ``[*window, in, out]``.
+
+    Raises ``ValueError`` for a shape without a window. Source: Xiao et al. 2018 (arXiv 1806.05393), section 2.4.
+
+    >>> w = delta_orthogonal()(jax.random.key(0), (3, 3, 2, 4))
+    >>> bool(abs(w[1, 1] @ w[1, 1].T - jnp.eye(2)).max() < 1e-6), float(abs(w).sum((0, 1, 2, 3)) - abs(w[1, 1]).sum())
+    (True, 0.0)
+    """
+    matrix = orthogonal(scale)
+    return _initializer(lambda key, shape, dtype: _central(matrix(key, _matrix(shape, 3), dtype), shape))
+
+
+def sparse(
+    sparsity: float,
+    stddev: ArrayLike | None = None,
+    *,
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+) -> Initializer:
+    """Each unit has the same number of nonzero incoming weights, at random places, N(0, stddev^2).
+
+    Of n incoming weights ``ceil(sparsity * n)`` are zero. ``stddev=None`` is 1/sqrt(k) for the k others, which keeps
+    the variance of independent inputs.
+
+    Raises ``ValueError`` unless 0 <= sparsity < 1, for ``stddev < 0``, and when called for rows left all zero.
+    Source: Martens 2010, section 5.
+
+    >>> (sparse(0.5)(jax.random.key(0), (6, 4)) != 0).sum(0)
+    Array([3, 3, 3, 3], dtype=int32)
+    """
+    checks.require(lambda s: (s >= 0) & (s < 1), "`{}` must satisfy 0 <= {} < 1", sparsity=sparsity)
+    if stddev is not None:
+        checks.require(lambda s: s >= 0, "`{}` must satisfy {} >= 0", stddev=stddev)
+
+    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        rows = row_axes(shape, in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis)
+        order = (*rows, *(axis for axis in range(len(shape)) if axis not in rows))
+        n = math.prod(shape[axis] for axis in rows)
+        kept = n - math.ceil(sparsity * n)
+        if kept < 1:
+            raise ValueError(f"`sparsity` must leave a weight to each unit of {n}; got {sparsity}")
+        key_place, key_value = jax.random.split(key)
+        chosen = jnp.broadcast_to((jnp.arange(n) < kept)[:, None], (n, math.prod(shape) // n))
+        chosen = jax.random.permutation(key_place, chosen, independent=True)
+        chosen = jnp.moveaxis(chosen.reshape([shape[axis] for axis in order]), range(len(shape)), order)
+        spread = _cast(kept**-0.5 if stddev is None else stddev, dtype)
+        return jnp.where(chosen, jax.random.normal(key_value, shape, dtype) * spread, 0)
+
+    return _initializer(draw)
