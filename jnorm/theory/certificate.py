@@ -6,12 +6,12 @@ files that are verified again without searching. What the claims are stands in `
 ``claims``, why four dimensions are two in ``domains``.
 
 In every function a box is given by ends (low, high), or a number; omega and tau are the sum and the sum of squares of a
-unit's weights, free within their ends and, but for fixed points, free to differ from unit to unit and layer to layer.
+unit's weights, free within their ends and, but for fixed points, free to change from layer to layer.
 lam and alpha are enclosed from the equations of their fixed point ``target`` = (mean, var) at ``weights`` =
 (omega, tau).
 Common options: ``tol``, the width to which extremes are enclosed, and ``budget``, the boxes that each claim may take.
 All raise ``ValueError`` for empty or inverted ends, var <= 0, tau <= 0 and constants that do not exist, and
-``ImportError`` without python-flint.
+``ModuleNotFoundError`` without python-flint.
 """
 
 import math
@@ -284,8 +284,8 @@ def limit_set(
     """Rectangles that hold (mean, var) layer by layer, down to one that maps into itself and so holds the limit set.
 
     omega and tau may change from layer to layer. ``path`` are the rectangles, ends rounded outward to 1e-6: the last is
-    the hull; ``enters`` tells from which layer they stay in a given rectangle. Not shown, or refuted, where the last
-    of at most ``layers`` steps does not map into itself.
+    the hull; ``enters`` tells from which layer they stay in a given rectangle. Undecided where the last of at most
+    ``layers`` steps does not map into itself.
     """
     begin = time.perf_counter()
     domain = box(mean, var, omega, tau)
@@ -359,6 +359,8 @@ def _follow(
     while len(path) <= layers and not (until and _within(here, until)):
         steps = [search(claim, tol=1e-6, budget=budget) for claim in image(Domain(*here, omega, tau), None, target)]
         proofs += steps
+        if not all(step.holds for step in steps):
+            break
         ends = {key: [step.bound for step in steps if (step.claim.quantity, step.claim.sense) == key] for key in SIDES}
         low, high, least, most = (
             _round(max(b[1] for b in ends[key]), 1)
@@ -392,9 +394,14 @@ def _within(inner: Rectangle, outer: Rectangle) -> bool:
 
 
 def _restate(proofs: Sequence[Proof], claims: Sequence[Claim]) -> tuple[Proof, ...]:
-    """Proofs of extremes as proofs of the claims whose levels lie beyond them."""
+    """Proofs of extremes as proofs of the claims whose levels lie beyond them.
+
+    A path is our choice: where a step of it fails, the statement is undecided and not refuted.
+    """
     return tuple(
-        proof if proof.claim == claim else replace(proof, claim=claim, holds=_beyond(claim, proof) or None)
+        replace(proof, claim=claim, holds=True)
+        if _beyond(claim, proof)
+        else Proof(claim, None, proof.bound, None, (), 0)
         for proof, claim in zip(proofs, claims, strict=True)
     )
 
@@ -402,4 +409,4 @@ def _restate(proofs: Sequence[Proof], claims: Sequence[Claim]) -> tuple[Proof, .
 def _beyond(claim: Claim, proof: Proof) -> bool:
     assert claim.level is not None
     shown = proof.bound[1] < claim.level if claim.sense == "<" else proof.bound[0] > claim.level
-    return bool(proof.holds and shown)
+    return bool(proof.holds) and shown

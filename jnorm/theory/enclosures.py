@@ -25,11 +25,12 @@ BITS = 128
 
 
 def flint() -> ModuleType:
-    """The python-flint module; raises ``ImportError`` that names the extra where it is absent."""
+    """The python-flint module; raises ``ModuleNotFoundError`` that names the extra where it is absent."""
     try:
         import flint
     except ImportError as error:
-        raise ImportError('interval proofs need python-flint: pip install "jnorm[verify]"') from error
+        message = 'interval proofs need python-flint: pip install "jnorm[verify]"'
+        raise ModuleNotFoundError(message, name="flint") from error
     return flint
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -153,18 +152,17 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
             for c in certificates
         ],
     }
-    text = json.dumps({**content, "digest": _digest(content)}, indent=None, separators=(",", ":"))
+    text = json.dumps({**content, "digest": digest(content)}, separators=(",", ":"))
     target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
+    part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "w") as file:
+        with part.open("w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def check(path: str | os.PathLike[str]) -> list[Verified]:
@@ -188,10 +186,10 @@ def check(path: str | os.PathLike[str]) -> list[Verified]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-        digest, known = content.pop("digest"), content["format"]
+        stored, known = content.pop("digest"), content["format"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a whole certificate file: {error!r}") from error
-    if digest != _digest(content):
+    if stored != digest(content):
         raise ValueError(f"{path} was edited: its digest is not its content's")
     if known != FORMAT:
         raise ValueError(f"{path} has format {known}; this version reads format {FORMAT}")
@@ -212,5 +210,6 @@ def _proofs(entry: dict[str, Any]) -> list[Proof] | None:
     ]
 
 
-def _digest(content: dict[str, Any]) -> str:
+def digest(content: dict[str, Any]) -> str:
+    """Digest of a certificate file's content: it shows a slip or a cut, while only the boxes show the truth."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -192,5 +192,5 @@ def test_jets_differentiate():
 
 def test_without_flint_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "flint", None)
-    with pytest.raises(ImportError, match=r'pip install "jnorm\[verify\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "jnorm\[verify\]"'):
         constants()
