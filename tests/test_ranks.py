@@ -45,7 +45,7 @@ ORDER = {
         "records",
         "certificate",
     ],
-    "nn": ["batch_norm", "batch_renorm", "feature_norm", "weight_norm", "dropout", "networks"],
+    "nn": ["statistics", "batch_norm", "batch_renorm", "feature_norm", "weight_norm", "dropout", "networks"],
     "data": ["standardize", "splits", "batches", "datasets"],
     "measure": ["probes", "curvature", "gradcheck", "statistics"],
     "train": ["loop", "schedules", "sweep", "store", "search"],

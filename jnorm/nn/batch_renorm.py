@@ -1,0 +1,107 @@
+"""Batch renormalization: batch norm whose training output is close to its evaluation output, for small batches.
+
+Parameters and state are those of `jnorm.nn.batch_norm`, whose `init` makes them; evaluation is the same too.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jnorm import checks
+from jnorm.nn import batch_norm, statistics
+from jnorm.nn.batch_norm import Params, State
+
+
+def apply(
+    params: Params,
+    state: State,
+    x: ArrayLike,
+    *,
+    train: bool,
+    r_max: ArrayLike = 3.0,
+    d_max: ArrayLike = 5.0,
+    decay: ArrayLike = 0.99,
+    eps: ArrayLike = 1e-5,
+    axis: int | Sequence[int] = -1,
+    axis_name: Any = None,
+    mask: ArrayLike | None = None,
+    unbiased: bool = False,
+) -> tuple[jax.Array, State]:
+    """``y = ((x - mean_B) / sigma_B * r + d) * scale + shift`` while training, and the next state.
+
+        r = clip(sigma_B / sigma, 1 / r_max, r_max),   d = clip((mean_B - mean) / sigma, -d_max, d_max)
+
+    with the batch's ``mean_B`` and ``sigma_B = sqrt(var_B + eps)`` and the state's ``mean`` and ``sigma`` before this
+    batch; ``r`` and ``d`` carry no gradient. Within the bounds y is what evaluation would give. ``r_max=1, d_max=0`` is
+    batch norm, and so is a state without an update (count 0), whose statistics say nothing yet. Both bounds may be
+    traced, so `schedule` may drive them. Everything else, errors too, as in `jnorm.nn.batch_norm.apply`; also raises
+    ``ValueError`` for ``r_max < 1`` and ``d_max < 0``. The paper averages sigma, this the variance.
+
+    Source: Ioffe 2017 (arXiv 1702.03275), algorithm 1.
+
+    >>> params, state = batch_norm.init(1)
+    >>> state = State(jnp.array([1.0]), jnp.array([4.0]), jnp.array(jnp.inf))
+    >>> y, _ = apply(params, state, jnp.array([[2.0], [4.0]]), train=True, eps=0.0)
+    >>> y.tolist()
+    [[0.5], [1.5]]
+    """
+    x = statistics.floating(x)
+    features = statistics.axes_of(x, axis)
+    mask = statistics.mask_like(x, mask, features)
+    checks.require(lambda d: (d >= 0) & (d < 1), "`{}` must satisfy 0 <= {} < 1", decay=decay)
+    checks.require(lambda r: r >= 1, "`{}` must satisfy {} >= 1", r_max=r_max)
+    checks.require(lambda d: d >= 0, "`{}` must satisfy {} >= 0", d_max=d_max)
+    running = batch_norm.broadcast_state(state, x, features)
+    if not train:
+        return batch_norm.normalize(params, running.mean, running.var, x, eps=eps, axes=features), state
+
+    batch = statistics.moments(x, statistics.others(x, features), mask=mask, axis_name=axis_name)
+    new = batch_norm.update(state, batch, freedom=batch.count - 1 if unbiased else None, decay=decay)
+    batch, known = batch_norm.or_running(batch, running), running.count > 0
+    wide = batch.var.dtype
+    eps, r_max, d_max = (jnp.asarray(v, wide) for v in (eps, r_max, d_max))
+    inverse = lax.rsqrt(running.var + eps)
+    r = jnp.clip(jnp.sqrt(batch.var + eps) * inverse, 1 / r_max, r_max)
+    d = jnp.clip((batch.mean - running.mean) * inverse, -d_max, d_max)
+    r, d = lax.stop_gradient((jnp.where(known, r, 1), jnp.where(known, d, 0)))
+    scale, shift = batch_norm.broadcast_params(params, x, features)
+    y = statistics.normalized(x, batch.mean, lax.rsqrt(batch.var + eps) * r * scale, d * scale + shift)
+    return y, new
+
+
+def schedule(
+    step: ArrayLike,
+    *,
+    start: ArrayLike = 5_000,
+    r_stop: ArrayLike = 40_000,
+    d_stop: ArrayLike = 25_000,
+    r_max: ArrayLike = 3.0,
+    d_max: ArrayLike = 5.0,
+) -> tuple[jax.Array, jax.Array]:
+    """The bounds at a training step, ``(r_max, d_max)``: batch norm first, then relaxed linearly.
+
+    (1, 0) up to ``start``; from there linearly to ``r_max`` at step ``r_stop`` and to ``d_max`` at ``d_stop``. The
+    defaults are the paper's, for ImageNet with 130 000 steps; scale the three steps to the length of the training.
+    ``step`` may be traced or an array.
+
+    Raises ``ValueError`` for ``r_max < 1``, ``d_max < 0``, and stops that are not after ``start``.
+
+    Source: Ioffe 2017, section 4.
+
+    >>> [[round(float(v), 3) for v in schedule(s)] for s in (0, 15_000, 25_000, 40_000)]
+    [[1.0, 0.0], [1.571, 2.5], [2.143, 5.0], [3.0, 5.0]]
+    """
+    checks.require(lambda r: r >= 1, "`{}` must satisfy {} >= 1", r_max=r_max)
+    checks.require(lambda d: d >= 0, "`{}` must satisfy {} >= 0", d_max=d_max)
+    if not isinstance(start, jax.core.Tracer):
+        checks.require(lambda s: s > start, f"`{{}}` must satisfy {{}} > start = {start}", r_stop=r_stop, d_stop=d_stop)
+
+    def ramp(stop: ArrayLike) -> jax.Array:
+        since = jnp.asarray(step, float) - jnp.asarray(start, float)
+        return jnp.clip(since / (jnp.asarray(stop, float) - jnp.asarray(start, float)), 0, 1)
+
+    return 1 + (jnp.asarray(r_max, float) - 1) * ramp(r_stop), jnp.asarray(d_max, float) * ramp(d_stop)

@@ -1,0 +1,172 @@
+"""Centred moments of a batch and the map that applies them: what all normalizers share.
+
+Both functions are plain differentiable JAX, in every mode and of every order. They subtract a centre ``c`` that carries
+no derivative, and make up for it by a term that is zero in value:
+
+    var = E[(x - c)^2] - (E[x] - c)^2,        y = (x - c) * gain + (shift - (mean - c) * gain),        c = E[x]
+
+Both hold for every constant c, and so do all their derivatives; the gradient of a normalized batch then is
+``dx = A * dy + B * x + C`` with one A, B, C a feature, and takes two reductions instead of five. Only ``x`` itself is
+kept for the backward pass, in its own dtype.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+# Recomputes `x - c` in the backward pass, where the compiler fuses it, instead of storing it in float32.
+light = functools.partial(jax.checkpoint, prevent_cse=False)
+
+
+class Moments(NamedTuple):
+    """Mean and (biased) variance over some axes, kept with length 1, and the number of entries behind them."""
+
+    mean: jax.Array
+    var: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # hides tuple.count
+
+
+def moments(
+    x: jax.Array,
+    axes: Sequence[int],
+    *,
+    mask: jax.Array | None = None,
+    axis_name: Any = None,
+    centered: bool = True,
+) -> Moments:
+    """Mean, variance and count of ``x`` over ``axes``, in two passes and at least float32.
+
+    ``mean = sum(x) / n``, ``var = sum((x - mean)^2) / n`` over the entries where ``mask`` holds (as `mask_like` returns
+    it). With ``axis_name`` the counts, sums and centred squares of all members of that axis are added, so that members
+    may hold unequal numbers of entries, or none. ``centered=False`` takes the variance about zero and a mean of zero.
+    No entry at all gives mean 0, variance 1, count 0.
+
+    >>> m = moments(jnp.array([[1.0, 5.0], [3.0, 5.0]]), (0,))
+    >>> m.mean.tolist(), m.var.tolist(), m.count.tolist()
+    ([[2.0, 5.0]], [[1.0, 0.0]], [[2.0]])
+    """
+    axes = tuple(axes)
+    wide = widened(x.dtype)
+
+    def everywhere(total: Any) -> Any:
+        return total if axis_name is None else lax.psum(total, axis_name)
+
+    def valid(values: jax.Array) -> jax.Array:
+        return values if mask is None else jnp.where(mask, values, 0)
+
+    if mask is None:
+        entries = math.prod(x.shape[a] for a in axes) * everywhere(1)
+        count = jnp.full((1,) * x.ndim, entries, wide)
+    else:
+        repeats = math.prod(x.shape[a] for a in axes if mask.shape[a] == 1)
+        count = repeats * everywhere(jnp.sum(mask, axes, wide, keepdims=True))
+    safe = jnp.maximum(count, 1)
+
+    @light
+    def squares(x: jax.Array, center: jax.Array) -> jax.Array:
+        return jnp.sum(valid(x.astype(wide) - center) ** 2, axes, keepdims=True)
+
+    if centered:
+        mean = everywhere(jnp.sum(valid(x.astype(wide)), axes, keepdims=True)) / safe
+        center = lax.stop_gradient(mean)
+        var = everywhere(squares(x, center)) / safe - (mean - center) ** 2
+    else:
+        var = everywhere(squares(x, jnp.zeros((1,) * x.ndim, wide))) / safe
+        mean = jnp.zeros_like(var)
+    return Moments(mean, var if mask is None and x.size else jnp.where(count > 0, var, 1), count)
+
+
+def affine(x: jax.Array, mean: jax.Array, gain: jax.Array, shift: jax.Array) -> jax.Array:
+    """``(x - mean) * gain + shift``, never as ``x * gain + (shift - mean * gain)``, which cancels for a large mean.
+
+    ``mean``, ``gain`` and ``shift`` broadcast against ``x`` and are at least float32, and so is the result.
+
+    >>> affine(jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 1.0]]), jnp.array([[3.0, 3.0]]), jnp.zeros((1, 2))).tolist()
+    [[0.0, 3.0]]
+    """
+    center = lax.stop_gradient(mean)
+    return (x.astype(mean.dtype) - center) * gain + (shift - (mean - center) * gain)
+
+
+@light
+def normalized(x: jax.Array, mean: jax.Array, gain: jax.Array, shift: jax.Array) -> jax.Array:
+    """`affine`, rounded to the dtype of ``x``, keeping no more than its arguments for the backward pass.
+
+    >>> one = jnp.ones((1, 1))
+    >>> normalized(jnp.array([[3.0]], jnp.bfloat16), one, one, one)
+    Array([[3]], dtype=bfloat16)
+    """
+    return affine(x, mean, gain, shift).astype(x.dtype)
+
+
+def widened(dtype: Any) -> Any:
+    """The dtype to compute in: ``dtype``, but at least float32."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def floating(x: Any) -> jax.Array:
+    """``x`` as an array; ``TypeError`` unless it is real and floating (a normalized integer is no integer)."""
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"`x` must have a real floating dtype; got {x.dtype}")
+    return x
+
+
+def axes_of(x: jax.Array, axis: int | Sequence[int]) -> tuple[int, ...]:
+    """The axes named by ``axis``, counted from the front, in ascending order.
+
+    >>> axes_of(jnp.zeros((2, 3, 4)), (-1, 1))
+    (1, 2)
+    """
+    named = tuple(int(a) for a in np.atleast_1d(np.asarray(axis)))
+    for a in named:
+        if not -x.ndim <= a < x.ndim:
+            raise ValueError(f"`axis` must satisfy {-x.ndim} <= axis < {x.ndim} for `x` of shape {x.shape}; got {a}")
+    found = sorted({a % x.ndim for a in named})
+    if len(found) != len(named) or not found:
+        raise ValueError(f"`axis` must name at least one axis of `x`, and each once; got {axis}")
+    return tuple(found)
+
+
+def others(x: jax.Array, axes: Sequence[int]) -> tuple[int, ...]:
+    """The axes of ``x`` that are not in ``axes``."""
+    return tuple(a for a in range(x.ndim) if a not in axes)
+
+
+def mask_like(x: jax.Array, mask: Any, features: Sequence[int]) -> jax.Array | None:
+    """``mask`` with the rank of ``x``: each length is that of ``x`` or 1; it may leave out all of the feature axes.
+
+    Raises ``TypeError`` where it is not boolean and ``ValueError`` for another shape.
+
+    >>> mask_like(jnp.zeros((2, 3, 4)), jnp.ones((2, 3), bool), (2,)).shape
+    (2, 3, 1)
+    """
+    if mask is None:
+        return None
+    mask = jnp.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(f"`mask` must be boolean; got dtype {mask.dtype}")
+    full = jnp.expand_dims(mask, tuple(features)) if mask.ndim == x.ndim - len(features) else mask
+    if full.ndim != x.ndim or any(m not in (1, n) for m, n in zip(full.shape, x.shape, strict=True)):
+        raise ValueError(
+            f"`mask` must have the axes of `x`, or these without the features, each of the length in `x` or 1; "
+            f"got {mask.shape} for `x` of shape {x.shape} with features on {tuple(features)}"
+        )
+    return full
+
+
+def parameter(
+    name: str, value: jax.Array | None, default: float, shape: tuple[int, ...], reduced: Sequence[int], dtype: Any
+) -> jax.Array:
+    """A scale, shift or running statistic of the features' ``shape``, ready to broadcast, or its default for None."""
+    if value is None:
+        return jnp.full((1,) * (len(shape) + len(reduced)), default, dtype)
+    if jnp.shape(value) != shape:
+        raise ValueError(f"`{name}` must have the features of `x`, {shape}; got {jnp.shape(value)}")
+    return jnp.expand_dims(jnp.asarray(value).astype(dtype), tuple(reduced))
