@@ -1,0 +1,1 @@
+"""One claim or figure a file; ``python -m experiments`` lists them."""

@@ -1,0 +1,153 @@
+"""What experiments share: the output folder, the compilation cache, the devices, clocks and progress bars."""
+
+import io
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class Refused(ValueError):
+    """Input that can be judged before any work starts; the command line prints it without a traceback."""
+
+
+def writable(name: str, folder: Path) -> Path:
+    """Make the folder and try a file in it. Raises `Refused` with the reason where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Refused(f"`{name}` must be a folder that can be written; got '{folder}': {error.strerror}") from None
+    return folder
+
+
+@dataclass(frozen=True)
+class Output:
+    """The folder of an experiment's results. Every file in it is written whole or not at all."""
+
+    folder: Path
+    files: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Output":
+        """Check the folder before the work. Raises `Refused` where it cannot be written."""
+        return cls(writable("out", folder))
+
+    def bytes(self, name: str, data: bytes) -> None:
+        """A file with this content."""
+        from jnorm import plots  # deferred: matplotlib takes longer to import than an experiment's help should
+
+        plots.write(self.folder / name, data)
+        self.files.append(name)
+
+    def figure(self, name: str, figure: Any, **arrays: Any) -> None:
+        """A figure as PNG and SVG, and beside it the numbers that it shows as ``.npz``."""
+        from jnorm import plots
+
+        self.files.extend(path.name for path in plots.save(figure, self.folder / name))
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **{key: np.asarray(value) for key, value in arrays.items()})
+        self.bytes(f"{name}.npz", buffer.getvalue())
+
+    def report(self, text: str, numbers: dict[str, Any]) -> None:
+        """``report.md`` for people and ``report.json`` for programs; NaN and inf become null."""
+        self.bytes("report.md", text.encode())
+        self.bytes("report.json", (json.dumps(_plain(numbers), indent=1, allow_nan=False) + "\n").encode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, Path):
+        return str(value)
+    return value if not isinstance(value, float) or np.isfinite(value) else None
+
+
+def use_cores() -> None:
+    """One virtual CPU device per core, unless the user has said how many; to be called before JAX computes anything.
+
+    XLA runs small products on few cores of one CPU device, so work is spread over several.
+    """
+    if not os.environ.get("JAX_NUM_CPU_DEVICES") and "host_platform_device_count" not in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        jax.config.update("jax_num_cpu_devices", cores or 1)
+
+
+def use_cache(folder: Path | None) -> None:
+    """Keep compiled programs in ``folder``; ``None``: where JAX is told to already, else the user's cache folder.
+
+    Raises `Refused` for a given folder that cannot be written; without the default one the work goes on uncached.
+    """
+    if folder is None and jax.config.jax_compilation_cache_dir:
+        return
+    try:
+        folder = writable("cache", folder or _user_cache() / "jnorm" / "xla")
+    except Refused as error:
+        if folder is not None:
+            raise
+        print(f"no compilation cache: {error}", file=sys.stderr)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # many small programs add up to seconds
+
+
+def _user_cache() -> Path:
+    if sys.platform == "win32" and "LOCALAPPDATA" in os.environ:
+        return Path(os.environ["LOCALAPPDATA"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+@dataclass
+class Clock:
+    """Seconds by phase, each printed as it ends."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Time what happens inside."""
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = time.perf_counter() - start
+        print(f"{phase}: {self.seconds[phase]:.1f} s", file=sys.stderr)
+
+
+@contextmanager
+def progress(name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar of ``total`` units with the number done, the rate and the time left; yields the function that moves it."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.finished_speed or task.speed or 0:.2f} {unit}/s")
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), Rate()
+    with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda done: bar.advance(task, done)

@@ -1,0 +1,108 @@
+"""Two planes: the constants for every target fixed point, and the layers that every start needs to come near."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import portrait
+from experiments.common import Output
+from jnorm import plots
+from jnorm.activations import scaled_elu
+from jnorm.theory import moments
+from jnorm.theory.constants import selu_constants
+from jnorm.theory.fixed_points import iterate, stability
+from jnorm.theory.moments import Activation, LayerMap, Moments
+from jnorm.theory.portraits import basin
+
+NEAR, DEEP = 0.01, 100
+CHECKED = (0.02, 0.5, 3.0, 16.0)
+
+
+def constants(output: Output, resolution: int) -> tuple[dict[str, Any], list[str]]:
+    """The constants of every target (omega 0, tau 1), the region that has none, and where the target attracts."""
+    mean, var = np.linspace(-1.5, 1.5, resolution), np.linspace(4 / resolution, 4, resolution)
+
+    def work(mean: jax.Array, var: jax.Array) -> Any:
+        target = Moments(*jnp.broadcast_arrays(mean[None, :], var[:, None]))
+        found = selu_constants(*target)
+        phi = partial(scaled_elu, lam=found.lam, alpha=found.alpha)
+        return found, stability(moments.layer_map(phi), target).spectral_radius, selu_constants(0.0, 1.0)
+
+    with jax.enable_x64(True):
+        found, radius, standard = jax.tree.map(np.asarray, jax.jit(work)(mean, var))
+    with plots.style():
+        figure, panels = plots.figure(1, 3, size=(7.0, 2.7), sharey=True)
+        shown = {
+            r"$\lambda$": (found.lam, {"limits": (0.0, 1.75)}),
+            r"$\alpha$": (found.alpha, {"limits": (0.01, 100.0), "log": True}),
+            "spectral radius (< 1 attracts)": (radius, {"limits": (0.5, 1.0), "colormap": "cividis"}),
+        }
+        for axes, (title, (values, options)) in zip(panels, shown.items(), strict=True):
+            plots.plane(axes, mean, var, values, label="", missing="none\nexist", **options)
+            plots.contour(axes, mean, var, radius, 1.0, text="1", color="black")
+            plots.point(axes, 0.0, 1.0, "(0, 1)")
+            axes.set(xlabel=r"mean $\mu$", title=title)
+        panels[0].set_ylabel(r"variance $\nu$")
+        output.figure("constants", figure, mean=mean, var=var, radius=radius, **found._asdict())
+    exists = found.converged
+    numbers = {
+        "standard": {"lam": standard.lam, "alpha": standard.alpha},
+        "share of the plane that has constants": exists.mean(),
+        "share of these that attracts": (radius[exists] < 1).mean(),
+    }
+    lines = [
+        "## Constants\n",
+        f"- for (0, 1): lam = {standard.lam:.16g}, alpha = {standard.alpha:.16g}",
+        f"- {exists.mean():.1%} of the plane has constants, and {(radius[exists] < 1).mean():.1%} of that attracts\n",
+    ]
+    return numbers, lines
+
+
+def layers(output: Output, phi: Activation, resolution: int) -> tuple[dict[str, Any], list[str]]:
+    """Layers until a start stays within `NEAR` of a point at which layers come to rest, for both layer maps."""
+    mean, var = np.linspace(-2, 2, resolution), np.geomspace(0.01, 20, resolution)
+    plane = Moments(*np.broadcast_arrays(mean[None, :], var[:, None]))
+    few = Moments(np.zeros(len(CHECKED)), np.array(CHECKED))
+    numbers: dict[str, Any] = {}
+    needed, lines = {}, [f"## Layers until within {NEAR} of the fixed point\n"]
+    for arm, layer_map in portrait.layer_maps(phi).items():
+        with jax.enable_x64(True):
+            goals = resting_points(layer_map)
+            if goals.mean.size:
+                reach = jax.jit(lambda x, f=layer_map, goals=goals: basin(f, x, goals, depth=DEEP, tol=NEAR).layers)
+                needed[arm], checked = np.asarray(reach(plane)), np.asarray(reach(few))
+            else:
+                needed[arm], checked = np.full(plane.mean.shape, -1), np.full(len(CHECKED), -1)
+        numbers[arm] = {"points": list(zip(*goals, strict=True)), "var": CHECKED, "layers from mean 0": checked}
+        found = "; ".join(f"({mean:.4f}, {var:.4f})" for mean, var in zip(*goals, strict=True)) or "none"
+        from_zero = ", ".join(f"{n} from {v:g}" for n, v in zip(checked, CHECKED, strict=True))
+        lines.append(f"- {arm}: rests at {found}; at mean 0 it takes {from_zero}")
+    with plots.style():
+        figure, panels = plots.figure(1, 2, size=(7.0, 3.0), sharey=True)
+        highest = max(int(counts.max()) for counts in needed.values())
+        step = max(1, -(-highest // 10))
+        for (arm, counts), axes in zip(needed.items(), panels, strict=True):
+            label = f"layers until within {NEAR:g}" if axes is panels[-1] else None
+            values, levels = np.where(counts < 0, np.nan, counts), range(0, highest + step + 1, step)
+            plots.plane(axes, mean, var, values, label=label, missing=f"not within {DEEP} layers", levels=levels)
+            for goal in numbers[arm]["points"]:
+                plots.point(axes, *goal)
+            axes.set(xlabel=r"mean $\mu$ of the input", yscale="log", title=portrait.TITLES[arm])
+        panels[0].set_ylabel(r"variance $\nu$ of the input")
+        output.figure("layers", figure, mean=mean, var=var, **needed)
+    return numbers, [*lines, ""]
+
+
+def resting_points(layer_map: LayerMap) -> Moments:
+    """The points at which a coarse grid of starts comes to rest; none where they are a continuum."""
+    starts = Moments(*(a.ravel() for a in np.meshgrid(np.linspace(-2, 2, 7), np.geomspace(0.01, 20, 7))))
+    rows = jax.jit(lambda x: iterate(layer_map, x, 2000))(starts)
+    (before, last) = (np.stack([np.asarray(a)[row] for a in rows]) for row in (-2, -1))
+    points: list[np.ndarray] = []
+    for point in last[:, np.max(np.abs(last - before), 0) < NEAR / 100].T:
+        if all(np.max(np.abs(point - other)) > NEAR for other in points):
+            points.append(point)
+    return Moments(*np.array(points).T) if 0 < len(points) <= 6 else Moments(np.zeros(0), np.zeros(0))
