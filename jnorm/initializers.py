@@ -330,10 +330,9 @@ def for_activation(
 
     value2 = gaussian.expectation(lambda z: phi(z) ** 2, 0.0, var, kinks=kinks)
     slope2 = gaussian.expectation(lambda z: slope(z) ** 2, 0.0, var, kinks=kinks)
-    if mode != "backward":
-        checks.require(lambda m: (m > 0) & (m < math.inf), "`phi` must have a finite E[phi(z)^2] > 0", phi=value2)
-    if mode != "forward":
-        checks.require(lambda m: (m > 0) & (m < math.inf), "`phi` must have a finite E[phi'(z)^2] > 0", phi=slope2)
+    for name, moment, unused in (("E[phi(z)^2]", value2, "backward"), ("E[phi'(z)^2]", slope2, "forward")):
+        if mode != unused and not isinstance(moment, jax.core.Tracer) and not 0 < float(moment) < math.inf:
+            raise ValueError(f"`phi` must have a finite {name} > 0; got {moment}")
     axes = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
     return _fan_law(lambda f: _MODES[mode](f, value2 / var, slope2), distribution, axes)
 
