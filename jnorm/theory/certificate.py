@@ -18,14 +18,14 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 
 from jnorm.theory import enclosures
-from jnorm.theory.claims import Claim, Proof, search
-from jnorm.theory.domains import Domain, Pair, Point
+from jnorm.theory.claims import Claim, search
+from jnorm.theory.domains import Domain, Pair, outward
 from jnorm.theory.enclosures import decimal, rational, working
 from jnorm.theory.records import Certificate, Verified, check, prove, write
-from jnorm.theory.statements import Arguments, Ends, Rectangle, box, image
+from jnorm.theory.regions import follow, restate, slope
+from jnorm.theory.statements import Arguments, Ends, box, region, within
 from jnorm.theory.statements import global_convergence as global_claims
 from jnorm.theory.statements import limit_set as limit_set_claims
 
@@ -288,13 +288,14 @@ def limit_set(
     ``layers`` steps does not map into itself.
     """
     begin = time.perf_counter()
-    domain = box(mean, var, omega, tau)
-    arguments: Arguments = {"omega": domain.omega, "tau": domain.tau, "target": (*target, *weights)}
-    path, proofs = _follow((domain.mean, domain.var), **arguments, layers=layers, budget=budget)
+    domain, constants = box(mean, var, omega, tau), (*target, *weights)
+    arguments: Arguments = {"slope": slope(constants), "omega": domain.omega, "tau": domain.tau, "target": constants}
+    start = region(domain.mean, domain.var, arguments["slope"])
+    path, proofs = follow(start, **arguments, layers=layers, budget=budget)
     arguments["path"] = path
     claims = limit_set_claims(**arguments)
     proofs += [search(claim, budget=budget) for claim in claims[len(proofs) :]]
-    return Certificate("limit set", "limit_set", arguments, _restate(proofs, claims), time.perf_counter() - begin)
+    return Certificate("limit set", "limit_set", arguments, restate(proofs, claims), time.perf_counter() - begin)
 
 
 def global_convergence(
@@ -303,7 +304,7 @@ def global_convergence(
     *,
     target: Pair = (0.0, 1.0),
     weights: Pair = (0.0, 1.0),
-    start: Rectangle = ((-3.0, 3.0), (1e-3, 100.0)),
+    start: tuple[Pair, Pair] = ((-3.0, 3.0), (1e-3, 100.0)),
     p: float | None = None,
     layers: int = 300,
     budget: int = BUDGET,
@@ -320,93 +321,23 @@ def global_convergence(
     (True, 19, ((-1e-06, 1e-06), (0.999996, 1.000004)))
     """
     begin = time.perf_counter()
-    domain = box(*start, omega, tau)
-    arguments: Arguments = {"omega": domain.omega, "tau": domain.tau, "target": (*target, *weights)}
-    near = (domain.mean, (0.0, domain.var[1]))
+    domain, constants = box(*start, omega, tau), (*target, *weights)
+    norm = search(Claim("limit norm", "<", None, domain, constants))
     small = Domain(domain.mean, (0.0, domain.var[0]), domain.omega, domain.tau)
-    norm = search(Claim("limit norm", "<", None, domain, arguments["target"]))
-    growth = search(Claim("growth of variance", ">", 1.0, small, arguments["target"]))
-    far = math.ceil(101 * norm.bound[1]) / 100 if norm.holds and growth.holds else 0.0
-    first = (-far, far), (0.0, math.nextafter(far * far, math.inf))
-    fall, proofs = _follow(first, **arguments, layers=layers, budget=budget, until=near)
-    if not far or not _within(fall[-1], near):
-        shown = replace(norm, holds=None), growth
-        return Certificate("global", "global_convergence", arguments, shown, time.perf_counter() - begin)
-    path, steps = _follow((domain.mean, domain.var), **arguments, layers=layers, budget=budget)
-    arguments |= {"norm": far, "fall": fall, "path": path, "p": p}
+    growth = search(Claim("growth of variance", ">", 1.0, small, constants))
+    arguments: Arguments = {"slope": slope(constants), "omega": domain.omega, "tau": domain.tau, "target": constants}
+    undecided = Certificate("global", "global_convergence", arguments, (replace(norm, holds=None), growth), 0.0)
+    if not norm.holds or not growth.holds:
+        return replace(undecided, seconds=time.perf_counter() - begin)
+    far, near = math.ceil(101 * norm.bound[1]) / 100, (domain.mean, (0.0, domain.var[1]))
+    first = region((-far, far), (0.0, outward(rational(far) ** 2, 1)), arguments["slope"])
+    fall, proofs = follow(first, **arguments, layers=layers, budget=budget, until=near)
+    if not within(fall[-1], near):
+        return replace(undecided, seconds=time.perf_counter() - begin)
+    whole = region(domain.mean, domain.var, arguments["slope"])
+    path, steps = follow(whole, **arguments, layers=layers, budget=budget)
+    arguments = {**arguments, "norm": far, "fall": fall, "path": path, "p": p}
     claims = global_claims(**arguments)
     known = len(claims) - len(proofs) - len(steps)
     proofs = [search(claim, budget=budget) for claim in claims[:known]] + proofs + steps
-    return Certificate("global", "global_convergence", arguments, _restate(proofs, claims), time.perf_counter() - begin)
-
-
-def _follow(
-    here: Rectangle,
-    *,
-    omega: Pair,
-    tau: Pair,
-    target: Point,
-    layers: int,
-    budget: int,
-    until: Rectangle | None = None,
-) -> tuple[list[Rectangle], list[Proof]]:
-    """Rectangles from ``here`` on, each holding the image of the one before, with the proofs of that.
-
-    Ends where one lies in ``until`` or is its own image, rounded outward.
-    """
-    path: list[Rectangle] = [here]
-    proofs: list[Proof] = []
-    while len(path) <= layers and not (until and _within(here, until)):
-        steps = [search(claim, tol=1e-6, budget=budget) for claim in image(Domain(*here, omega, tau), None, target)]
-        proofs += steps
-        if not all(step.holds for step in steps):
-            break
-        ends = {key: [step.bound for step in steps if (step.claim.quantity, step.claim.sense) == key] for key in SIDES}
-        low, high, least, most = (
-            _round(max(b[1] for b in ends[key]), 1)
-            if key[1] == "<"
-            else _round(min((b[0] for b in ends[key]), default=0.0), -1)
-            for key in SIDES
-        )
-        there = (low, high), (max(least, 0.0), most)
-        if there == here or (here[1][0] > 0 and there[1][0] == 0):
-            break
-        path.append(there)
-        here = there
-    return path, proofs
-
-
-SIDES = (("mean", ">"), ("mean", "<"), ("variance", ">"), ("variance", "<"))
-
-
-def _round(x: float, side: int) -> float:
-    """The next decimal beyond x: six places, or six digits where those are finer."""
-    if not math.isfinite(x) or x == 0:
-        return x
-    places = max(6, 5 - math.floor(math.log10(abs(x)))) if abs(x) > 1e-5 else 6
-    scale = 10**places
-    beyond = rational(math.nextafter(x, side * math.inf)) * scale
-    return float(Fraction(math.ceil(beyond) if side > 0 else math.floor(beyond), scale))
-
-
-def _within(inner: Rectangle, outer: Rectangle) -> bool:
-    return all(b[0] <= a[0] and a[1] <= b[1] for a, b in zip(inner, outer, strict=True))
-
-
-def _restate(proofs: Sequence[Proof], claims: Sequence[Claim]) -> tuple[Proof, ...]:
-    """Proofs of extremes as proofs of the claims whose levels lie beyond them.
-
-    A path is our choice: where a step of it fails, the statement is undecided and not refuted.
-    """
-    return tuple(
-        replace(proof, claim=claim, holds=True)
-        if _beyond(claim, proof)
-        else Proof(claim, None, proof.bound, None, (), 0)
-        for proof, claim in zip(proofs, claims, strict=True)
-    )
-
-
-def _beyond(claim: Claim, proof: Proof) -> bool:
-    assert claim.level is not None
-    shown = proof.bound[1] < claim.level if claim.sense == "<" else proof.bound[0] > claim.level
-    return bool(proof.holds) and shown
+    return Certificate("global", "global_convergence", arguments, restate(proofs, claims), time.perf_counter() - begin)

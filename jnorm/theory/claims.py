@@ -19,6 +19,7 @@ from jnorm.theory.asymptotics import CLOSED
 from jnorm.theory.domains import Domain, Pair, Point, covers
 from jnorm.theory.enclosures import Ball, Box, Constants, Moments, above, below, decimal, flint, working
 
+FIBRED = ("change of variance", "gradient factor", "rate")  # whatever (m, v) alone does not decide
 WITNESS_BITS = 200  # 60 digits: a counterexample is verified at 50 and more
 
 
@@ -38,6 +39,7 @@ def _rate(x: Moments, w: Any, tau: Any, var: Any, p: float | None) -> Any:
 QUANTITIES = {
     "mean": lambda x, w, tau, var, p: x.mean,
     "variance": lambda x, w, tau, var, p: x.var,
+    "mean - p*variance": lambda x, w, tau, var, p: x.mean - decimal(p) * x.var,
     "change of variance": lambda x, w, tau, var, p: x.var - var,
     "gradient factor": lambda x, w, tau, var, p: x.slope * tau,
     "slope of variance": lambda x, w, tau, var, p: x.var_v,
@@ -49,10 +51,10 @@ QUANTITIES = {
 class Claim:
     """``quantity`` < or > ``level`` everywhere on ``domain``; without a level, its extreme is to be enclosed.
 
-    Quantities: "mean" and "variance" of the next layer, "change of variance" var~ - var, "gradient factor"
-    tau*E[f'^2], "slope of variance" d Var f/dv, and "rate", the largest singular value of the layer map's Jacobian: in
-    the 2-norm, or with ``p`` in the metric p^2 dmean^2/var + dvar^2/var^2. ``target`` is the (mean, var, omega, tau)
-    whose fixed point defines lam and alpha.
+    Quantities: "mean", "variance" and "mean - p*variance" of the next layer, "change of variance" var~ - var,
+    "gradient factor" tau*E[f'^2], "slope of variance" d Var f/dv, and "rate", the largest singular value of the layer
+    map's Jacobian: in the 2-norm, or with ``p`` in the metric p^2 dmean^2/var + dvar^2/var^2. ``target`` is the (mean,
+    var, omega, tau) whose fixed point defines lam and alpha.
     """
 
     quantity: str
@@ -116,6 +118,10 @@ class Proof:
 def _bound(claim: Claim, box: Box, c: Constants, enough: float = -math.inf) -> tuple[float, float, Pair]:
     """Upper bound of sign*quantity over a box, a value about reached, and where; no finer than ``enough`` asks."""
     arb = flint().arb
+    part = claim.domain.clip(box)
+    if part is None:
+        return -math.inf, -math.inf, box[::2]
+    box = part
     q = claim.over(enclosures.over(box, c), box)
     upper = above(q.x)
     if upper <= enough:
@@ -127,17 +133,19 @@ def _bound(claim: Claim, box: Box, c: Constants, enough: float = -math.inf) -> t
         else:
             anchor.append((low + high) / 2)
             rest += slope * (arb(low).union(arb(high)) - arb(anchor[-1]))
-    value = claim.over(enclosures.at(arb(anchor[0]), arb(anchor[1]), c), box)
-    return min(upper, above(value + rest)), below(value), (anchor[0], anchor[1])
+    m, v = anchor
+    value = claim.over(enclosures.at(arb(m), arb(v), c), box)
+    reached = below(value) if claim.domain.clip((m, m, v, v)) else -math.inf
+    return min(upper, above(value + rest)), reached, (m, v)
 
 
-def _halves(box: Box) -> tuple[Box, Box] | None:
-    """The box cut along the longer of dm/s and dv/(2v) (or the other where floats leave no room), or None."""
+def _halves(box: Box, part: Box) -> tuple[Box, Box] | None:
+    """The box cut in the middle of its clipped part, along the longer of dm/s and dv/(2v) (or the other), or None."""
     m0, m1, v0, v1 = box
-    m, v = (m0 + m1) / 2, math.sqrt(v0) * math.sqrt(v1) if v0 else v1 / 16
+    m, v = (part[0] + part[1]) / 2, math.sqrt(v0) * math.sqrt(v1) if v0 else v1 / 16
     cuts = [((m0, m, v0, v1), (m, m1, v0, v1))] if m0 < m < m1 else []
     if v0 < v < v1:
-        along_m = v0 > 0 and (m1 - m0) / math.sqrt(v0) > (v1 - v0) / (2 * v0)
+        along_m = v0 > 0 and (part[1] - part[0]) / math.sqrt(v0) > (v1 - v0) / (2 * v0)
         cuts.insert(len(cuts) if along_m else 0, ((m0, m1, v0, v), (m0, m1, v, v1)))
     return cuts[0] if cuts else None
 
@@ -167,14 +175,14 @@ def search(claim: Claim, *, tol: float = 1e-9, budget: int = 20_000) -> Proof:
             heapq.heappush(heap, (-upper, searched, box))
 
         m0, m1, v0, v1 = claim.domain.box
-        ends = [v0, *claim.domain.switches, v1] if claim.quantity not in ("mean", "variance") else [v0, v1]
+        ends = [v0, *claim.domain.switches, v1] if claim.quantity in FIBRED else [v0, v1]
         for low, high in pairwise(ends):
             look((m0, m1, low, high))
         while searched < budget:
             upper = -heap[0][0]
             if reached > level or (upper < level and upper - reached <= tol):
                 break
-            halves = _halves(heap[0][2])
+            halves = _halves(heap[0][2], claim.domain.clip(heap[0][2]) or heap[0][2])
             if halves is None:
                 break
             heapq.heappop(heap)

@@ -8,7 +8,7 @@ max(tau_low, v/var_high) <= tau <= min(tau_high, v/var_low).
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -45,7 +45,8 @@ def pair(name: str, value: float | Sequence[float]) -> Pair:
 class Domain:
     """Box of mean, var, omega and tau; each end is the decimal that it prints as (0.1 is one tenth).
 
-    ``var`` may start at 0, where it is open. Raises ``ValueError`` for empty or inverted ends, negative variances and
+    ``var`` may start at 0, where it is open. ``strip`` = (slope, low, high) with slope > 0 leaves only the points with
+    low <= mean - slope*var <= high. Raises ``ValueError`` for empty or inverted ends, negative variances and
     tau <= 0.
     """
 
@@ -53,6 +54,7 @@ class Domain:
     var: Pair
     omega: Pair
     tau: Pair
+    strip: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("mean", "var", "omega", "tau"):
@@ -64,8 +66,8 @@ class Domain:
         """The domain, cut at omega = 0 unless omega is symmetric or of one sign: there the fibres are exact."""
         low, high = self.omega
         if low < 0 < high and low != -high:
-            yield Domain(self.mean, self.var, (low, 0.0), self.tau)
-            yield Domain(self.mean, self.var, (0.0, high), self.tau)
+            yield replace(self, omega=(low, 0.0))
+            yield replace(self, omega=(0.0, high))
         else:
             yield self
 
@@ -74,7 +76,20 @@ class Domain:
         """Smallest box of floats that holds every (mean*omega, var*tau)."""
         ms = [rational(a) * rational(b) for a in self.mean for b in self.omega]
         v0, v1 = (rational(a) * rational(b) for a, b in zip(self.var, self.tau, strict=True))
-        return _outward(min(ms), -1), _outward(max(ms), 1), _outward(v0, -1), _outward(v1, 1)
+        return outward(min(ms), -1), outward(max(ms), 1), outward(v0, -1), outward(v1, 1)
+
+    def clip(self, box: Box) -> Box | None:
+        """The part of a box that the strip leaves, or None where it leaves nothing."""
+        if self.strip is None:
+            return box
+        slope, low, high = self.strip
+        var = max(self.var[0], box[2] / self.tau[1]), min(self.var[1], box[3] / self.tau[0])
+        mean = max(self.mean[0], low + slope * var[0]), min(self.mean[1], high + slope * var[1])
+        if mean[0] > mean[1] + _slack(*mean):
+            return None
+        ends = [a * b for a in mean for b in self.omega]
+        m0, m1 = max(box[0], min(ends) - _slack(*ends)), min(box[1], max(ends) + _slack(*ends))
+        return (m0, m1, box[2], box[3]) if m0 <= m1 else None
 
     @cached_property
     def switches(self) -> list[float]:
@@ -111,17 +126,39 @@ class Domain:
         largest, least = self._ends
         w = min(largest, abs(m) / least) if least else largest
         signed = [_clip(sign * w, self.omega) for sign in (1.0, -1.0)]
-        tries = [(_clip(m / omega, self.mean) if omega else self.mean[0], omega) for omega in signed]
-        mean, omega = min(tries, key=lambda pick: abs(pick[0] * pick[1] - m))
+        ends = self.mean
+        if self.strip is not None:
+            slope, low, high = self.strip  # a slack inside, so that rounding leaves the point in the strip
+            ends = (
+                max(ends[0], low + slope * self.var[0] + _slack(low)),
+                min(ends[1], high + slope * self.var[1] - _slack(high)),
+            )
+        tries = [self._raise(_clip(m / o, ends) if o else ends[0], o, v, heavy) for o in signed]
+        return min(tries, key=lambda point: (point not in self, abs(point[0] * point[2] - m)))
+
+    def _raise(self, mean: float, omega: float, v: float, heavy: bool) -> Point:
+        low, high = self.var
+        if self.strip is not None:
+            slope, least, most = self.strip
+            low, high = max(low, (mean - most + _slack(mean)) / slope), min(high, (mean - least - _slack(mean)) / slope)
         if heavy:
-            tau = _clip(v / self.var[0], self.tau) if self.var[0] else self.tau[1]
-            return mean, _clip(v / tau, self.var), omega, tau
-        var = _clip(v / self.tau[0], self.var)
-        return mean, var, omega, _clip(v / var, self.tau)
+            tau = _clip(v / low, self.tau) if low > 0 else self.tau[1]
+            return mean, _clip(v / tau, (low, high)), omega, tau
+        var = _clip(v / self.tau[0], (low, high))
+        return mean, var, omega, _clip(v / var, self.tau) if var > 0 else self.tau[1]
 
     def __contains__(self, point: Point) -> bool:
         ends = (self.mean, self.var, self.omega, self.tau)
-        return all(low <= x <= high for x, (low, high) in zip(point, ends, strict=True))
+        inside = all(low <= x <= high for x, (low, high) in zip(point, ends, strict=True))
+        if self.strip is None or not inside:
+            return inside
+        slope, low, high = map(rational, self.strip)
+        return low <= rational(point[0]) - slope * rational(point[1]) <= high
+
+
+def _slack(*terms: float) -> float:
+    """Room for the few roundings of a sum of such terms."""
+    return 1e-12 * max(map(abs, terms)) + 1e-300
 
 
 def _clip(x: float, ends: Pair) -> float:
@@ -130,7 +167,8 @@ def _clip(x: float, ends: Pair) -> float:
     return near[0] if near else min(max(x, ends[0]), ends[1])
 
 
-def _outward(x: Fraction, side: int) -> float:
+def outward(x: Fraction, side: int) -> float:
+    """The nearest float that is not below x (side 1) or not above it (side -1)."""
     near = float(x)
     return near if (Fraction(near) - x) * side >= 0 else math.nextafter(near, side * math.inf)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from jnorm.theory.claims import Proof, search, verify
 from jnorm.theory.domains import Domain, Pair
 from jnorm.theory.enclosures import Box, flint
-from jnorm.theory.statements import STATEMENTS, Arguments, Rectangle
+from jnorm.theory.statements import STATEMENTS, Arguments
 
 FORMAT = 1
 
@@ -89,9 +90,9 @@ class Certificate:
         return None
 
     @property
-    def path(self) -> tuple[Rectangle, ...]:
+    def path(self) -> tuple[tuple[Pair, Pair], ...]:
         """(mean, var) rectangles by layer, from the start to the limit set; empty for other statements."""
-        return tuple(self.arguments.get("path", ()))
+        return tuple((mean, var) for mean, var, _ in self.arguments.get("path", ()))
 
     def enters(self, mean: Pair = (-0.1, 0.1), var: Pair = (0.8, 1.5)) -> int | None:
         """Layer from which the path stays in a rectangle (the paper's by default), or None."""
@@ -146,7 +147,8 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
                 "holds": c.holds,
                 "seconds": c.seconds,
                 "proofs": [
-                    {"claim": str(p.claim), "bound": p.bound, "point": p.point, "boxes": p.boxes} for p in c.proofs
+                    {"claim": str(p.claim), "bound": _known(p.bound), "point": p.point, "boxes": p.boxes}
+                    for p in c.proofs
                 ],
             }
             for c in certificates
@@ -205,9 +207,19 @@ def _proofs(entry: dict[str, Any]) -> list[Proof] | None:
     if len(claims) != len(stored):
         return None
     return [
-        Proof(claim, None, tuple(s["bound"]), s["point"] and tuple(s["point"]), tuple(map(tuple, s["boxes"])), 0)
+        Proof(claim, None, _ends(s["bound"]), s["point"] and tuple(s["point"]), tuple(map(tuple, s["boxes"])), 0)
         for claim, s in zip(claims, stored, strict=True)
     ]
+
+
+def _known(bound: Pair) -> list[float | None]:
+    """JSON has no infinity."""
+    return [end if math.isfinite(end) else None for end in bound]
+
+
+def _ends(bound: Sequence[float | None]) -> Pair:
+    low, high = bound
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def digest(content: dict[str, Any]) -> str:

@@ -10,11 +10,11 @@ from itertools import pairwise
 from typing import Any
 
 from jnorm.theory.claims import Claim
-from jnorm.theory.domains import Domain, Pair
+from jnorm.theory.domains import Domain, Pair, outward
 from jnorm.theory.enclosures import rational
 
 SELU = (0.0, 1.0, 0.0, 1.0)
-Rectangle = tuple[Pair, Pair]  # mean, var
+Region = tuple[Pair, Pair, Pair]  # mean, var and mean - slope*var, for a path's slope
 Ends = float | Sequence[float]
 
 
@@ -26,14 +26,42 @@ def box(mean: Ends, var: Ends, omega: Ends, tau: Ends) -> Domain:
     return domain
 
 
-def image(domain: Domain, inside: Rectangle | None = None, target: Sequence[float] = SELU) -> list[Claim]:
-    """Next mean and variance lie ``inside`` a rectangle; without one, their extremes. A variance may be open at 0."""
+def image(domain: Domain, inside: Sequence[Pair] | None = None, target: Sequence[float] = SELU) -> list[Claim]:
+    """Next mean and variance lie ``inside`` a rectangle or, after a strip, a region; without one, their extremes.
+
+    Where the domain's variances are open at 0, so are the next ones.
+    """
+    slope = domain.strip[0] if domain.strip else None
     claims = []
     for part in domain.parts():
-        for k, quantity in enumerate(("mean", "variance")):
+        for k, quantity in enumerate(("mean", "variance", "mean - p*variance")[: 3 if slope else 2]):
             for side, sense in enumerate("><"):
                 if part.var[0] > 0 or (quantity, sense) != ("variance", ">"):
-                    claims.append(Claim(quantity, sense, inside[k][side] if inside else None, part, _four(target)))
+                    level = inside[k][side] if inside else None
+                    claims.append(Claim(quantity, sense, level, part, _four(target), slope if k == 2 else None))
+    return claims
+
+
+def region(mean: Pair, var: Pair, slope: float) -> Region:
+    """A rectangle as a region: its strip cuts nothing off."""
+    low, high = (rational(mean[k]) - rational(slope) * rational(var[1 - k]) for k in (0, 1))
+    return mean, var, (outward(low, -1), outward(high, 1))
+
+
+def within(inner: Sequence[Sequence[float]], outer: Sequence[Sequence[float]]) -> bool:
+    """Whether mean and variance of one rectangle or region lie in another's."""
+    return all(outer[k][0] <= inner[k][0] and inner[k][1] <= outer[k][1] for k in (0, 1))
+
+
+def _steps(path: Sequence[Region], slope: float, omega: Ends, tau: Ends, target: Sequence[float]) -> list[Claim]:
+    """Each region maps into the next. Raises ``ValueError`` where the first one is not a whole rectangle."""
+    (low, high), whole = path[0][2], region(path[0][0], path[0][1], slope)[2]
+    if not low <= whole[0] <= whole[1] <= high:
+        raise ValueError(f"a path must start from a whole rectangle; got the strip {(low, high)}")
+    claims = []
+    for (mean, var, (low, high)), later in pairwise(path):
+        domain = Domain(mean, var, omega, tau, (slope, low, high))  # type: ignore[arg-type]
+        claims += image(domain, later, target)
     return claims
 
 
@@ -78,50 +106,53 @@ def extremes(
     return [Claim(quantity, sense, None, part, _four(target)) for sense in "><" for part in domain.parts()]
 
 
-def limit_set(*, path: Sequence[Rectangle], omega: Ends, tau: Ends, target: Sequence[float] = SELU) -> list[Claim]:
-    """Layer k maps rectangle k of the path into rectangle k + 1, and the last one into itself."""
-    return [
-        claim
-        for now, later in pairwise([*path, path[-1]])
-        for claim in image(Domain(*now, omega, tau), later, target)  # type: ignore[arg-type]
-    ]
+def limit_set(
+    *, path: Sequence[Region], slope: float, omega: Ends, tau: Ends, target: Sequence[float] = SELU
+) -> list[Claim]:
+    """Layer k maps region k of the path into region k + 1, and the last one into itself.
+
+    The first region is a whole rectangle. The later ones are rectangles cut by a strip, as high variances bring high
+    means: without it the hull of the limit set would not be tight.
+    """
+    return _steps([*path, path[-1]], slope, omega, tau, target)
 
 
 def global_convergence(
     *,
     norm: float,
-    fall: Sequence[Rectangle],
-    path: Sequence[Rectangle],
+    fall: Sequence[Region],
+    path: Sequence[Region],
+    slope: float,
     omega: Ends,
     tau: Ends,
     target: Sequence[float] = SELU,
     p: float | None = None,
 ) -> list[Claim]:
-    """Every start with var > 0 comes into the last rectangle of the path, where the map contracts.
+    """Every start with var > 0 comes into the last region of the path, where the map contracts.
 
-    1. From some layer on sqrt(mean^2 + var) < norm, which is the first rectangle of the ``fall``.
-    2. So from some layer on the state stays in the last one, for each maps into the next.
+    1. From some layer on sqrt(mean^2 + var) < norm, which lies in the first rectangle of the ``fall``.
+    2. So from some layer on the state stays in the last region of the fall, for each maps into the next.
     3. There a variance below the first rectangle of the ``path`` grows by a factor above 1 until it is inside.
-    4. From there the path leads on, a layer a step, and its last rectangle maps into itself and contracts.
+    4. From there the path leads on, a layer a step, and its last region maps into itself; the map contracts on the
+       rectangle around that.
 
     Raises ``ValueError`` where these do not join.
     """
     first, last, start = fall[0], fall[-1], path[0]
-    ends = (rational(norm) <= min(-rational(first[0][0]), rational(first[0][1])), rational(norm) ** 2 <= first[1][1])
-    if not all(ends) or any(step[1][0] != 0 for step in fall):
+    ball = (-norm, norm), (0.0, outward(rational(norm) ** 2, 1))
+    if not within(ball, first) or any(step[1][0] != 0 for step in fall):
         raise ValueError(f"`fall` must start from abs(mean) <= {norm}, 0 < var <= {norm}^2; got {first}")
-    if not (start[0][0] <= last[0][0] and last[0][1] <= start[0][1] and last[1][1] <= start[1][1]):
+    if not within(last, (start[0], (0.0, start[1][1]))):
         raise ValueError(f"`path` must start from a rectangle that holds the end of the fall, {last}; got {start}")
-    everywhere = Domain(*first, omega, tau)  # type: ignore[arg-type]
+    everywhere = Domain(first[0], first[1], omega, tau)  # type: ignore[arg-type]
     small = Domain(last[0], (0.0, start[1][0]), omega, tau)  # type: ignore[arg-type]
     claims = [
         Claim("limit norm", "<", norm, everywhere, _four(target)),
         Claim("growth of variance", ">", 1.0, small, _four(target)),
     ]
     claims += contraction(mean=path[-1][0], var=path[-1][1], omega=omega, tau=tau, target=target, p=p, self_map=False)
-    for now, later in pairwise(fall):
-        claims += image(Domain(*now, omega, tau), later, target)  # type: ignore[arg-type]
-    return claims + limit_set(path=path, omega=omega, tau=tau, target=target)
+    claims += _steps(fall, slope, omega, tau, target)
+    return claims + limit_set(path=path, slope=slope, omega=omega, tau=tau, target=target)
 
 
 def omega_range(*, var: float, tau: float) -> list[Claim]:

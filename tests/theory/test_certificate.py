@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -168,6 +170,7 @@ def test_a_spent_budget_ends_undecided():
         Domain((-0.7, -0.3), (0.5, 0.6), (0.1, 0.4), (0.7, 1.4)),
         Domain((-0.4, 0.9), (1.0, 1.0), (0.0, 0.5), (0.9, 1.2)),
     ],
+    ids=str,
 )
 def test_two_dimensions_bound_all_four(quantity, p, domain):
     """Random points of the four-dimensional box stay within the extremes that the two-dimensional search encloses."""
@@ -181,6 +184,25 @@ def test_two_dimensions_bound_all_four(quantity, p, domain):
         for _ in range(200):
             value = claim.value(tuple(float(rng.uniform(*end)) for end in ends))
             assert value <= proof.bound[1] if sense == "<" else value >= proof.bound[0]
+
+
+def test_strips_bound_their_points():
+    """Random points of a rectangle cut by a strip stay within the extremes; a rectangle's own are further out."""
+    rng = np.random.default_rng(12)
+    whole = Domain((-0.5, 0.5), (0.5, 3.0), (-0.5, 0.5), (0.9, 1.2))
+    cut = Domain(*[(-0.5, 0.5), (0.5, 3.0), (-0.5, 0.5), (0.9, 1.2)], strip=(0.3, -0.6, -0.4))
+    for quantity, p in (("mean", None), ("variance", None), ("mean - p*variance", 0.3)):
+        for sense, side in (("<", 1), (">", 0)):
+            proof, wider = (search(Claim(quantity, sense, None, d, p=p), tol=1e-5) for d in (cut, whole))
+            assert proof.bound[side] <= wider.bound[side] if side else proof.bound[side] >= wider.bound[side]
+            values = []
+            while len(values) < 100:
+                point = tuple(float(rng.uniform(*ends)) for ends in (cut.mean, cut.var, cut.omega, cut.tau))
+                if point in cut:
+                    values.append(proof.claim.value(point))
+            assert all(v <= proof.bound[1] if side else v >= proof.bound[0] for v in values)
+            assert proof.point in cut
+    assert abs(search(Claim("mean", ">", None, cut)).bound[0] - search(Claim("mean", ">", None, whole)).bound[0]) > 0.01
 
 
 def test_asymmetric_omega_is_cut_at_zero():
@@ -239,13 +261,16 @@ def test_global_convergence_with_changing_weights(everywhere):
     assert everywhere.rate < 1
 
 
-def test_the_hull_is_nearly_reached(everywhere):
-    """Fixed points at constant weights lie in the limit set; the upper ends are reached to 1e-5."""
-    mean, var = everywhere.path[-1]
-    points = [fixed_point(omega, tau).domain[0] for omega in OMEGA for tau in (0.95, 1.1)]
-    assert all(mean[0] <= p.mean[0] <= p.mean[1] <= mean[1] for p in points)
-    assert max(p.mean[1] for p in points) == pytest.approx(mean[1], abs=1e-5)
-    assert max(p.var[1] for p in points) == pytest.approx(var[1], abs=1e-5)
+def test_the_hull_is_reached(everywhere):
+    """Fixed points at constant weights lie in the limit set, and come within 1e-5 of all four ends of its hull."""
+    for proof, taus in ((everywhere, (0.95, 1.1)), (limit_set((-3.5, 3.5), (0.01, 12), tau=(0.8, 1.25)), (0.8, 1.25))):
+        assert proof.holds is True
+        points = [fixed_point(omega, tau) for omega in OMEGA for tau in taus]
+        assert all(point.holds is True for point in points)
+        for k, hull in enumerate(proof.path[-1]):
+            ends = [(p.domain[0].mean, p.domain[0].var)[k] for p in points]
+            assert hull[0] <= min(low for low, _ in ends) <= hull[0] + 1e-5
+            assert hull[1] - 1e-5 <= max(high for _, high in ends) <= hull[1]
 
 
 def test_trajectories_stay_on_the_path(everywhere):
@@ -402,7 +427,9 @@ def test_global_steps_must_join():
     with pytest.raises(ValueError, match=r"`fall` must start from abs\(mean\) <= 9\.0"):
         claims(**{**arguments, "norm": 9.0})
     with pytest.raises(ValueError, match=r"`path` must start from a rectangle that holds the end of the fall"):
-        claims(**{**arguments, "path": [((-1.0, 1.0), (1e-3, 100.0))]})
+        claims(**{**arguments, "path": [((-1.0, 1.0), (1e-3, 100.0), (-20.0, 20.0))]})
+    with pytest.raises(ValueError, match=r"a path must start from a whole rectangle"):
+        claims(**{**arguments, "path": [((-3.0, 3.0), (1e-3, 100.0), (-1.0, 1.0))]})
 
 
 def test_leaves_must_cover():
@@ -452,6 +479,8 @@ def test_bad_input_is_named(call, message):
 
 
 def test_without_flint_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "flint", None)
+    code = "import sys; sys.modules['flint'] = None; import jnorm.theory.certificate"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    monkeypatch.setitem(sys.modules, "flint", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "jnorm\[verify\]"'):
         theorem1()
