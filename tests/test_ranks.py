@@ -43,6 +43,7 @@ ORDER = {
         "claims",
         "statements",
         "records",
+        "regions",
         "certificate",
     ],
     "nn": ["statistics", "batch_norm", "batch_renorm", "feature_norm", "weight_norm", "dropout", "networks"],
