@@ -181,8 +181,11 @@ def covers(box: Box, leaves: Sequence[Box]) -> bool:
     >>> covers((0, 1, 0, 2), [(0, 1, 0, 1), (0, 0.5, 1, 2), (0.6, 1, 1, 2)])
     False
     """
+    if any(m0 <= box[0] and box[1] <= m1 and v0 <= box[2] and box[3] <= v1 for m0, m1, v0, v1 in leaves):
+        return True
     array = np.asarray(leaves, dtype=float).reshape(-1, 4)
-    meets = (array[:, [0, 2]] <= np.take(box, [1, 3])) & (array[:, [1, 3]] >= np.take(box, [0, 2]))
+    low, high = array[:, ::2], array[:, 1::2]
+    meets = (low <= high) & (low <= np.take(box, [1, 3])) & (high >= np.take(box, [0, 2]))
     array = array[meets.all(axis=1)].clip(np.take(box, [0, 0, 2, 2]), np.take(box, [1, 1, 3, 3]))
     m, v = (np.unique(np.append(array[:, k : k + 2], box[k : k + 2])) for k in (0, 2))
     count = np.zeros((len(m) + 1, len(v) + 1), dtype=int)

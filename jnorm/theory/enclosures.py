@@ -295,14 +295,14 @@ def constants(mean: float = 0.0, var: float = 1.0, omega: float = 0.0, tau: floa
     ...     print(constants().lam.str(20, radius=False), constants().alpha.str(20, radius=False))
     1.0507009873554804934 1.6732632423543772848
     """
-    require(np.isfinite, "`{}` must be finite", mean=mean, omega=omega)
-    require(lambda x: (x > 0) & np.isfinite(x), "`{}` must satisfy 0 < {} < inf", var=var, tau=tau)
     return _constants(mean, var, omega, tau, flint().ctx.prec)
 
 
 @lru_cache(maxsize=64)
 def _constants(mean: float, var: float, omega: float, tau: float, bits: int) -> Constants:
     del bits  # the working precision, part of the cache's key
+    require(np.isfinite, "`{}` must be finite", mean=mean, omega=omega)
+    require(lambda x: (x > 0) & np.isfinite(x), "`{}` must satisfy 0 < {} < inf", var=var, tau=tau)
     arb = flint().arb
     mu, nu, m, v = decimal(mean), decimal(var), decimal(mean) * decimal(omega), decimal(var) * decimal(tau)
     x = _atoms_at(m, v)

@@ -441,6 +441,8 @@ def test_leaves_must_cover():
     assert not covers((0, 0, 1, 1), [(0.5, 1, 1, 1)])
     assert not covers((0, 1, 0, 1), [(0, 1, 0, 0.9999999999999999)])
     assert not covers((0, 1, 0, 1), [])
+    assert not covers((0, 1, 0, 1), [(1, 0, 1, 0)])
+    assert not covers((0, 1, 0, 1), [(math.nan, 1, 0, 1)])
     rng = np.random.default_rng(2)
     domain = Domain((-0.1, 0.1), (0.8, 1.5), OMEGA, (0.95, 1.1))
     for _ in range(500):
