@@ -213,10 +213,10 @@ def update(
 
     def moved(old: jax.Array, new: jax.Array) -> jax.Array:
         new = new.astype(dtype).reshape(shape)
-        return jnp.where(valid, jnp.where(state.count == 0, new, old + weight.astype(dtype) * (new - old)), old)
+        return jnp.where(valid, jnp.where(state.count == 0, new, old + weight * (new - old)), old)
 
-    log_decay = jnp.log(jnp.asarray(decay, state.count.dtype))
-    weight = jnp.asarray(1 - decay, state.count.dtype) / -jnp.expm1((state.count + 1) * log_decay)
+    log_decay = jnp.log(jnp.asarray(decay, dtype))
+    weight = jnp.asarray(1 - decay, dtype) / -jnp.expm1((state.count.astype(dtype) + 1) * log_decay)
     return State(moved(state.mean, batch.mean), moved(state.var, var), jnp.where(valid, state.count + 1, state.count))
 
 
@@ -255,9 +255,13 @@ def precise_state(
         if shape not in (None, found):
             raise ValueError(f"`batches` must have the same features throughout; got {shape} and {found}")
         reduced = statistics.others(x, features)
-        part = statistics.moments(x, reduced, mask=statistics.mask_like(x, mask, features))
-        shape, dtype = found, part.mean.dtype
-        part_mean, part_var, part_n = (np.squeeze(np.asarray(v, np.float64), reduced) for v in part)
+        mask = statistics.mask_like(x, mask, features)
+        center = statistics.moments(x, reduced, mask=mask).mean
+        # Once more about the rounded mean: what it left over counts beside a small variance.
+        part = statistics.moments(x.astype(center.dtype) - center, reduced, mask=mask)
+        shape, dtype = found, center.dtype
+        left, part_var, part_n = (np.squeeze(np.asarray(v, np.float64), reduced) for v in part)
+        part_mean = np.squeeze(np.asarray(center, np.float64), reduced) + left
         both = np.maximum(n + part_n, 1)
         gap = part_mean - mean
         total = total + part_var * part_n + gap**2 * (n * part_n / both)
@@ -288,8 +292,8 @@ def fold(
         norm="after":   kernel * a[out],  (bias - mean) * a + shift
         norm="before":  kernel * a[in],   bias + b * kernel
 
-    ``kernel`` is (..., in, out), as in Flax and `jax.lax`; a grouped convolution has (..., in / groups, out). The new
-    bias has the shape (out,) with one exception: a convolution that pads with zeros pads behind the norm, where zero
+    ``kernel`` is (..., in, out), as in Flax and `jax.lax`; a grouped convolution has (..., in / groups, out). ``bias``
+    has the shape (out,), or is a map from an earlier fold. The new one has the shape (out,) too, with one exception: a convolution that pads with zeros pads behind the norm, where zero
     means zero, while the folded layer pads in front of it. Its bias then differs along the border. Pass the layer
     without bias as ``linear(x, kernel)`` and the ``shape`` (..., in) of its input without the batch: the bias is then
     the map ``bias + linear(b everywhere, kernel)`` of the output's shape, exact for every padding, stride and dilation.
@@ -304,8 +308,8 @@ def fold(
     ([[0.5]], [-1.0])
     """
     checks.choice("norm", norm, ("before", "after"))
-    kernel = statistics.floating(kernel)
-    wide = jnp.promote_types(statistics.widened(kernel.dtype), state.mean.dtype)
+    kernel = statistics.floating(kernel, "kernel")
+    wide = max(statistics.widened(kernel.dtype), state.mean.dtype, key=lambda d: jnp.finfo(d).bits)
     features = state.mean.shape
     inputs, outputs = kernel.shape[-2:]
     groups = 1 if norm == "after" else math.prod(features) // inputs
@@ -320,19 +324,27 @@ def fold(
     gain = jnp.broadcast_to(lax.rsqrt(var + jnp.asarray(eps, wide)) * scale, features)
     old = jnp.zeros(outputs, wide) if bias is None else jnp.asarray(bias).astype(wide)
     weights = kernel.astype(wide)
+
+    def ranked(value: jax.Array, like: jax.Array) -> jax.Array:
+        return jnp.expand_dims(value, range(max(0, like.ndim - value.ndim)))
+
     if norm == "after":
-        return (weights * gain).astype(kernel.dtype), ((old - mean) * gain + shift).astype(kernel.dtype)
+        folded = (old - ranked(mean, old)) * ranked(gain, old) + ranked(shift, old)
+        return (weights * ranked(gain, weights)).astype(kernel.dtype), folded.astype(kernel.dtype)
 
     def per_weight(value: jax.Array) -> jax.Array:
-        """From (groups * in,) to (in, out): output channels go by groups."""
-        return jnp.repeat(value.reshape(groups, inputs).T, outputs // groups, axis=1)
+        """From (groups * in,) to the axes of the kernel: output channels go by groups."""
+        value = jnp.repeat(value.reshape(groups, inputs).T, outputs // groups, axis=1)
+        return ranked(value, weights)
 
     offset = shift - mean * gain
     if linear is None:
         added = jnp.sum(weights * per_weight(offset), tuple(range(kernel.ndim - 1)))
     else:
         added = linear(jnp.broadcast_to(offset, (1, *(shape or ()))), weights)[0]
-    return (weights * per_weight(gain)).astype(kernel.dtype), (old + added).astype(kernel.dtype)
+    return (weights * per_weight(gain)).astype(kernel.dtype), (ranked(old, added) + ranked(added, old)).astype(
+        kernel.dtype
+    )
 
 
 def _split(
@@ -349,7 +361,7 @@ def _split(
 
 def _pool(batch: statistics.Moments, axis_name: Any) -> tuple[statistics.Moments, jax.Array]:
     """The mean over all ghost batches (axis 0), their variance within, and its degrees of freedom."""
-    n = batch.count
+    n = jnp.broadcast_to(batch.count, (batch.mean.shape[0], *batch.count.shape[1:]))
     sums = [jnp.sum(v, 0, keepdims=True) for v in (n, n * batch.mean, n * batch.var, (n > 0).astype(n.dtype))]
     if axis_name is not None:
         sums = lax.psum(sums, axis_name)

@@ -107,14 +107,14 @@ def normalized(x: jax.Array, mean: jax.Array, gain: jax.Array, shift: jax.Array)
 
 def widened(dtype: Any) -> Any:
     """The dtype to compute in: ``dtype``, but at least float32."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
-def floating(x: Any) -> jax.Array:
+def floating(x: Any, name: str = "x") -> jax.Array:
     """``x`` as an array; ``TypeError`` unless it is real and floating (a normalized integer is no integer)."""
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"`x` must have a real floating dtype; got {x.dtype}")
+        raise TypeError(f"`{name}` must have a real floating dtype; got {x.dtype}")
     return x
 
 
