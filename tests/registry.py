@@ -1,0 +1,257 @@
+"""Every public name of jnorm: how to call it for the laws of test_laws.py, or why they do not apply to it.
+
+A function needs one line, `add(name, call, *arguments)`. The first axis of every argument counts lanes (points, rows,
+keys): `call` must treat them independently and put the same axis first in its results. Options are bound in `call`;
+functions are handed over as they are. Floating arguments are cast to the dtype under test, others stay.
+
+A law that does not hold by design is named with the reason: `add(..., gradient="piecewise constant")`. Types and
+constants go to `DATA`, whole modules or single names that no array law fits to `EXEMPT`.
+"""
+
+import ast
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnorm import activations, fans, gaussian, initializers, losses
+from jnorm.theory import closed_forms, constants, fixed_points, meanfield, mills, moments, portraits
+from jnorm.theory.moments import Moments
+
+PACKAGE = Path(__file__).resolve().parents[1] / "jnorm"
+LAWS = ("jit", "batch", "gradient", "dtype", "compile", "nan")
+LAYER = ("bfloat16", "float16", "float32", "float64")
+THEORY = ("float32", "float64")
+
+
+class Entry(NamedTuple):
+    call: Callable[..., Any]
+    arguments: tuple[np.ndarray, ...]
+    dtypes: tuple[str, ...]
+    exceptions: dict[str, str]  # law: why it does not hold; for "compile" only of the eager call
+
+
+FUNCTIONS: dict[str, Entry] = {}
+
+
+def add(name: str, call: Callable[..., Any], *arguments: Any, dtypes: tuple[str, ...] = THEORY, **why: str) -> None:
+    FUNCTIONS[name] = Entry(call, tuple(np.asarray(a) for a in arguments), dtypes, why)
+
+
+def last_to_first(tree: Any) -> Any:
+    return jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), tree)
+
+
+def each(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one lane, mapped; the first argument of a lane is a vector (a key, a row) or a matrix (a batch)."""
+    return lambda first, *rest: (jax.vmap(f) if first.shape[0] == LANES else f)(first, *rest)
+
+
+def drawn(init: Callable[..., jax.Array], *shape: int) -> Callable[..., jax.Array]:
+    """An initializer as a function of keys; the second argument only carries the dtype."""
+    return each(lambda key, like: init(key, shape, like.dtype))
+
+
+LANES = 5
+# Five lanes: off the kinks, on either side of them, near and far.
+X = np.array([-7.3, -0.6, 0.2, 1.7, 5.1])
+MEAN = np.array([-2.0, -0.3, 0.05, 0.6, 3.0])
+VAR = np.array([0.3, 1.1, 0.02, 4.0, 2.0])
+OMEGA = np.array([0.1, -0.3, 0.0, 0.2, 0.5])
+TAU = np.array([1.0, 0.9, 1.2, 1.05, 1.1])
+POSITIVE = np.array([0.5, 1.0, 1.3, 0.2, 2.0])
+ROWS = np.random.default_rng(0).normal(size=(5, 4))
+ROOT = np.random.default_rng(1).normal(size=(5, 2, 2))
+COV = ROOT @ ROOT.transpose(0, 2, 1) + 0.1 * np.eye(2)
+KEYS = np.random.default_rng(2).integers(0, 2**32, (5, 2), dtype=np.uint32)  # raw ones: an array like any other
+BATCHES = np.random.default_rng(3).normal(size=(5, 6, 3))
+CLASSES = np.array([0, 3, 1, 1, 2])
+SIGNS = np.array([1, -1, 1, -1, 1])
+SELU = partial(moments.layer_map, activations.selu)
+SIN = partial(moments.layer_map, activations.sin)  # compiles sooner
+SHIFTED = partial(moments.layer_map, lambda z: jnp.tanh(z) + 0.2)
+LOOP = "JAX compiles a loop each time it runs outside jit"
+
+for _name, _phi in activations.ELEMENTWISE.items():
+    add(f"activations.{_name}", _phi, X, dtypes=LAYER)
+for _name, _call in {
+    "leaky_relu": lambda x, a: activations.leaky_relu(x, negative_slope=a),
+    "elu": lambda x, a: activations.elu(x, alpha=a),
+    "celu": lambda x, a: activations.celu(x, alpha=a),
+}.items():
+    add(f"activations.{_name}", _call, X, POSITIVE, dtypes=LAYER)
+add("activations.scaled_elu", activations.scaled_elu, X, POSITIVE, TAU, dtypes=LAYER)
+add("activations.softmax", activations.softmax, ROWS, dtypes=LAYER)
+add("activations.log_softmax", activations.log_softmax, ROWS, dtypes=LAYER)
+add("activations.hardmax", activations.hardmax, ROWS, dtypes=LAYER, gradient="piecewise constant")
+
+add("gaussian.elementwise", partial(gaussian.elementwise, jnp.tanh), X)
+add("gaussian.quadrature", gaussian.quadrature, MEAN, VAR)
+add("gaussian.expectation", partial(gaussian.expectation, activations.selu), MEAN, VAR)
+add("gaussian.expectation2", partial(gaussian.expectation2, lambda u, v: jnp.tanh(u) * v), ROWS[:, :2], COV)
+
+for _name in ("identity", "relu", "elu", "celu", "selu", "leaky_relu", "sin", "scaled_elu", "halves"):
+    add(f"theory.closed_forms.{_name}", getattr(closed_forms, _name), MEAN, VAR)
+add(
+    "theory.closed_forms.scaled_elu",
+    lambda mean, var, lam, alpha: closed_forms.scaled_elu(mean, var, lam=lam, alpha=alpha),
+    *(MEAN, VAR, TAU, POSITIVE),
+)
+add(
+    "theory.mills.mills",
+    mills.mills,
+    *(POSITIVE, POSITIVE + 0.3, POSITIVE + 0.7),
+    nan="each value depends on some of the arguments",
+)
+add("theory.mills.erfcx", mills.erfcx, MEAN)
+add(
+    "theory.constants.selu_constants",
+    lambda m, v, w, t: constants.selu_constants(m, v, omega=w, tau=t),
+    0.1 * MEAN,
+    VAR,
+    OMEGA,
+    TAU,
+)
+
+add("theory.moments.activation_moments", partial(moments.activation_moments, activations.gelu), MEAN, VAR)
+add(
+    "theory.moments.gradient_factor",
+    lambda mean, var, tau: moments.gradient_factor(activations.selu, mean, var, tau=tau),
+    *(MEAN, VAR, TAU),
+)
+add("theory.moments.layer_map", lambda m, v, w, t: SELU(omega=w, tau=t)(Moments(m, v)), MEAN, VAR, OMEGA, TAU)
+add(
+    "theory.meanfield.layer_map",
+    lambda m, v, w, b: meanfield.layer_map(activations.gelu, sigma_w=w, sigma_b=b)(Moments(m, v)),
+    *(MEAN, VAR, TAU, POSITIVE),
+)
+
+add(
+    "theory.fixed_points.solve",  # without the residual, which is rounding
+    lambda m, v, w, t: fixed_points.solve(SHIFTED(omega=w, tau=1.5 * t), Moments(m, v))[:2],
+    *(0.1 * MEAN, VAR, OMEGA, TAU),
+    compile=LOOP,
+)
+add(
+    "theory.fixed_points.iterate",
+    lambda m, v, t: last_to_first(fixed_points.iterate(SIN(omega=0.9, tau=t), Moments(m, v), 3)),
+    *(MEAN, VAR, TAU),
+    compile=LOOP,
+)
+add(
+    "theory.fixed_points.stability",
+    lambda m, v, w, t: fixed_points.stability(SIN(omega=w, tau=t), Moments(m, v)),
+    *(MEAN, VAR, OMEGA, TAU),
+)
+add(
+    "theory.portraits.vector_field",
+    lambda tau: portraits.vector_field(
+        SIN(omega=0.9, tau=tau[..., None, None]), MEAN.astype(tau.dtype), VAR.astype(tau.dtype)
+    )[2:],
+    TAU,
+)
+add(
+    "theory.portraits.trajectories",
+    lambda m, v, t: portraits.trajectories(SIN(omega=0.9, tau=t), Moments(m, v), 3),
+    *(MEAN, VAR, TAU),
+    compile=LOOP,
+    nan="a path rests at its last finite point",
+)
+add(
+    "theory.portraits.basin",
+    lambda m, v: portraits.basin(SIN(tau=1.5), Moments(m, v), Moments(0.0, 1.0), depth=60),
+    *(MEAN, VAR),
+    compile=LOOP,
+    gradient="counts",
+    dtype="counts",
+)
+
+DRAWS = {"gradient": "draws from a key", "nan": "draws from a key"}
+for _name, _init in {
+    "zeros": initializers.zeros(),
+    "ones": initializers.ones(),
+    "constant": initializers.constant(0.3),
+    "identity": initializers.identity(),
+    "normal": initializers.normal(),
+    "truncated_normal": initializers.truncated_normal(),
+    "uniform": initializers.uniform(),
+    "variance_scaling": initializers.variance_scaling(2.0, "fan_avg", "uniform", omega=0.1, tau=1.0),
+    **{
+        f"{who}_{law}": getattr(initializers, f"{who}_{law}")()
+        for who in ("glorot", "he", "lecun")
+        for law in ("normal", "uniform")
+    },
+    "for_activation": initializers.for_activation(activations.tanh, mode="both"),
+    "orthogonal": initializers.orthogonal(),
+    "sparse": initializers.sparse(0.5),
+}.items():
+    add(f"initializers.{_name}", drawn(_init, 6, 4), KEYS, X, dtypes=LAYER, **DRAWS)
+add("initializers.delta_orthogonal", drawn(initializers.delta_orthogonal(), 3, 2, 4), KEYS, X, dtypes=LAYER, **DRAWS)
+add("fans.with_row_sums", each(lambda w: fans.with_row_sums(w, (0,), omega=0.1, tau=1.0)), BATCHES, dtypes=LAYER)
+
+add("losses.softmax_cross_entropy", losses.softmax_cross_entropy, ROWS, CLASSES, dtypes=LAYER)
+add("losses.sigmoid_cross_entropy", losses.sigmoid_cross_entropy, ROWS, 1 / (1 + np.exp(ROWS)), dtypes=LAYER)
+add("losses.squared_error", losses.squared_error, X, MEAN, dtypes=LAYER)
+add("losses.hinge", losses.hinge, X, SIGNS, dtypes=LAYER)
+add("losses.l1_penalty", each(losses.l1_penalty), ROWS)
+add("losses.l2_penalty", each(losses.l2_penalty), ROWS)
+
+# Types and constants, by module.
+DATA = {
+    "__init__": "",
+    "activations": "P SELU_LAMBDA SELU_ALPHA ELEMENTWISE",
+    "fans": "Axes Fans",
+    "gaussian": "NODES REACH",
+    "initializers": "Sharding Draw Initializer",
+    "lsuv": "Lsuv",
+    "paths": "Where",
+    "theory.closed_forms": "GaussianMoments Halves",
+    "theory.constants": "SeluConstants",
+    "theory.fixed_points": "FixedPoint Stability",
+    "theory.mills": "Mills",
+    "theory.moments": "Activation Moments LayerMap",
+    "theory.portraits": "VectorField Trajectories Basin",
+}
+
+_INTERVALS = "interval arithmetic on Python numbers"
+EXEMPT = {
+    "activations.kinks": "maps a callable to Python numbers",
+    "checks": "acts on what Python knows before any array law can apply",
+    "fans.fans": "maps shapes to Python numbers",
+    "fans.row_axes": "maps shapes to Python numbers",
+    "lsuv.lsuv": "scales the parameters of a caller's network",
+    "paths.mask": "maps a pytree to Python booleans",
+    "plots": "draws on matplotlib axes",
+    "theory.asymptotics": _INTERVALS,
+    "theory.certificate": _INTERVALS,
+    "theory.claims": _INTERVALS,
+    "theory.closed_forms.lookup": "maps a callable to a callable",
+    "theory.domains": _INTERVALS,
+    "theory.enclosures": _INTERVALS,
+    "theory.fixed_points.lift": "maps a callable to a callable",
+    "theory.fixed_points.solve_all": "how many there are is its result: eager, over `solve`",
+    "theory.fixed_points.whole": "checks Python numbers",
+    "theory.records": _INTERVALS,
+    "theory.statements": _INTERVALS,
+}
+
+
+def defined() -> Iterator[str]:
+    """Every public name that a module of jnorm defines, read from the source: no optional import is needed."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for node in ast.parse(path.read_text()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            for target in targets:
+                for leaf in target.elts if isinstance(target, ast.Tuple) else [target]:
+                    name = getattr(leaf, "id", getattr(leaf, "name", "_"))
+                    if not name.startswith("_"):
+                        yield f"{module}.{name}"
+
+
+def listed() -> set[str]:
+    return {*FUNCTIONS, *EXEMPT, *(f"{module}.{name}" for module, names in DATA.items() for name in names.split())}

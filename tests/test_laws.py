@@ -1,0 +1,167 @@
+"""One set of laws for every public function: see registry.py for how each is called and what is exempt."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.registry import DATA, EXEMPT, FUNCTIONS, LAWS, defined, listed
+
+BAD = 1  # the lane that gets the NaN
+
+
+def under(law):
+    return pytest.mark.parametrize("name", [n for n, entry in FUNCTIONS.items() if law not in entry.exceptions])
+
+
+def arguments(name, dtype):
+    return [jnp.asarray(a, dtype if a.dtype.kind == "f" else None) for a in FUNCTIONS[name].arguments]
+
+
+def floating(a):
+    return jnp.issubdtype(a.dtype, jnp.floating)
+
+
+def lane(args, i):
+    return [a[i] for a in args]
+
+
+@cache
+def jitted(name):
+    return jax.jit(FUNCTIONS[name].call)
+
+
+@cache
+def compilations():
+    """A list that grows by one with every program that XLA compiles."""
+    seen = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: seen.append(event) if event.endswith("backend_compile_duration") else None
+    )
+    return seen
+
+
+def assert_equal(got, exact, roundings=64):
+    """Leaf by leaf within `roundings` eps of the largest value: fusion and batching may change the order of sums."""
+    got, exact = jax.tree.leaves(got), jax.tree.leaves(exact)
+    assert len(got) == len(exact)
+    for a, b in zip(got, exact, strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        atol = roundings * jnp.finfo(a.dtype).eps * np.max(np.abs(b), initial=0) if floating(a) else 0
+        np.testing.assert_allclose(np.float64(a), np.float64(b), rtol=0, atol=atol)
+
+
+def test_every_public_name_is_registered():
+    names = set(defined())
+    whole = {module for module in EXEMPT if any(n.startswith(module + ".") for n in names)}
+    missing = {n for n in names - listed() if not any(n.startswith(module + ".") for module in whole)}
+    assert not missing, f"add to tests/registry.py: {sorted(missing)}"
+    assert listed() - whole <= names, f"gone from jnorm: {sorted(listed() - whole - names)}"
+    assert set(FUNCTIONS).isdisjoint(EXEMPT)
+
+
+def test_the_walk_sees_functions_types_and_constants():
+    assert {"activations.selu", "activations.SELU_ALPHA", "theory.moments.Moments", "plots.save"} <= set(defined())
+
+
+def test_exceptions_name_a_law_and_a_reason():
+    for name, entry in FUNCTIONS.items():
+        assert set(entry.exceptions) <= set(LAWS), name
+        assert all(entry.exceptions.values()), name
+    assert all(EXEMPT.values())
+    assert all(isinstance(names, str) for names in DATA.values())
+
+
+@under("jit")
+def test_jit_equals_eager(name):
+    args = arguments(name, "float32")
+    assert_equal(jitted(name)(*args), FUNCTIONS[name].call(*args))
+
+
+@under("batch")
+def test_arrays_and_vmap_equal_a_loop(name, x64):
+    args, call = arguments(name, "float64"), FUNCTIONS[name].call
+    one = jax.jit(call)
+    loop = jax.tree.map(lambda *rows: jnp.stack(rows), *(one(*lane(args, i)) for i in range(len(args[0]))))
+    array, mapped = jax.jit(lambda *a: (call(*a), jax.vmap(call)(*a)))(*args)
+    assert_equal(array, loop)
+    assert_equal(mapped, loop)
+
+
+@under("gradient")
+def test_gradient_equals_finite_differences(name, x64):
+    args = arguments(name, "float64")
+    moving = [i for i, a in enumerate(args) if floating(a)]
+    rng = np.random.default_rng(0)
+    direction = [rng.choice([-1.0, 1.0], args[i].shape) * (0.1 + np.abs(args[i])) for i in moving]
+    h = 1e-3
+
+    def f(*values):
+        full = list(args)
+        for i, value in zip(moving, values, strict=True):
+            full[i] = value
+        return [a for a in jax.tree.leaves(FUNCTIONS[name].call(*full)) if floating(a)]
+
+    @jax.jit
+    def both_modes(values):
+        out, tangents = jax.jvp(f, values, direction)
+        weights = [jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape) for a in out]
+        pulled = jax.vjp(f, *values)[1](weights)
+        forward = [w * t for w, t in zip(weights, tangents, strict=True)]
+        backward = [p * d for p, d in zip(pulled, direction, strict=True)]
+        steps = jax.vmap(lambda s: f(*(a + s * d for a, d in zip(values, direction, strict=True))))
+        return out, tangents, forward, backward, steps(h * jnp.array([-2.0, -1.0, 1.0, 2.0]))
+
+    out, tangents, forward, backward, steps = both_modes([args[i] for i in moving])
+    for value, tangent, (p, q, r, s) in zip(out, tangents, steps, strict=True):
+        # Fourth-order central differences: h^4 f^(5)/30 ~ 1e-13 times higher derivatives, and eps/h ~ 1e-12.
+        scale = np.max(np.abs(value)) + np.max(np.abs(tangent))
+        np.testing.assert_allclose(tangent, (8 * (r - q) - (s - p)) / (12 * h), rtol=0, atol=1e-8 * scale)
+    # Reverse mode is the transpose of forward mode, to rounding.
+    sums = [np.sum([np.sum(a) for a in side]) for side in (forward, backward)]
+    size = np.sum([np.sum(np.abs(a)) for a in (*forward, *backward)])
+    assert abs(sums[0] - sums[1]) <= 1e-12 * size
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [(n, d) for n, e in FUNCTIONS.items() if "dtype" not in e.exceptions for d in e.dtypes]
+)
+def test_dtype_is_kept(name, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        out = [a for a in jax.tree.leaves(jitted(name)(*arguments(name, dtype))) if floating(a)]
+        assert {a.dtype.name for a in out} <= {dtype}
+        assert all(np.all(np.isfinite(a)) for a in out)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_equal_shapes_compile_once(name):
+    args = arguments(name, "float32")
+    others = [a * 1.01 if floating(a) else a for a in args]
+    for call in (jitted(name), *([] if "compile" in FUNCTIONS[name].exceptions else [FUNCTIONS[name].call])):
+        jax.block_until_ready(call(*args))
+        before = len(compilations())
+        jax.block_until_ready(call(*others))
+        assert len(compilations()) == before, "jit" if call is jitted(name) else "eager"
+
+
+def test_the_compile_counter_counts():
+    before = len(compilations())
+    jax.jit(lambda x: x * 3 + 1)(jnp.ones(7))
+    assert len(compilations()) > before
+
+
+@under("nan")
+def test_nan_stays_in_its_lane(name):
+    args = arguments(name, "float32")
+    clean = jax.tree.leaves(jitted(name)(*args))
+    for i, a in enumerate(args):
+        if not floating(a):
+            continue
+        bad = a.at[(BAD, *[0] * (a.ndim - 1))].set(jnp.nan)
+        got = jax.tree.leaves(jitted(name)(*args[:i], bad, *args[i + 1 :]))
+        others = np.arange(len(a)) != BAD
+        for before, after in zip(clean, got, strict=True):
+            np.testing.assert_array_equal(before[others], after[others])
+        assert all(np.any(np.isnan(after[BAD])) for after in got if floating(after)), f"argument {i}"
