@@ -15,10 +15,10 @@ from experiments import common
 EXTRAS = {"flint": "verify"}  # modules that another extra than `experiments` brings
 
 
-def catalogue() -> dict[str, str]:
-    """The experiments and a line about each, read from their source without running it."""
+def catalogue(folder: Path = Path(__file__).parent) -> dict[str, str]:
+    """The experiments in a folder and a line about each, read from their source without running it."""
     found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(folder.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
         if {"Config", "run"} <= names:
@@ -46,12 +46,8 @@ def main(arguments: Sequence[str]) -> int:
         import tyro
 
         module = importlib.import_module(f"experiments.{name}")
-        try:
-            config = tyro.cli(
-                module.Config, prog=f"python -m experiments {name}", description=module.__doc__, args=options
-            )
-        except ValueError as error:
-            return _refuse(str(error))
+        program = f"python -m experiments {name}"
+        config = tyro.cli(module.Config, prog=program, description=module.__doc__, args=options)
         common.use_cores()
         common.use_cache(getattr(config, "cache", None))
         module.run(config)

@@ -2,7 +2,7 @@
 
 Only ``m = omega * mu`` and ``v = tau * nu`` enter a layer map, so a fixed point is a pair (m, v) with
 ``omega = m / E[phi]`` and ``tau = v / Var[phi]``: curves that need no continuation. At omega = 0, m is 0 and v counts
-off the branch. At tau = 1, ``v = Var[phi]`` fixes one m for every v, which counts off the branch; (0, 1) is fixed besides
+off the branch. At tau = 1, ``v = Var[phi]`` fixes one m for every v, which counts off the branch; and (0, 1) is fixed
 for every omega, since E[phi] is 0 there. Point masses (v = 0) follow ``omega = m / phi(m)``. The branches end at the
 fixed points of the piecewise linear functions that SELU becomes near zero and far out.
 """
@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from experiments.common import Output
 from jnorm import plots
 from jnorm.activations import leaky_relu, selu
-from jnorm.theory.fixed_points import stability
+from jnorm.theory.fixed_points import Stability, stability
 from jnorm.theory.moments import Moments, activation_moments, layer_map
 
 
@@ -95,19 +95,19 @@ def standard(omega: jax.Array) -> Curve:
     return Curve(omega, jnp.ones_like(omega), Moments(jnp.zeros_like(omega), jnp.ones_like(omega)))
 
 
-def radius(curve: Curve) -> jax.Array:
-    """Spectral radius along a curve, ``var > 0``: its points attract where it is below one."""
-    return stability(layer_map(selu, omega=curve.omega, tau=curve.tau), curve.point).spectral_radius
+def along(curve: Curve) -> Stability:
+    """What the layer map does near each point of a curve, ``var > 0``."""
+    return stability(layer_map(selu, omega=curve.omega, tau=curve.tau), curve.point)
 
 
-def standard_range(jacobian: jax.Array, reach: float) -> np.ndarray:
+def standard_range(jacobian: np.ndarray, reach: float) -> np.ndarray:
     """Where in ``(-reach, reach)`` the point (0, 1) stops attracting, from its Jacobian at omega = 1.
 
     The moments depend on omega through ``omega * mu`` alone, so that omega multiplies the column of the mean.
     """
 
     def excess(omega: float) -> float:
-        return float(np.max(np.abs(np.linalg.eigvals(np.asarray(jacobian) * np.array([omega, 1.0]))))) - 1
+        return float(np.max(np.abs(np.linalg.eigvals(jacobian * np.array([omega, 1.0]))))) - 1
 
     return np.array([brentq(excess, 0.0, end, xtol=1e-14) for end in (-reach, reach)])
 
@@ -155,23 +155,23 @@ def draw(output: Output) -> tuple[dict[str, Any], list[str]]:
     """The figure with its numbers; returns the report's numbers and lines."""
 
     def work(v: jax.Array, m: jax.Array, omega: jax.Array) -> Any:
-        curves = {"tau": along_tau(v), "standard": standard(omega), "omega": along_omega(v)}
-        # One program for every radius: the derivatives of the moments take seconds to compile.
-        every = radius(jax.tree.map(lambda *a: jnp.concatenate(a), *curves.values()))
-        radii = dict(zip(curves, jnp.split(every, np.cumsum([len(c.tau) for c in curves.values()])[:-1]), strict=True))
+        curves = {"tau": along_tau(v), "omega": along_omega(v), "standard": standard(omega)}
+        # One program for every derivative: they take seconds to compile.
+        near = along(jax.tree.map(lambda *a: jnp.concatenate(a), *curves.values()))
+        split = np.cumsum([len(curve.tau) for curve in curves.values()])[:-1]
+        radii = dict(zip(curves, jnp.split(near.spectral_radius, split), strict=True))
         curves["masses"], radii["masses"] = point_masses(m)
         curves["cycle_low"], curves["cycle_high"], radii["cycle_low"] = cycles(m)
         radii["cycle_high"] = radii["cycle_low"]
-        unit = stability(layer_map(selu, omega=1.0), Moments(0.0, 1.0)).jacobian
-        return curves, radii, unit, tau_ends(), omega_end(), births()
+        return curves, radii, near.jacobian[-1], tau_ends(), omega_end(), births()
 
     # An even number of points leaves out v = 1, where m = 0 makes omega = m / E[phi] 0 / 0.
     grids = np.logspace(-9, 9, 600), -np.logspace(-3, 1, 400), np.linspace(-2, 2, 401)
     with jax.enable_x64(True):
-        curves, radii, unit, taus, away, (mass, cycle) = jax.tree.map(np.asarray, jax.jit(work)(*grids))
+        curves, radii, last, taus, away, (mass, cycle) = jax.tree.map(np.asarray, jax.jit(work)(*grids))
     ends = {
         "tau_range": taus,
-        "omega_range_attracts": standard_range(unit, 2.0),
+        "omega_range_attracts": standard_range(last / np.array([grids[2][-1], 1.0]), 2.0),
         "omega_runs_away": away,
         "omega_point_mass_attracts": mass,
         "omega_cycle_attracts": cycle,

@@ -54,7 +54,9 @@ def normal_matrix(key: jax.Array, width: int) -> jax.Array:
     """``[width, width]`` independent N(0, 1) entries."""
     # In blocks of rows that fit the cache: XLA makes the bits in many passes, at twice the time on one big array.
     rows = math.gcd(width, 16)
-    blocks = lax.map(lambda key: jax.random.normal(key, (rows, width)), jax.random.split(key, width // rows))
+    blocks = lax.map(
+        lambda key: jax.random.normal(key, (rows, width), jnp.float32), jax.random.split(key, width // rows)
+    )
     return blocks.reshape(width, width)
 
 

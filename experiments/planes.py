@@ -1,5 +1,6 @@
 """Two planes: the constants for every target fixed point, and the layers that every start needs to come near."""
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -64,25 +65,28 @@ def constants(output: Output, resolution: int) -> tuple[dict[str, Any], list[str
 def layers(output: Output, phi: Activation, resolution: int) -> tuple[dict[str, Any], list[str]]:
     """Layers until a start stays within `NEAR` of a point at which layers come to rest, for both layer maps."""
     mean, var = np.linspace(-2, 2, resolution), np.geomspace(0.01, 20, resolution)
-    plane = Moments(*np.broadcast_arrays(mean[None, :], var[:, None]))
-    few = Moments(np.zeros(len(CHECKED)), np.array(CHECKED))
+    grid = [a.ravel() for a in np.meshgrid(mean, var)]
+    starts = Moments(*(np.concatenate(pair) for pair in zip(grid, (np.zeros(len(CHECKED)), CHECKED), strict=True)))
     numbers: dict[str, Any] = {}
     needed, lines = {}, [f"## Layers until within {NEAR} of the fixed point\n"]
     for arm, layer_map in portrait.layer_maps(phi).items():
         with jax.enable_x64(True):
             goals = resting_points(layer_map)
+            count = np.full(starts.mean.shape, -1)
             if goals.mean.size:
                 reach = jax.jit(lambda x, f=layer_map, goals=goals: basin(f, x, goals, depth=DEEP, tol=NEAR).layers)
-                needed[arm], checked = np.asarray(reach(plane)), np.asarray(reach(few))
-            else:
-                needed[arm], checked = np.full(plane.mean.shape, -1), np.full(len(CHECKED), -1)
+                count = np.asarray(reach(starts))
+        plane, checked = np.split(count, [resolution**2])
+        needed[arm] = plane.reshape(resolution, resolution)
         numbers[arm] = {"points": list(zip(*goals, strict=True)), "var": CHECKED, "layers from mean 0": checked}
         found = "; ".join(f"({mean:.4f}, {var:.4f})" for mean, var in zip(*goals, strict=True)) or "none"
-        from_zero = ", ".join(f"{n} from {v:g}" for n, v in zip(checked, CHECKED, strict=True))
+        from_zero = ", ".join(
+            f"{n if n >= 0 else f'>{DEEP}'} from {v:g}" for n, v in zip(checked, CHECKED, strict=True)
+        )
         lines.append(f"- {arm}: rests at {found}; at mean 0 it takes {from_zero}")
     with plots.style():
         figure, panels = plots.figure(1, 2, size=(7.0, 3.0), sharey=True)
-        highest = max(int(counts.max()) for counts in needed.values())
+        highest = max(1, *(int(counts.max()) for counts in needed.values()))
         step = max(1, -(-highest // 10))
         for (arm, counts), axes in zip(needed.items(), panels, strict=True):
             label = f"layers until within {NEAR:g}" if axes is panels[-1] else None
@@ -97,12 +101,13 @@ def layers(output: Output, phi: Activation, resolution: int) -> tuple[dict[str, 
 
 
 def resting_points(layer_map: LayerMap) -> Moments:
-    """The points at which a coarse grid of starts comes to rest; none where they are a continuum."""
+    """The points at which a coarse grid of starts comes to rest; none where they are a continuum, or slow as one."""
     starts = Moments(*(a.ravel() for a in np.meshgrid(np.linspace(-2, 2, 7), np.geomspace(0.01, 20, 7))))
     rows = jax.jit(lambda x: iterate(layer_map, x, 2000))(starts)
-    (before, last) = (np.stack([np.asarray(a)[row] for a in rows]) for row in (-2, -1))
+    before, last = (np.stack([np.asarray(a)[row] for a in rows]) for row in (-2, -1))
     points: list[np.ndarray] = []
     for point in last[:, np.max(np.abs(last - before), 0) < NEAR / 100].T:
         if all(np.max(np.abs(point - other)) > NEAR for other in points):
             points.append(point)
-    return Moments(*np.array(points).T) if 0 < len(points) <= 6 else Moments(np.zeros(0), np.zeros(0))
+    gaps = [np.max(np.abs(a - b)) for a, b in itertools.combinations(points, 2)]
+    return Moments(*np.reshape(points if min(gaps, default=1.0) > 10 * NEAR else [], (-1, 2)).T)

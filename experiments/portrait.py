@@ -30,8 +30,8 @@ PROTOCOL = """Measured: for one image, mean and unbiased variance over the {widt
 over {examples} images; {seeds} networks of {depth} layers, each with its own weights and images. Images are the digits,
 enlarged to {width} units by repeating pixels, standardized over these, scaled and shifted to start exactly at the
 rings. Lines: theory. Dots: average over networks. Bands: 95 % of the networks (in the plane the normal ellipse of every
-layer, by layer the middle 95 %). z: deviation of the average from theory, which is that of infinite width, in standard errors;
-images, starts and layers share networks, so the scores are correlated.
+layer, by layer the middle 95 %). z: deviation of the average from theory, which is that of infinite width, in standard
+errors; images, starts and layers share networks, so the scores go together.
 """
 
 
@@ -134,7 +134,7 @@ def report(
     for (arm, law), both in compared.items():
         s = numbers[f"{arm} networks, {law} theory"] = networks.summary(both)
         mean, var = s["largest_deviation"]
-        cells = f"{s['largest_z']:.1f} | {s['share_z_below_1.96']:.1%} | {s['share_theory_inside_band']:.1%}"
+        cells = f"{s['largest_z']:.3g} | {s['share_z_below_1.96']:.1%} | {s['share_theory_inside_band']:.1%}"
         lines.append(f"| {arm} | {law} | {mean:.4f}, {var:.4f} | {cells} |")
     lines += ["", "After one layer from (1, 0.5), as (mean, variance):", ""]
     after: dict[str, Any] = {arm: {} for arm in ARMS}

@@ -31,13 +31,11 @@ class Config:
     examples: int = 8
     """Images that each network gets at each start; the moments are averaged over them."""
     activation: str = "selu"
-    """Function of jnorm.activations for the networks, their theory and the layers to the fixed point. The constants and
-    the branches of fixed points are SELU's in any case."""
+    """Name in jnorm.activations, for the networks and the layers map; the constants and branches stay SELU's."""
     resolution: int = 200
     """Points along each side of the planes of constants and of layers."""
     cache: Path | None = None
-    """Folder for compiled programs, which a second start reuses. None: where JAX is told to keep them, else jnorm/xla
-    in the user's cache folder."""
+    """Folder for compiled programs, for the next start; None: JAX's own setting, else in the user's cache folder."""
 
     def __post_init__(self) -> None:
         for name, least in {"seeds": 2, "depth": 1, "width": PIXELS, "examples": 1, "resolution": 2}.items():

@@ -8,7 +8,6 @@ uniform maps. Widths are in inches: 7 fits two columns of a page, 3.4 one.
 
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -344,17 +343,12 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
     ['a.txt']
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # mkstemp makes files that only their owner reads; give them the rights of any other new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
     except BaseException:
-        os.unlink(name)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -374,6 +368,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> list[Path]:
         buffer = io.BytesIO()
         with matplotlib.rc_context({key: _STYLE[key] for key in ("svg.fonttype", "svg.hashsalt")}):
             figure.savefig(buffer, format=ending[1:], dpi=_STYLE["savefig.dpi"], metadata=metadata)
+        figure.set_layout_engine("none")  # the second drawing keeps the places that the first one found
         drawn[Path(f"{os.fspath(path)}{ending}")] = buffer.getvalue()
     for file, data in drawn.items():
         write(file, data)

@@ -1,0 +1,182 @@
+"""The command line: what it lists, what it refuses before any work, what it says when something is missing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from experiments import __main__ as cli
+from experiments import common, selu_fixed_point
+from experiments.common import Output, Refused
+
+ROOT = Path(cli.__file__).parents[1]
+
+
+def test_listing_names_every_experiment_with_its_line(capsys):
+    assert cli.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == ["certificate", "selu_fixed_point"]
+    line = selu_fixed_point.__doc__.partition("\n")[0]
+    assert any(line in text for text in lines)
+
+
+def test_listing_needs_no_extra():
+    code = "import sys; sys.modules.update(dict.fromkeys(('tyro', 'rich', 'sklearn', 'matplotlib', 'flint')));"
+    code += "from experiments.__main__ import main; sys.exit(main(['--help']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "selu_fixed_point" in done.stdout
+
+
+def test_modules_are_experiments_by_what_they_define(tmp_path):
+    (tmp_path / "one.py").write_text(
+        '"""First line.\n\nMore."""\nimport missing\nclass Config: pass\ndef run(config): pass\n'
+    )
+    (tmp_path / "helper.py").write_text("def run(config): pass\n")
+    assert cli.catalogue(tmp_path) == {"one": "First line."}
+
+
+def test_help_explains_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["selu_fixed_point", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for name in selu_fixed_point.Config.__dataclass_fields__:
+        assert f"--{name}" in text
+    assert text.count("(default:") == len(selu_fixed_point.Config.__dataclass_fields__)
+
+
+def test_unknown_experiment_lists_the_known(capsys):
+    assert cli.main(["selu"]) == 2
+    assert "`experiment` must be one of certificate, selu_fixed_point; got 'selu'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": 1}, "`seeds` must satisfy seeds >= 2; got 1"),
+        ({"depth": 0}, "`depth` must satisfy depth >= 1; got 0"),
+        ({"width": 63}, "`width` must satisfy width >= 64; got 63"),
+        ({"examples": 0}, "`examples` must satisfy examples >= 1; got 0"),
+        ({"examples": 1798}, "`examples` must satisfy examples <= 1797, the number of images; got 1798"),
+        ({"resolution": 1}, "`resolution` must satisfy resolution >= 2; got 1"),
+        ({"activation": "seluu"}, "`activation` must be one of identity, relu, "),
+    ],
+)
+def test_bad_options_are_refused_before_any_compile(options, message, capsys, monkeypatch):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the text is compared below, brackets and all)
+        selu_fixed_point.Config(**options)
+    assert message in str(error.value)
+    monkeypatch.setattr(selu_fixed_point, "run", lambda config: pytest.fail("ran"))
+    ((name, value),) = options.items()
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["selu_fixed_point", f"--{name}", str(value)])
+    assert stop.value.code == 2
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())  # unwrapped from its frame
+    assert message in shown
+
+
+@pytest.mark.parametrize("option", ["out", "cache"])
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(option, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(common, "use_cores", lambda: None)  # the devices of the test run are made already
+    monkeypatch.setattr(selu_fixed_point.portrait, "draw", lambda *_, **__: pytest.fail("worked"))
+    if option == "out":
+        monkeypatch.setattr(common, "use_cache", lambda folder: None)
+    folder = tmp_path / "file" / "folder"
+    assert cli.main(["selu_fixed_point", f"--{option}", str(folder)]) == 2
+    assert (
+        f"`{option}` must be a folder that can be written; got '{folder}': Not a directory" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(("module", "extra"), [("sklearn", "experiments"), ("flint", "verify")])
+def test_a_missing_extra_is_named(module, extra, capsys, monkeypatch):
+    monkeypatch.setattr(common, "use_cores", lambda: None)
+    monkeypatch.setattr(common, "use_cache", lambda folder: None)
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(selu_fixed_point, "run", lambda config: __import__(f"{module}.datasets"))
+    assert cli.main(["selu_fixed_point"]) == 2
+    message = f'selu_fixed_point needs {module}, which is not installed: pip install "jnorm[{extra}]"'
+    assert message in capsys.readouterr().err
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_bug(monkeypatch):
+    monkeypatch.setattr(common, "use_cores", lambda: None)
+    monkeypatch.setattr(common, "use_cache", lambda folder: None)
+    monkeypatch.setattr(selu_fixed_point, "run", lambda config: __import__("jnorm.no_such_module"))
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        cli.main(["selu_fixed_point"])
+
+
+def test_interruption_is_an_orderly_end(capsys, monkeypatch):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(common, "use_cores", lambda: None)
+    monkeypatch.setattr(common, "use_cache", lambda folder: None)
+    monkeypatch.setattr(selu_fixed_point, "run", interrupted)
+    assert cli.main(["selu_fixed_point"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    """What the code under test sets in JAX's configuration, kept from taking effect."""
+    made = {}
+    config = SimpleNamespace(jax_compilation_cache_dir=None, update=made.__setitem__)
+    monkeypatch.setattr(common, "jax", SimpleNamespace(config=config))
+    return made
+
+
+def test_the_cache_goes_to_the_users_cache_folder(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    common.use_cache(None)
+    assert settings["jax_compilation_cache_dir"] == str(tmp_path / "jnorm" / "xla")
+    common.use_cache(tmp_path / "other")
+    assert settings["jax_compilation_cache_dir"] == str(tmp_path / "other")
+
+
+def test_jaxs_own_cache_setting_holds_unless_another_is_asked_for(settings, tmp_path):
+    common.jax.config.jax_compilation_cache_dir = "elsewhere"
+    common.use_cache(None)
+    assert settings == {}
+    common.use_cache(tmp_path)
+    assert settings["jax_compilation_cache_dir"] == str(tmp_path)
+
+
+def test_without_a_default_cache_the_work_goes_on(settings, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    common.use_cache(None)
+    assert settings == {}
+    assert "no compilation cache: " in capsys.readouterr().err
+    with pytest.raises(Refused, match="`cache` must be a folder that can be written"):
+        common.use_cache(tmp_path / "file")
+
+
+def test_cores_become_devices_unless_the_user_has_said_how_many(settings, monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
+    common.use_cores()
+    assert settings == {}
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
+    common.use_cores()
+    assert settings["jax_num_cpu_devices"] >= 1
+
+
+def test_reports_hold_plain_numbers_and_null_for_what_is_not_finite(tmp_path):
+    output = Output.open(tmp_path / "deep" / "folder")
+    output.report(
+        "text", {"a": np.array([1.0, np.nan]), "b": np.float32(0.5), "c": {"d": (True, np.inf)}, "e": Path("x")}
+    )
+    read = json.loads((output.folder / "report.json").read_text())
+    assert read == {"a": [1.0, None], "b": 0.5, "c": {"d": [True, None]}, "e": "x"}
+    assert (output.folder / "report.md").read_text() == "text"
+    assert output.files == ["report.md", "report.json"]
