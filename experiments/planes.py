@@ -13,8 +13,7 @@ from experiments.common import Output
 from jnorm import plots
 from jnorm.activations import scaled_elu
 from jnorm.theory import moments
-from jnorm.theory.constants import selu_constants
-from jnorm.theory.fixed_points import iterate, stability
+from jnorm.theory.fixed_points import iterate, selu_constants, stability
 from jnorm.theory.moments import Activation, LayerMap, Moments
 from jnorm.theory.portraits import basin
 
