@@ -143,7 +143,8 @@ def l1_penalty(params: Any, *, where: paths.Where = None) -> jax.Array:
     >>> l1_penalty({"dense": {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.ones(3)}}, where="dense/kernel")
     Array(3., dtype=float32)
     """
-    return _sum_over(jnp.abs, params, where)
+    # JAX's abs has derivative 1 at 0, which would push exact zeros away.
+    return _sum_over(lambda w: w * jnp.sign(w), params, where)
 
 
 def l2_penalty(params: Any, *, where: paths.Where = None) -> jax.Array:
@@ -199,6 +200,6 @@ def _sum_over(term: Any, params: Any, where: paths.Where) -> jax.Array:
     for leaf in chosen:
         w, _ = _predictions(params=leaf)
         part = jnp.sum(term(w))
-        dtype = jnp.promote_types(total.dtype, part.dtype)
+        dtype = np.promote_types(total.dtype, part.dtype)
         total = total.astype(dtype) + part.astype(dtype)
     return total

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm import checks
@@ -134,7 +135,7 @@ def _prepare(state: State, x: ArrayLike, axis: Axes) -> tuple[Any, ...]:
     over = tuple(a for a in range(x.ndim) if a not in features)
     scale = jnp.sqrt(jnp.where(state.var == 0, 1, state.var))
     scale = jnp.where(state.count > 0, scale, jnp.nan)
-    wide = jnp.promote_types(x.dtype, state.mean.dtype)
+    wide = np.promote_types(x.dtype, state.mean.dtype)
     parts = (jnp.expand_dims(part, over).astype(wide) for part in (state.mean, state.low, scale))
     return dtype, x.astype(wide), *parts
 

@@ -1,0 +1,353 @@
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import optax
+import pytest
+
+from jnorm import losses
+
+EPS = float(np.finfo(np.float32).eps)
+GAPS = [0.0, 1e-3, -0.7, 3.0, 20.0, -20.0, 80.0, -80.0, 1e4, -1e4]
+LOGITS = np.array([[0.0, gap, gap / 3] for gap in GAPS], np.float32)
+
+
+def surprisals(row):
+    """-log softmax of a row, in 50 digits."""
+    with mpmath.workdps(50):
+        z = [mpmath.mpf(float(v)) for v in row]
+        top = max(z)
+        total = [mpmath.log(sum(mpmath.exp(v - top) for v in z)) + top - v for v in z]
+        # Where one entry dominates, log(sum) loses the others even in 50 digits.
+        best = z.index(top)
+        total[best] = mpmath.log1p(sum(mpmath.exp(v - top) for i, v in enumerate(z) if i != best))
+        return total
+
+
+def slopes(row, t):
+    """softmax - t of a one-hot t, in 50 digits and without cancellation."""
+    with mpmath.workdps(5000):  # exp(-1e4) beside 1
+        z = [mpmath.mpf(float(v)) for v in row]
+        e = [mpmath.exp(v - max(z)) for v in z]
+        return [float(v / sum(e) - int(i == t)) for i, v in enumerate(e)]
+
+
+def tolerance(exact, eps):
+    """8 roundings of the result, and a few of the exponents: |z|*eps relative; below 1e-38 float32 is flushed."""
+    return 8 * eps * np.abs(exact) * np.maximum(1, np.abs(np.log(np.maximum(np.abs(exact), 1e-300)))) + 1e-37
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("form", ["numbers", "one-hot"])
+def test_softmax_cross_entropy_against_50_digits(form, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        z = jnp.asarray(LOGITS, dtype)
+        eps = float(jnp.finfo(dtype).eps)
+        for target in range(3):
+            t = jnp.full(len(z), target)
+            t = t if form == "numbers" else jax.nn.one_hot(t, 3, dtype=dtype)
+            got, slope = (
+                losses.softmax_cross_entropy(z, t),
+                jax.grad(lambda v, t=t: losses.softmax_cross_entropy(v, t).sum())(z),
+            )
+            assert got.dtype == z.dtype
+            exact = np.array([float(surprisals(row)[target]) for row in LOGITS])
+            assert np.all(np.abs(got - exact) <= tolerance(exact, eps))
+            exact = np.array([slopes(row, target) for row in LOGITS])
+            assert np.all(np.abs(slope - exact) <= tolerance(exact, eps))
+
+
+def test_the_peer_loses_small_gradients():
+    """The oracle sees what is gained: log_softmax rounds the loss of a confident example, and its gradient, to zero."""
+    z, t = jnp.array([[20.0, 0.0]]), jnp.array([0])
+    peer = jax.grad(lambda v: optax.softmax_cross_entropy_with_integer_labels(v, t).sum())(z)
+    ours = jax.grad(lambda v: losses.softmax_cross_entropy(v, t).sum())(z)
+    assert peer[0, 0] == 0
+    np.testing.assert_allclose(ours, [[-np.exp(-20), np.exp(-20)]], rtol=40 * EPS)
+
+
+def distributions(seed, shape):
+    return np.random.default_rng(seed).dirichlet(np.ones(shape[-1]), shape[:-1])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("shape", [(5,), (7, 3), (2, 3, 4), (6, 1)])
+def test_soft_targets_and_smoothing_equal_the_definition(shape, smoothing, x64):
+    z = 5 * np.random.default_rng(0).normal(size=shape)
+    numbers = np.random.default_rng(1).integers(0, shape[-1], shape[:-1])
+    soft = distributions(2, shape)
+    log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
+    for targets, t in ((soft, soft), (numbers, np.eye(shape[-1])[numbers])):
+        t = (1 - smoothing) * t + smoothing / shape[-1]
+        # 64 eps: rounding of exponents up to 15 and of sums of up to 5 terms
+        tol = 64 * np.finfo(float).eps
+        got = losses.softmax_cross_entropy(z, targets, smoothing=smoothing)
+        np.testing.assert_allclose(got, -(t * log_p).sum(-1), rtol=tol, atol=tol)
+        slope = jax.grad(lambda v, targets=targets: losses.softmax_cross_entropy(v, targets, smoothing=smoothing).sum())
+        np.testing.assert_allclose(slope(jnp.asarray(z)), np.exp(log_p) - t, atol=tol)
+        traced = jax.jit(lambda s, targets=targets: losses.softmax_cross_entropy(z, targets, smoothing=s))(smoothing)
+        np.testing.assert_allclose(traced, got, rtol=tol, atol=tol)
+
+
+def test_targets_have_gradients_too(x64):
+    z, t = np.random.default_rng(3).normal(size=(4, 3)), distributions(4, (4, 3))
+    slope = jax.grad(lambda v: losses.softmax_cross_entropy(z, v).sum())(jnp.asarray(t))
+    # With the pivot's own weight as what is left: -log p_i, as for any other target.
+    np.testing.assert_allclose(slope, -jax.nn.log_softmax(z), rtol=1e-13)
+
+
+def test_hessian_is_that_of_the_log_partition(x64):
+    for gap in (0.0, 3.0, -3.0, 30.0):
+        z = jnp.array([0.5, gap, -1.0])
+        p = jax.nn.softmax(z)
+        exact = jnp.diag(p) - p[:, None] * p[None]
+        for t in (jnp.asarray(1), jnp.array([0.0, 1.0, 0.0]), jnp.array([0.2, 0.5, 0.3])):
+            got = jax.hessian(lambda v, t=t: losses.softmax_cross_entropy(v, t))(z)
+            np.testing.assert_allclose(got, exact, atol=4e-15)  # 16 eps: a few products of numbers below 1
+    ties = jax.hessian(lambda v: losses.softmax_cross_entropy(v, jnp.asarray(0)))(jnp.zeros(2))
+    np.testing.assert_allclose(ties, [[0.25, -0.25], [-0.25, 0.25]], atol=4e-15)
+
+
+def test_classes_ruled_out_by_minus_infinity():
+    z = jnp.array([[1.0, -jnp.inf, 0.0], [-jnp.inf, 2.0, -jnp.inf]])
+    numbers = jnp.array([0, 1])
+    for t in (numbers, jax.nn.one_hot(numbers, 3)):
+        value, slope = jax.value_and_grad(lambda v, t=t: losses.softmax_cross_entropy(v, t).sum())(z)
+        np.testing.assert_allclose(value, np.log1p(np.exp(-1)), rtol=4 * EPS)
+        p = 1 / (1 + np.exp(-1))
+        np.testing.assert_allclose(slope, [[p - 1, 0, 1 - p], [0, 0, 0]], atol=2 * EPS)
+    hit = losses.softmax_cross_entropy(z, jnp.array([1, 0]))
+    assert np.all(np.isposinf(hit))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sigmoid_cross_entropy_against_50_digits(dtype):
+    with jax.enable_x64(dtype == "float64"), mpmath.workdps(5000):
+        z = jnp.asarray(np.float32(GAPS), dtype)
+        eps = float(jnp.finfo(dtype).eps)
+        for t in (0.0, 1.0):
+            targets = jnp.full(len(z), t, dtype)
+            got = losses.sigmoid_cross_entropy(z, targets)
+            slope = jax.grad(lambda v, targets=targets: losses.sigmoid_cross_entropy(v, targets).sum())(z)
+            signs = [mpmath.mpf(float(v)) * (1 - 2 * t) for v in np.float32(GAPS)]
+            exact = np.array(
+                [float(mpmath.log1p(mpmath.exp(v)) if v < 0 else v + mpmath.log1p(mpmath.exp(-v))) for v in signs]
+            )
+            z_exact = np.array(signs, float)
+            assert np.all(np.abs(got - exact) <= tolerance(exact, eps))
+            exact = (1 - 2 * t) * np.array([float(1 / (1 + mpmath.exp(-v))) for v in signs])
+            assert np.all(np.abs(slope - exact) <= tolerance(exact, eps) * np.maximum(1, np.abs(z_exact) / 10))
+
+
+def test_sigmoid_with_soft_targets_and_smoothing(x64):
+    z, t = 4 * np.random.default_rng(5).normal(size=(50, 3)), np.random.default_rng(6).random((50, 3))
+    for s in (0.0, 0.2, 1.0):
+        soft = (1 - s) * t + s / 2
+        p = 1 / (1 + np.exp(-z))
+        got = losses.sigmoid_cross_entropy(z, t, smoothing=s)
+        np.testing.assert_allclose(
+            got, -soft * np.log(p) - (1 - soft) * np.log1p(-p), rtol=1e-11
+        )  # 1 - p cancels there
+        slope = jax.grad(lambda v, s=s: losses.sigmoid_cross_entropy(v, t, smoothing=s).sum())(jnp.asarray(z))
+        np.testing.assert_allclose(slope, p - soft, atol=1e-14)
+    two = losses.softmax_cross_entropy(np.stack([z, 0 * z], -1), np.stack([t, 1 - t], -1))
+    np.testing.assert_allclose(losses.sigmoid_cross_entropy(z, t), two, rtol=1e-13)
+    assert np.all(losses.sigmoid_cross_entropy(jnp.array([jnp.inf, -jnp.inf]), jnp.array([1, 0])) == 0)
+
+
+def test_squared_error_and_hinge():
+    p, t = np.float32([[1.0, -2.0], [3e18, 0.5]]), np.float32([[0.5, 1.0], [0.0, 0.5]])
+    np.testing.assert_allclose(losses.squared_error(p, t), (p - t) ** 2, rtol=EPS)
+    np.testing.assert_allclose(jax.grad(lambda v: losses.squared_error(v, t).sum())(p), 2 * (p - t), rtol=EPS)
+    s, y = np.float32([0.3, 1.0, -2.0, 1.0, 5.0]), np.array([1, 1, -1, -1, 1])
+    np.testing.assert_allclose(losses.hinge(s, y), [0.7, 0, 0, 2, 0], rtol=2 * EPS)
+    np.testing.assert_array_equal(jax.grad(lambda v: losses.hinge(v, y).sum())(s), [-1, 0, 0, 1, 0])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_computed_in_float32_and_rounded_once(dtype):
+    rng = np.random.default_rng(7)
+    z, t = jnp.asarray(8 * rng.normal(size=(40, 6)), dtype), rng.integers(0, 6, 40)
+    binary = rng.integers(0, 2, (40, 6))
+    for loss, targets in (
+        (losses.softmax_cross_entropy, t),
+        (losses.sigmoid_cross_entropy, binary),
+        (losses.squared_error, binary),
+        (losses.hinge, 2 * binary - 1),
+    ):
+        got = loss(z, targets)
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, loss(z.astype(jnp.float32), targets).astype(dtype))
+
+
+def test_any_integer_type_holds_class_numbers():
+    z = np.random.default_rng(8).normal(size=(4, 300)).astype(np.float32)
+    t = np.array([0, 7, 200, 255])
+    exact = losses.softmax_cross_entropy(z, t)
+    for dtype in (np.uint8, np.int16, np.uint32):
+        np.testing.assert_array_equal(losses.softmax_cross_entropy(z, t.astype(dtype)), exact)
+    with pytest.raises(ValueError, match="`targets` must satisfy 0 <= targets < 10; got 255"):
+        losses.softmax_cross_entropy(z[:, :10], np.full(4, 255, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("loss", "good", "bad"),
+    [
+        (losses.softmax_cross_entropy, [0, 1, 2], [0, 3, 2]),
+        (losses.softmax_cross_entropy, [0, 1, 2], [0, -1, 2]),
+        (losses.softmax_cross_entropy, np.eye(3), [[1, 0, 0], [1.5, -0.5, 0], [0, 0, 1]]),
+        (losses.sigmoid_cross_entropy, np.eye(3), [[1, 0, 0], [0, 2, 0], [0, 0, 1]]),
+        (losses.hinge, 2 * np.eye(3) - 1, [[1, -1, 1], [1, 0, 1], [1, 1, 1]]),
+    ],
+)
+def test_bad_targets_are_nan_in_their_own_example_inside_jit(loss, good, bad):
+    z = jnp.asarray(np.random.default_rng(9).normal(size=(3, 3)), jnp.float32)
+    dtype = jnp.int32 if np.ndim(bad) == 1 else jnp.float32
+    run = jax.jit(lambda z, t: (loss(z, t), jax.grad(lambda v: loss(v, t).sum())(z)))
+    value, slope = run(z, jnp.asarray(bad, dtype))
+    per_example = value if value.ndim == 1 else value.sum(-1)
+    assert np.isnan(per_example).tolist() == [False, True, False]
+    assert np.isnan(slope).any(-1).tolist() == [False, True, False]
+    assert np.all(np.isfinite(run(z, jnp.asarray(good, dtype))[1]))
+
+
+SAME = r"`targets` must have the shape of `{}`, \(4,\); got \(4, 1\)"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: losses.squared_error(jnp.ones(4), jnp.ones((4, 1))), ValueError, SAME.format("predictions")),
+        (lambda: losses.squared_error(jnp.ones(4), 1.0), ValueError, r"`predictions`, \(4,\); got \(\)"),
+        (lambda: losses.hinge(jnp.ones(4), jnp.ones((4, 1))), ValueError, SAME.format("scores")),
+        (lambda: losses.sigmoid_cross_entropy(jnp.ones(4), jnp.ones((4, 1))), ValueError, SAME.format("logits")),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((4, 3)), jnp.zeros((4, 1), int)),
+            ValueError,
+            r"`targets` must be \[...\] or \[..., classes\] for `logits` \(4, 3\); got \(4, 1\)",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((4, 3)), jnp.zeros((3,), int)),
+            ValueError,
+            r"for `logits` \(4, 3\); got \(3,\)",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.asarray(1.0), jnp.asarray(0)),
+            ValueError,
+            r"for `logits` \(\); got \(\)",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((4, 3)), jnp.zeros(4)),
+            TypeError,
+            r"`targets` of shape \(4,\) are class numbers and must be integers; got float32",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((2, 3)), jnp.array([0, 3])),
+            ValueError,
+            "`targets` must satisfy 0 <= targets < 3; got 3",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((2, 3)), jnp.array([-1, 0])),
+            ValueError,
+            "`targets` must satisfy 0 <= targets < 3; got -1",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((1, 2)), jnp.array([[1.5, -0.5]])),
+            ValueError,
+            "`targets` must satisfy targets >= 0; got -0.5",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((1, 2)), jnp.array([0]), smoothing=1.5),
+            ValueError,
+            "`smoothing` must satisfy 0 <= smoothing <= 1; got 1.5",
+        ),
+        (
+            lambda: losses.sigmoid_cross_entropy(jnp.ones(2), jnp.array([0, 2])),
+            ValueError,
+            "`targets` must satisfy 0 <= targets <= 1; got 2",
+        ),
+        (
+            lambda: losses.sigmoid_cross_entropy(jnp.ones(2), jnp.array([0, 1]), smoothing=-0.1),
+            ValueError,
+            "`smoothing` must satisfy 0 <= smoothing <= 1; got -0.1",
+        ),
+        (lambda: losses.hinge(jnp.ones(2), jnp.array([0, 1])), ValueError, "`targets` must be -1 or 1; got 0"),
+        (
+            lambda: losses.squared_error(jnp.array([1, 2]), jnp.array([1, 2])),
+            TypeError,
+            "`predictions` must have a floating dtype; got int32",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((2, 3), int), jnp.zeros(2, int)),
+            TypeError,
+            "`logits` must have a floating dtype; got int32",
+        ),
+        (
+            lambda: losses.sigmoid_cross_entropy(jnp.ones(2), jnp.ones(2, complex)),
+            TypeError,
+            "`targets` must hold real numbers; got dtype complex64",
+        ),
+    ],
+)
+def test_errors(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+PARAMS = {
+    "layers": [{"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([3.0])} for _ in range(11)],
+    "scale": jnp.array([-4.0], jnp.bfloat16),
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "l1", "l2"),
+    [
+        (None, 11 * 6 + 4, 11 * 7 + 8),
+        ("layers", 11 * 6, 11 * 7),
+        ("layers/1", 6, 7),  # and not layers/10
+        (("layers/0/kernel", "scale"), 3 + 4, 2.5 + 8),
+        (("layers/1", "layers/1/bias"), 6, 7),  # a leaf counts once
+        (lambda path, leaf: path.endswith("kernel"), 11 * 3, 11 * 2.5),
+        (lambda path, leaf: leaf.ndim == 2, 11 * 3, 11 * 2.5),
+    ],
+)
+def test_penalties_of_chosen_leaves(where, l1, l2):
+    for penalty, exact in ((losses.l1_penalty, l1), (losses.l2_penalty, l2)):
+        got = penalty(PARAMS, where=where)
+        assert got.dtype == jnp.float32
+        assert got == exact
+        assert jax.jit(lambda p, penalty=penalty: penalty(p, where=where))(PARAMS) == exact
+
+
+def test_gradients_of_penalties():
+    w = {"a": jnp.array([1.0, -2.0, 0.0]), "b": jnp.ones(2)}
+    np.testing.assert_array_equal(jax.grad(lambda p: losses.l2_penalty(p, where="a"))(w)["a"], w["a"])
+    np.testing.assert_array_equal(jax.grad(lambda p: losses.l1_penalty(p, where="a"))(w)["a"], [1, -1, 0])
+    np.testing.assert_array_equal(jax.grad(lambda p: losses.l2_penalty(p, where="a"))(w)["b"], [0, 0])
+
+
+def test_penalties_in_wide_types(x64):
+    params = {"a": jnp.ones(2, jnp.float64), "b": jnp.ones(3, jnp.float32)}
+    assert losses.l1_penalty(params).dtype == jnp.float64
+    assert losses.l1_penalty(params, where="b").dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("where", "text"),
+    [
+        ("layers/11", "no leaf under the path `layers/11`; the tree has layers/0/bias, layers/0/kernel, .*, ...$"),
+        (("scale", "sc"), "no leaf under the path `sc`"),
+        (lambda path, leaf: False, "`where` chooses no leaf; the tree has layers/0/bias"),
+    ],
+)
+def test_a_missing_path_is_an_error(where, text):
+    for penalty in (losses.l1_penalty, losses.l2_penalty):
+        with pytest.raises(ValueError, match=text):
+            penalty(PARAMS, where=where)
+
+
+def test_a_chosen_leaf_must_hold_floats():
+    with pytest.raises(TypeError, match="`params` must have a floating dtype; got int32"):
+        losses.l2_penalty({"w": jnp.ones(2), "step": jnp.asarray(3)})
+    assert losses.l2_penalty({"w": jnp.ones(2), "step": jnp.asarray(3)}, where="w") == 1
