@@ -293,13 +293,14 @@ def fold(
         norm="before":  kernel * a[in],   bias + b * kernel
 
     ``kernel`` is (..., in, out), as in Flax and `jax.lax`; a grouped convolution has (..., in / groups, out). ``bias``
-    has the shape (out,), or is a map from an earlier fold. The new one has the shape (out,) too, with one exception: a convolution that pads with zeros pads behind the norm, where zero
-    means zero, while the folded layer pads in front of it. Its bias then differs along the border. Pass the layer
-    without bias as ``linear(x, kernel)`` and the ``shape`` (..., in) of its input without the batch: the bias is then
-    the map ``bias + linear(b everywhere, kernel)`` of the output's shape, exact for every padding, stride and dilation.
+    is (out,), or a map from an earlier fold. The new one is (out,) too, with one exception: a convolution that pads
+    with zeros pads behind the norm, where zero means zero, but the folded layer pads in front of it, so that the bias
+    must differ along the border. Pass the layer without bias as ``linear(x, kernel)`` and the ``shape`` (..., in) of its
+    input without the batch: the bias is then the map ``bias + linear(b everywhere, kernel)`` of the output's shape,
+    exact for every padding, stride and dilation.
 
-    Raises ``ValueError`` for another ``norm``, feature counts that do not fit the kernel, and ``linear`` without
-    ``shape`` or the other way round.
+    Raises ``ValueError`` for another ``norm``, ``eps < 0``, feature counts that do not fit the kernel, and ``linear``
+    without ``shape`` or the other way round; ``TypeError`` for an integer kernel.
 
     >>> params, state = init(1)
     >>> state = state._replace(mean=jnp.array([2.0]), var=jnp.array([4.0]))
@@ -308,6 +309,7 @@ def fold(
     ([[0.5]], [-1.0])
     """
     checks.choice("norm", norm, ("before", "after"))
+    checks.require(lambda e: e >= 0, "`{}` must satisfy {} >= 0", eps=eps)
     kernel = statistics.floating(kernel, "kernel")
     wide = max(statistics.widened(kernel.dtype), state.mean.dtype, key=lambda d: jnp.finfo(d).bits)
     features = state.mean.shape
@@ -342,9 +344,8 @@ def fold(
         added = jnp.sum(weights * per_weight(offset), tuple(range(kernel.ndim - 1)))
     else:
         added = linear(jnp.broadcast_to(offset, (1, *(shape or ()))), weights)[0]
-    return (weights * per_weight(gain)).astype(kernel.dtype), (ranked(old, added) + ranked(added, old)).astype(
-        kernel.dtype
-    )
+    folded = ranked(old, added) + ranked(added, old)
+    return (weights * per_weight(gain)).astype(kernel.dtype), folded.astype(kernel.dtype)
 
 
 def _split(

@@ -54,7 +54,7 @@ def apply(
     mask = statistics.mask_like(x, mask, features)
     checks.require(lambda d: (d >= 0) & (d < 1), "`{}` must satisfy 0 <= {} < 1", decay=decay)
     checks.require(lambda r: r >= 1, "`{}` must satisfy {} >= 1", r_max=r_max)
-    checks.require(lambda d: d >= 0, "`{}` must satisfy {} >= 0", d_max=d_max)
+    checks.require(lambda d: d >= 0, "`{}` must satisfy {} >= 0", d_max=d_max, eps=eps)
     running = batch_norm.broadcast_state(state, x, features)
     if not train:
         return batch_norm.normalize(params, running.mean, running.var, x, eps=eps, axes=features), state
