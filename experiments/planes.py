@@ -93,7 +93,7 @@ def layers(output: Output, phi: Activation, resolution: int) -> tuple[dict[str, 
             plots.plane(axes, mean, var, values, label=label, missing=f"not within {DEEP} layers", levels=levels)
             for goal in numbers[arm]["points"]:
                 plots.point(axes, *goal)
-            axes.set(xlabel=r"mean $\mu$ of the input", yscale="log", title=portrait.TITLES[arm])
+            axes.set(xlabel=r"mean $\mu$ of the input", xticks=range(-2, 3), yscale="log", title=portrait.TITLES[arm])
         panels[0].set_ylabel(r"variance $\nu$ of the input")
         output.figure("layers", figure, mean=mean, var=var, **needed)
     return numbers, [*lines, ""]
