@@ -32,3 +32,10 @@ def x64():
 def _gpu_marker(request):
     if request.node.get_closest_marker("gpu") and jax.default_backend() != "gpu":
         pytest.skip("needs a GPU; this machine has none")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Compiled programs of a module go with it; all of them together would take gigabytes."""
+    yield
+    jax.clear_caches()
