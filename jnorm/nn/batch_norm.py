@@ -295,8 +295,8 @@ def fold(
     ``kernel`` is (..., in, out), as in Flax and `jax.lax`; a grouped convolution has (..., in / groups, out). ``bias``
     is (out,), or a map from an earlier fold. The new one is (out,) too, with one exception: a convolution that pads
     with zeros pads behind the norm, where zero means zero, but the folded layer pads in front of it, so that the bias
-    must differ along the border. Pass the layer without bias as ``linear(x, kernel)`` and the ``shape`` (..., in) of its
-    input without the batch: the bias is then the map ``bias + linear(b everywhere, kernel)`` of the output's shape,
+    must differ along the border. Pass the layer without bias as ``linear(x, kernel)`` and the ``shape`` (..., in) of
+    its input without the batch: the bias is then the map ``bias + linear(b everywhere, kernel)`` of the output's shape,
     exact for every padding, stride and dilation.
 
     Raises ``ValueError`` for another ``norm``, ``eps < 0``, feature counts that do not fit the kernel, and ``linear``

@@ -175,4 +175,4 @@ def _normalize(
 @statistics.light
 def _scaled(x: jax.Array, mean: jax.Array, inverse: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
     # Statistics and parameters lie along different axes: one gain for both would be as large as x.
-    return (statistics.affine(x, mean, inverse, jnp.zeros_like(inverse)) * scale + shift).astype(x.dtype)
+    return (statistics.scaled(x, mean, inverse) * scale + shift).astype(x.dtype)

@@ -1,13 +1,13 @@
 """Centred moments of a batch and the map that applies them: what all normalizers share.
 
-Both functions are plain differentiable JAX, in every mode and of every order. They subtract a centre ``c`` that carries
-no derivative, and make up for it by a term that is zero in value:
+Both carry their own derivative rule, written with the mean and the centred input alone:
 
-    var = E[(x - c)^2] - (E[x] - c)^2,        y = (x - c) * gain + (shift - (mean - c) * gain),        c = E[x]
+    d var = 2 E[(x - mean) dx],        dy = gain * dx + (x - mean) * d gain - gain * d mean,   y = (x - mean) * gain
 
-Both hold for every constant c, and so do all their derivatives; the gradient of a normalized batch then is
-``dx = A * dy + B * x + C`` with one A, B, C a feature, and takes two reductions instead of five. Only ``x`` itself is
-kept for the backward pass, in its own dtype.
+The gradient of a normalized batch then is ``dx = A * dy + B * x + C`` with one A, B, C a feature: two reductions, where
+the automatic rule sums the gradient of ``x - mean`` once more in each place. The rules are forward rules of
+differentiable parts, so every mode and order of differentiation works. Only ``x`` is kept for the backward pass, in its
+own dtype.
 """
 
 import functools
@@ -53,56 +53,84 @@ def moments(
     """
     axes = tuple(axes)
     wide = widened(x.dtype)
-
-    def everywhere(total: Any) -> Any:
-        return total if axis_name is None else lax.psum(total, axis_name)
-
-    def valid(values: jax.Array) -> jax.Array:
-        return values if mask is None else jnp.where(mask, values, 0)
-
+    members = 1 if axis_name is None else lax.psum(1, axis_name)
     if mask is None:
-        entries = math.prod(x.shape[a] for a in axes) * everywhere(1)
-        count = jnp.full((1,) * x.ndim, entries, wide)
+        n = members * math.prod(x.shape[a] for a in axes)
+        count = jnp.full((1,) * x.ndim, n, wide)
+        divisor = jnp.asarray(max(n, 1), wide)
     else:
         repeats = math.prod(x.shape[a] for a in axes if mask.shape[a] == 1)
-        count = repeats * everywhere(jnp.sum(mask, axes, wide, keepdims=True))
-    safe = jnp.maximum(count, 1)
-
-    @light
-    def squares(x: jax.Array, center: jax.Array) -> jax.Array:
-        return jnp.sum(valid(x.astype(wide) - center) ** 2, axes, keepdims=True)
-
+        count = repeats * _total(axes, axis_name, mask.astype(wide))
+        divisor = jnp.maximum(count, 1)
     if centered:
-        mean = everywhere(jnp.sum(valid(x.astype(wide)), axes, keepdims=True)) / safe
-        center = lax.stop_gradient(mean)
-        var = everywhere(squares(x, center)) / safe - (mean - center) ** 2
+        mean, var = _mean_and_var(axes, axis_name, x, mask, divisor)
     else:
-        var = everywhere(squares(x, jnp.zeros((1,) * x.ndim, wide))) / safe
+        var = _total(axes, axis_name, _valid(x.astype(wide), mask) ** 2) / divisor
         mean = jnp.zeros_like(var)
     return Moments(mean, var if mask is None and x.size else jnp.where(count > 0, var, 1), count)
 
 
-def affine(x: jax.Array, mean: jax.Array, gain: jax.Array, shift: jax.Array) -> jax.Array:
-    """``(x - mean) * gain + shift``, never as ``x * gain + (shift - mean * gain)``, which cancels for a large mean.
+def _total(axes: tuple[int, ...], axis_name: Any, values: jax.Array) -> jax.Array:
+    total = jnp.sum(values, axes, keepdims=True)
+    return total if axis_name is None else lax.psum(total, axis_name)
 
-    ``mean``, ``gain`` and ``shift`` broadcast against ``x`` and are at least float32, and so is the result.
 
-    >>> affine(jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 1.0]]), jnp.array([[3.0, 3.0]]), jnp.zeros((1, 2))).tolist()
+def _valid(values: jax.Array, mask: jax.Array | None) -> jax.Array:
+    return values if mask is None else jnp.where(mask, values, 0)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _mean_and_var(
+    axes: tuple[int, ...], axis_name: Any, x: jax.Array, mask: jax.Array | None, divisor: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    wide = x.astype(divisor.dtype)
+    mean = _total(axes, axis_name, _valid(wide, mask)) / divisor
+    return mean, _total(axes, axis_name, jnp.square(_valid(wide - mean, mask))) / divisor
+
+
+@_mean_and_var.defjvp
+def _mean_and_var_jvp(axes: tuple[int, ...], axis_name: Any, primals: Any, tangents: Any) -> Any:
+    x, mask, divisor = primals
+    mean, var = _mean_and_var(axes, axis_name, x, mask, divisor)
+
+    @light
+    def products(x: jax.Array, mean: jax.Array, dx: jax.Array) -> jax.Array:
+        return _valid(x.astype(mean.dtype) - mean, mask) * dx
+
+    dx = tangents[0].astype(mean.dtype)
+    d_mean = _total(axes, axis_name, _valid(dx, mask)) / divisor
+    return (mean, var), (d_mean, _total(axes, axis_name, products(x, mean, dx)) * (2 / divisor))
+
+
+@jax.custom_jvp
+def scaled(x: jax.Array, mean: jax.Array, gain: jax.Array) -> jax.Array:
+    """``(x - mean) * gain``, never as ``x * gain - mean * gain``, which cancels for a large mean.
+
+    ``mean`` and ``gain`` broadcast against ``x`` and are at least float32, and so is the result.
+
+    >>> scaled(jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 1.0]]), jnp.array([[3.0, 3.0]])).tolist()
     [[0.0, 3.0]]
     """
-    center = lax.stop_gradient(mean)
-    return (x.astype(mean.dtype) - center) * gain + (shift - (mean - center) * gain)
+    return (x.astype(mean.dtype) - mean) * gain
+
+
+@scaled.defjvp
+def _scaled_jvp(primals: Any, tangents: Any) -> Any:
+    x, mean, gain = primals
+    dx, d_mean, d_gain = tangents
+    # The product with d_mean is taken before it is broadcast: its transpose is a sum of dy, as the shift's is.
+    return scaled(*primals), dx.astype(mean.dtype) * gain + (x.astype(mean.dtype) - mean) * d_gain - gain * d_mean
 
 
 @light
 def normalized(x: jax.Array, mean: jax.Array, gain: jax.Array, shift: jax.Array) -> jax.Array:
-    """`affine`, rounded to the dtype of ``x``, keeping no more than its arguments for the backward pass.
+    """``(x - mean) * gain + shift`` in the dtype of ``x``, keeping no more than its arguments for the backward pass.
 
     >>> one = jnp.ones((1, 1))
     >>> normalized(jnp.array([[3.0]], jnp.bfloat16), one, one, one)
     Array([[3]], dtype=bfloat16)
     """
-    return affine(x, mean, gain, shift).astype(x.dtype)
+    return (scaled(x, mean, gain) + shift).astype(x.dtype)
 
 
 def widened(dtype: Any) -> Any:
