@@ -19,6 +19,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm import activations, fans, gaussian, initializers, losses
+from jnorm.data import standardize
+from jnorm.nn import (
+    batch_norm,
+    batch_renorm,
+    convolution,
+    dropout,
+    feature_norm,
+    layers,
+    networks,
+    weight_norm,
+)
 from jnorm.theory import closed_forms, constants, fixed_points, meanfield, mills, moments, portraits
 from jnorm.theory.moments import Moments
 
@@ -32,7 +43,9 @@ class Entry(NamedTuple):
     call: Callable[..., Any]
     arguments: tuple[np.ndarray, ...]
     dtypes: tuple[str, ...]
-    exceptions: dict[str, str]  # law: why it does not hold; for "compile" only of the eager call
+    exceptions: dict[
+        str, str
+    ]  # law: why it does not hold; of "compile" the eager call, of "nan" the NaN that comes out
 
 
 FUNCTIONS: dict[str, Entry] = {}
@@ -200,6 +213,124 @@ add("losses.hinge", losses.hinge, X, SIGNS, dtypes=LAYER)
 add("losses.l1_penalty", each(losses.l1_penalty), ROWS)
 add("losses.l2_penalty", each(losses.l2_penalty), ROWS)
 
+SCALE, SHIFT = POSITIVE[:, None] * np.ones(3), ROWS[:, :3]
+
+
+def running(x: jax.Array) -> batch_norm.State:
+    dtype = x.dtype if jnp.finfo(x.dtype).bits >= 32 else jnp.float32
+    return batch_norm.State(*(jnp.asarray(a, dtype) for a in ([0.3, -0.2, 0.1], [1.5, 0.7, 1.1], 3.0)))
+
+
+def normalized(apply: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """A normalizer with running statistics while training, as a function of x, scale and shift."""
+
+    def call(x: jax.Array, scale: jax.Array, shift: jax.Array) -> Any:
+        y, state = apply(batch_norm.Params(scale, shift), running(x), x, train=True, **options)
+        return y, state.mean.astype(x.dtype), state.var.astype(x.dtype)
+
+    return each(call)
+
+
+def featurewise(apply: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    return each(lambda x, scale, shift: apply(batch_norm.Params(scale, shift), x, **options))
+
+
+def folded(x: jax.Array, scale: jax.Array, shift: jax.Array) -> Any:
+    return batch_norm.fold(batch_norm.Params(scale, shift), running(x), x, norm="after")
+
+
+APART = "kernel, bias and statistics depend on some of the arguments"
+add("nn.batch_norm.apply", normalized(batch_norm.apply), BATCHES, SCALE, SHIFT, dtypes=LAYER, nan=APART)
+add("nn.batch_norm.fold", each(folded), BATCHES, SCALE, SHIFT, dtypes=LAYER, nan=APART)
+add(
+    "nn.batch_renorm.apply",
+    normalized(batch_renorm.apply),
+    *(BATCHES, SCALE, SHIFT),
+    dtypes=LAYER,
+    gradient="r and d carry no gradient, by definition",
+    nan=APART,
+)
+add("nn.batch_renorm.schedule", batch_renorm.schedule, 6e3 * POSITIVE)
+add("nn.feature_norm.layer_norm", featurewise(feature_norm.layer_norm), BATCHES, SCALE, SHIFT, dtypes=LAYER)
+add("nn.feature_norm.rms_norm", featurewise(feature_norm.rms_norm), BATCHES, SCALE, SHIFT, dtypes=LAYER)
+add(
+    "nn.feature_norm.instance_norm",
+    featurewise(feature_norm.instance_norm),
+    BATCHES[:, None],
+    SCALE,
+    SHIFT,
+    dtypes=LAYER,
+)
+add("nn.feature_norm.group_norm", featurewise(feature_norm.group_norm, groups=3), BATCHES, SCALE, SHIFT, dtypes=LAYER)
+add("nn.weight_norm.init", each(weight_norm.init), BATCHES, dtypes=LAYER)
+add(
+    "nn.weight_norm.apply", each(lambda v, g: weight_norm.apply(weight_norm.Params(v, g))), BATCHES, SCALE, dtypes=LAYER
+)
+add("nn.weight_norm.standardize", each(weight_norm.standardize), BATCHES, dtypes=LAYER)
+add(
+    "nn.weight_norm.init_from_data",
+    each(lambda w: weight_norm.init_from_data(weight_norm.init(w), lambda kernel: jnp.tanh(kernel.T) @ kernel)),
+    BATCHES,
+)
+add("nn.weight_norm.exact_gain", lambda m, v: weight_norm.exact_gain(activations.gelu, mean=m, var=v), MEAN, VAR)
+for _drop in (dropout.dropout, dropout.gaussian_dropout, dropout.alpha_dropout, dropout.feature_alpha_dropout):
+    add(
+        f"nn.dropout.{_drop.__name__}",
+        each(lambda key, x, rate, f=_drop: f(key, x, rate, train=True)),
+        *(KEYS, BATCHES, 0.15 * POSITIVE),  # at which no entry changes its mask within the steps of the gradient law
+        dtypes=LAYER,
+        nan="a dropped entry is as good as any",
+    )
+add("nn.dropout.affine", lambda rate, mean, var: dropout.affine(rate, mean=mean, var=var), 0.2 * POSITIVE, MEAN, VAR)
+add(
+    "nn.convolution.convolve",
+    each(lambda x, k: convolution.convolve(x, k[None])),
+    BATCHES,
+    BATCHES[:, :3],
+    dtypes=LAYER,
+)
+
+SELU_LAYER = layers.Layer(activations.selu, initializers.lecun_normal())
+NETWORKS = {
+    "mlp": networks.mlp((3, 4, 2), SELU_LAYER),
+    "residual": networks.residual(3, 2, units=4, blocks=1, layer=SELU_LAYER),
+    "highway": networks.highway(3, 2, units=4, depth=2, layer=SELU_LAYER),
+    "cnn": networks.cnn((3, 2), 2, SELU_LAYER),
+}
+
+
+def weights(network: networks.Network, dtype: Any) -> Any:
+    """Parameters and state of the right shapes, without the many small programs of an eager initialization."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    return jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=dtype) * 1.7).reshape(a.shape), shapes)
+
+
+for _name, _network in NETWORKS.items():
+    add(
+        f"nn.networks.{_name}",
+        each(lambda x, n=_network: n.apply(*weights(n, x.dtype), x, train=True)[0]),
+        BATCHES[:, None] if _name == "cnn" else BATCHES,
+        dtypes=LAYER,
+    )
+add("nn.networks.record", each(lambda x, n=NETWORKS["mlp"]: networks.record(n, *weights(n, x.dtype), x)), BATCHES)
+
+MISSING = "NaN is a missing value"
+add("data.standardize.fit", each(lambda x: standardize.fit(x)._replace(low=None)), BATCHES, nan=MISSING)
+add("data.standardize.apply", each(lambda x: standardize.apply(standardize.fit(x), x)), BATCHES, nan=MISSING)
+add(
+    "data.standardize.invert",
+    each(lambda x, y: standardize.invert(standardize.fit(x), y)),
+    BATCHES,
+    BATCHES,
+    nan=MISSING,
+)
+add(
+    "data.standardize.merge",
+    each(lambda x, y: standardize.merge(standardize.fit(x), standardize.fit(y))._replace(low=None)),
+    *(BATCHES, BATCHES[::-1] + 1),
+    nan=MISSING,
+)
+
 # Types and constants, by module.
 DATA = {
     "__init__": "",
@@ -208,6 +339,12 @@ DATA = {
     "gaussian": "NODES REACH",
     "initializers": "Sharding Draw Initializer",
     "lsuv": "Lsuv",
+    "data.standardize": "Axes State",
+    "nn.batch_norm": "Params State",
+    "nn.convolution": "METHODS",
+    "nn.dropout": "Affine SATURATION",
+    "nn.networks": "Network",
+    "nn.weight_norm": "Params",
     "paths": "Where",
     "theory.closed_forms": "GaussianMoments Halves",
     "theory.constants": "SeluConstants",
@@ -224,6 +361,18 @@ EXEMPT = {
     "fans.fans": "maps shapes to Python numbers",
     "fans.row_axes": "maps shapes to Python numbers",
     "lsuv.lsuv": "scales the parameters of a caller's network",
+    "nn.batch_norm.broadcast_params": "reshapes for `apply`",
+    "nn.batch_norm.broadcast_state": "reshapes for `apply`",
+    "nn.batch_norm.init": "constants of a shape",
+    "nn.batch_norm.normalize": "a part of `apply`",
+    "nn.batch_norm.or_running": "a part of `apply`",
+    "nn.batch_norm.precise_state": "consumes an iterable on the host",
+    "nn.batch_norm.update": "a part of `apply`",
+    "nn.feature_norm.init": "constants of a shape",
+    "nn.layers": "parts of `networks`, which pass",
+    "nn.networks.conic": "maps sizes to Python numbers",
+    "nn.networks.rectangular": "maps sizes to Python numbers",
+    "nn.statistics": "parts of the normalizers, which pass",
     "paths.mask": "maps a pytree to Python booleans",
     "plots": "draws on matplotlib axes",
     "theory.asymptotics": _INTERVALS,
@@ -236,6 +385,7 @@ EXEMPT = {
     "theory.fixed_points.solve_all": "how many there are is its result: eager, over `solve`",
     "theory.fixed_points.whole": "checks Python numbers",
     "theory.records": _INTERVALS,
+    "theory.regions": _INTERVALS,
     "theory.statements": _INTERVALS,
 }
 

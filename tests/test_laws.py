@@ -152,7 +152,7 @@ def test_the_compile_counter_counts():
     assert len(compilations()) > before
 
 
-@under("nan")
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_nan_stays_in_its_lane(name):
     args = arguments(name, "float32")
     clean = jax.tree.leaves(jitted(name)(*args))
@@ -164,4 +164,5 @@ def test_nan_stays_in_its_lane(name):
         others = np.arange(len(a)) != BAD
         for before, after in zip(clean, got, strict=True):
             np.testing.assert_array_equal(before[others], after[others])
-        assert all(np.any(np.isnan(after[BAD])) for after in got if floating(after)), f"argument {i}"
+        if "nan" not in FUNCTIONS[name].exceptions:
+            assert all(np.any(np.isnan(after[BAD])) for after in got if floating(after)), f"argument {i}"
