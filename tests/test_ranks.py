@@ -53,6 +53,7 @@ ORDER = {
         "feature_norm",
         "weight_norm",
         "dropout",
+        "layers",
         "convolution",
         "networks",
     ],
