@@ -36,7 +36,7 @@ def mask(tree: Any, where: Where) -> Any:
             hits = [path == prefix or path.startswith(prefix + "/") for path in paths]
             _require_some(hits, f"no leaf under the path `{prefix}`", paths)
             chosen = [a or b for a, b in zip(chosen, hits, strict=True)]
-    return treedef.unflatten(chosen)
+    return jax.tree.unflatten(treedef, chosen)
 
 
 def _require_some(hits: Sequence[bool], problem: str, paths: Sequence[str]) -> None:
