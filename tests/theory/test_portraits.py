@@ -16,7 +16,7 @@ def two_wells(x):
 
 
 def turning(x):
-    """A long ellipse in (mean, var - 2), .8 as large after a quarter of a turn: it enters small boxes and leaves them."""
+    """A long ellipse in (mean, var - 2), .8 as large after a quarter turn: it enters small boxes and leaves them."""
     return Moments(-4 * (x.var - 2), 2 + 0.16 * x.mean)
 
 
@@ -164,16 +164,17 @@ class TestBasin:
         assert int(portraits.basin(stay, Moments(0.5, 1.0), Moments(0.0, 1.0), depth=2, tol=0.5).label) == -1
 
     def test_attractors_that_move_with_the_parameters(self):
-        tau = jnp.array([0.8, 1.0, 1.25])
-        f = layer_map(selu, tau=tau)
-        found = solve(f, Moments(0.0, 1.0)).point
-        goals = Moments(*(a[None] for a in found))
-        reached = portraits.basin(f, Moments(0.1, jnp.array([[0.5], [3.0]])), goals, depth=100)
+        power = lambda p: lambda x: Moments(0.5 * x.mean, p * (x.var / p) ** 0.7)
+        p = jnp.array([[0.5, 2.0, 9.0]])
+        found = solve(power(p), Moments(jnp.array([[0.1]]), 1.0)).point
+        goals = Moments(*(a.reshape(1, 3) for a in found))
+        start = Moments(jnp.array([[0.3], [0.3]]), jnp.array([[0.4], [30.0]]))
+        reached = portraits.basin(power(p), start, goals, depth=60)
         assert reached.label.tolist() == [[0] * 3] * 2
-        for k, t in enumerate(tau):
-            one = Moments(found.mean[k], found.var[k])
-            alone = portraits.basin(layer_map(selu, tau=t), Moments(0.1, jnp.array([0.5, 3.0])), one, depth=100)
-            assert reached.layers[:, k].tolist() == alone.layers.tolist()
+        for k in range(3):
+            goal = Moments(found.mean[0, k], found.var[0, k])
+            alone = portraits.basin(power(p[0, k]), start, goal, depth=60)
+            assert reached.layers[:, k].tolist() == alone.layers[:, 0].tolist()
 
     def test_nan_is_nowhere(self):
         reached = portraits.basin(two_wells, Moments(jnp.array([0.0, jnp.nan]), 1.1), WELLS, depth=40)
