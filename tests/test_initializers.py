@@ -149,16 +149,13 @@ def test_fans_of_several_axes():
 
 
 @pytest.mark.parametrize(
-    ("shape", "options"), [(CONV, {}), (BATCH, {"batch_axis": 0}), ((30, 4, 6), {"in_axis": (0, 1)})]
-)
-@pytest.mark.parametrize(
-    ("distribution", "omega", "tau"),
+    ("shape", "options", "distribution", "omega", "tau"),
     [
-        ("truncated_normal", 0.0, 1.0),
-        ("normal", 0.1, 0.95),
-        ("uniform", -2.0, 1.5),
-        ("uniform", 0.0, None),
-        ("normal", None, 1.0),
+        (CONV, {}, "truncated_normal", 0.0, 1.0),
+        (BATCH, {"batch_axis": 0}, "normal", 0.1, 0.95),
+        ((30, 4, 6), {"in_axis": (0, 1)}, "uniform", -2.0, 1.5),
+        (CONV, {}, "uniform", 0.0, None),
+        (BATCH, {"batch_axis": 0}, "normal", None, 1.0),
     ],
 )
 def test_rows_have_the_sums_that_are_asked_for(shape, options, distribution, omega, tau):
@@ -196,8 +193,13 @@ def gram(w, columns=-1):
     return w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (300, 40), (40, 300), (1, 5), (5, 1), (3, 3, 16, 32), (512, 512)])
-@pytest.mark.parametrize("column_axis", [-1, 0])
+@pytest.mark.parametrize(
+    ("shape", "column_axis"),
+    [
+        *(((64, 64), -1), ((300, 40), -1), ((40, 300), -1), ((40, 300), 0), ((1, 5), -1), ((5, 1), -1)),
+        *(((3, 3, 16, 32), -1), ((3, 3, 2, 64), -1), ((8, 3, 3, 4), 0), ((512, 512), -1)),
+    ],
+)
 def test_orthogonal_to_1e_6(shape, column_axis):
     w = initializers.orthogonal(column_axis=column_axis)(jax.random.key(0), shape)
     assert w.shape == shape
