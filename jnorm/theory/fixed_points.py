@@ -80,9 +80,9 @@ def solve_all(
     the logarithm of the variance (in the standard deviation where ``low.var = 0``). `solve` starts from the centre of
     every cell where both components of ``map(x) - x``, bilinear between the corners, may vanish within twice the
     cell, and of every fourth in each direction. Cells where both change sign but nothing was found are quartered and
-    tried again, five times over. Points inside the box (to ``tol``) are kept, but one that lies within ``4
-    sqrt(tol)`` of a better one, or within twice Newton's next step, in ``mean / sd`` and ``log(var)``, is the same: a
-    residual of ``tol`` cannot tell it from a double point.
+    tried again, five times over. Points inside the box (to ``tol``) are kept, but one that lies within
+    ``4 sqrt(tol)`` of a better one, or within twice Newton's next step, in ``mean / sd`` and ``log(var)``, is the same:
+    a residual of ``tol`` cannot tell it from a double point.
 
     So a point can be missed only where a component keeps its sign at all corners of its cell and is no smaller there
     than it varies, which asks for structure finer than the cells: more ``cells`` resolve it. Even then an iteration
@@ -270,7 +270,7 @@ class _State(NamedTuple):
 
 
 def _search(map: LayerMap, start: Moments, tol: float | None, max_steps: int) -> tuple[FixedPoint, jax.Array]:
-    """`solve`, and the size of Newton's next step: the error of the point, or 2 where the system is singular."""
+    """`solve`, and the size of Newton's next step: an estimate of the point's error."""
     f, x, dtype = lift(map, start)
     checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", var=start[1])
     limit = _tolerance(tol, x.mean.dtype)

@@ -179,6 +179,14 @@ class TestSolve:
         # The rounding of exp(u^2 - delta) is that of delta divided by 2 sqrt(delta) here.
         np.testing.assert_allclose(jnp.log(found.point.var[:2]), [1e-1, 1e-4], atol=4 * 2**-52 / 2e-4)
 
+    @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+    def test_the_tolerance_is_128_roundings(self, x64, dtype):
+        # A map whose least residual is delta, at the start.
+        delta = jnp.array([60.0, 300.0], dtype) * EPS[dtype]
+        fold = lambda x: Moments(0 * x.mean, x.var * (1 + jnp.log(x.var) ** 2 + delta))
+        found = fixed_points.solve(fold, Moments(dtype(0), dtype(1)))
+        assert found.converged.tolist() == [True, False]
+
     def test_a_lane_that_fails_leaves_the_others_alone(self, x64):
         tau, mean = ten([1.0, 2.7, jnp.nan, 1.1, 0.9], [0.0, 0.0, 0.0, jnp.nan, 0.3])
         found = solve_selu(*ten(0.0), tau, mean, *ten(1.5))
