@@ -64,7 +64,9 @@ def with_row_sums(w: jax.Array, axes: tuple[int, ...], *, omega: Any = None, tau
     if omega is not None:
         if n < 2:
             raise ValueError(f"`omega` needs at least two weights to a unit; got {n}")
-        w = (w - jnp.mean(w, axes, keepdims=True)) * math.sqrt(n / (n - 1))
+        for _ in range(2):  # once leaves n times the rounding of the mean
+            w = w - jnp.mean(w, axes, keepdims=True)
+        w = w * math.sqrt(n / (n - 1))
         mean = jnp.asarray(omega).astype(w.dtype) / n
     if omega is not None and tau is not None:
         squares = tau - omega * omega / n

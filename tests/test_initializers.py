@@ -154,6 +154,7 @@ def test_fans_of_several_axes():
         (CONV, {}, "truncated_normal", 0.0, 1.0),
         (BATCH, {"batch_axis": 0}, "normal", 0.1, 0.95),
         ((30, 4, 6), {"in_axis": (0, 1)}, "uniform", -2.0, 1.5),
+        ((4096, 300), {}, "normal", 0.0, 1.0),
         (CONV, {}, "uniform", 0.0, None),
         (BATCH, {"batch_axis": 0}, "normal", None, 1.0),
     ],
