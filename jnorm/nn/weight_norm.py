@@ -4,8 +4,9 @@ Both divide the weights that lead into each output by their Euclidean norm, weig
 their mean. The result depends on the direction of those weights alone, so any constant factor drops out, in every
 derivative too: they are divided by their largest entry first, and neither overflow nor underflow on the way.
 
-Common: ``axis`` is the output axis of the kernel, or several; all others are summed over. Half precision is computed in
-float32. A ``TypeError`` answers integer kernels, a ``ValueError`` an axis out of range and scales of another shape.
+Common: ``axis`` is the output axis of the kernel, or several, or none; all others are summed over. Half precision is
+computed in float32. A ``TypeError`` answers integer kernels, a ``ValueError`` an axis out of range and scales of
+another shape.
 """
 
 import math
@@ -145,7 +146,7 @@ def exact_gain(
 
 def _inputs(kernel: jax.Array, axis: int | Sequence[int]) -> tuple[int, ...]:
     """The axes that are summed over."""
-    return statistics.others(kernel, statistics.axes_of(kernel, axis))
+    return statistics.others(kernel, () if axis == () else statistics.axes_of(kernel, axis))
 
 
 def _polar(v: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:

@@ -14,7 +14,7 @@ from jnorm.nn import weight_norm
 from jnorm.nn.weight_norm import Params, exact_gain, init_from_data, standardize
 from jnorm.theory.moments import Moments, layer_map
 
-SHAPES = [((6, 4), -1), ((3, 3, 5, 4), -1), ((4, 6), 0), ((2, 5, 3, 4), (0, 3))]
+SHAPES = [((6, 4), -1), ((3, 3, 5, 4), -1), ((4, 6), 0), ((2, 5, 3, 4), (0, 3)), ((5, 4), ())]
 EPS = {jnp.float32: 2.0**-23, jnp.float64: 2.0**-52, jnp.bfloat16: 2.0**-8}
 
 
@@ -23,7 +23,7 @@ def normal(seed, shape, dtype=jnp.float32):
 
 
 def over_inputs(kernel, axis):
-    outputs = {a % kernel.ndim for a in np.atleast_1d(axis)}
+    outputs = {int(a) % kernel.ndim for a in np.atleast_1d(axis)}
     return tuple(a for a in range(kernel.ndim) if a not in outputs)
 
 
