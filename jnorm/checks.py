@@ -34,6 +34,17 @@ def require(ok: Callable[[np.ndarray], Any], rule: str, **named: Any) -> None:
             raise ValueError(f"{rule.replace('{}', name)}; got {array[bad].flat[0]}")
 
 
+def whole(least: int, **named: Any) -> None:
+    """Raise ``ValueError`` for a known value that is not a whole number or is below ``least``.
+
+    >>> whole(1, depth=0)
+    Traceback (most recent call last):
+    ...
+    ValueError: `depth` must be a whole number >= 1; got 0
+    """
+    require(lambda n: (n >= least) & (n == np.floor(n)), f"`{{}}` must be a whole number >= {least}", **named)
+
+
 def choice(name: str, value: str, known: Iterable[str]) -> None:
     """Raise ``ValueError`` that lists the known names where ``value`` is not one of them.
 

@@ -32,6 +32,7 @@ ORDER = {
         "closed_forms",
         "constants",
         "moments",
+        "newton",
         "fixed_points",
         "portraits",
         "meanfield",

@@ -15,7 +15,8 @@ import numpy as np
 from jnorm import checks
 from jnorm.theory.constants import SeluConstants as SeluConstants
 from jnorm.theory.constants import selu_constants as selu_constants
-from jnorm.theory.moments import LayerMap, Moments
+from jnorm.theory.moments import LayerMap, Moments, cast, lift
+from jnorm.theory.newton import descend, solve_2x2, where
 
 
 class FixedPoint(NamedTuple):
@@ -101,7 +102,7 @@ def solve_all(
     >>> [round(v, 2) for v in found.point.var.tolist()]
     [0.95, 1.0]
     """
-    whole(1, cells=cells, max_steps=max_steps)
+    checks.whole(1, cells=cells, max_steps=max_steps)
     low, high = (np.stack([np.asarray(a) for a in checks.floats(mean=corner[0], var=corner[1])]) for corner in box)
     if not np.all(np.isfinite([low, high])):
         raise ValueError(f"`box` must be finite; got {low.tolist()} to {high.tolist()}")
@@ -177,7 +178,7 @@ def iterate(map: LayerMap, start: Moments, depth: int) -> Moments:
     >>> [round(v, 3) for v in iterate(layer_map(selu), Moments(0.0, 4.0), 3).var.tolist()]
     [4.0, 2.941, 2.313, 1.919]
     """
-    whole(0, depth=depth)
+    checks.whole(0, depth=depth)
     f, x, dtype = lift(map, start)
 
     def layer(x: Moments, _: None) -> tuple[Moments, Moments]:
@@ -185,7 +186,7 @@ def iterate(map: LayerMap, start: Moments, depth: int) -> Moments:
         return y, y
 
     _, rows = jax.lax.scan(layer, x, length=int(depth))
-    return _cast(Moments(*(jnp.concatenate([a[None], b]) for a, b in zip(x, rows, strict=True))), dtype)
+    return cast(Moments(*(jnp.concatenate([a[None], b]) for a, b in zip(x, rows, strict=True))), dtype)
 
 
 def stability(map: LayerMap, point: Moments) -> Stability:
@@ -226,64 +227,21 @@ def stability(map: LayerMap, point: Moments) -> Stability:
     return Stability(jacobian.astype(dtype), (size * radius).astype(dtype), (size * norm).astype(dtype))
 
 
-def lift(map: LayerMap, start: Moments) -> tuple[LayerMap, Moments, Any]:
-    """The map in its working dtype, ``start`` as points of its full shape and that dtype, and the dtype of results.
-
-    The shape is that of ``start`` broadcast against the arrays that the map closes over; results have the dtype of
-    ``map(start)``, and work is done in it or in float32, whichever is wider. Raises ``ValueError`` for a known negative
-    variance.
-    """
-    mean, var = checks.floats(mean=start[0], var=start[1])
-    checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=start[1])
-
-    def call(x: Moments) -> Moments:
-        y = map(x)
-        return Moments(*checks.floats(mean=y[0], var=y[1]))
-
-    like = jax.eval_shape(call, Moments(mean, var)).mean
-    shape = jnp.broadcast_shapes(like.shape, mean.shape)
-    wide = like.dtype if jnp.finfo(like.dtype).bits >= 32 else jnp.float32
-
-    def spread(x: Moments) -> Moments:
-        return _cast(Moments(*(jnp.broadcast_to(a, shape) for a in x)), wide)
-
-    return lambda x: spread(call(x)), spread(Moments(mean, var)), like.dtype
-
-
-def whole(least: int, **named: Any) -> None:
-    """Raise ``ValueError`` for a known value that is not a whole number or is below ``least``."""
-    checks.require(lambda n: (n >= least) & (n == np.floor(n)), f"`{{}}` must be a whole number >= {least}", **named)
-
-
-class _State(NamedTuple):
-    """Where a lane of the Newton iteration stands, what the map makes of it, and the step that it would take."""
-
-    x: Moments
-    image: Moments
-    step: Moments
-    merit: jax.Array
-    residual: jax.Array
-    damping: jax.Array
-    straight: jax.Array
-    active: jax.Array
-    steps: jax.Array
-
-
 def _search(map: LayerMap, start: Moments, tol: float | None, max_steps: int) -> tuple[FixedPoint, jax.Array]:
     """`solve`, and the size of Newton's next step: an estimate of the point's error."""
     f, x, dtype = lift(map, start)
     checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", var=start[1])
     limit = _tolerance(tol, x.mean.dtype)
-    whole(1, max_steps=max_steps)
+    checks.whole(1, max_steps=max_steps)
 
     def newton(_: Any, x: Moments) -> tuple[Moments, tuple[jax.Array, ...]]:
-        last = _descend(f, x, limit, max_steps)
+        last = descend(f, x, limit, max_steps)
         # A lane without a root still passes through the derivative rule: rest it where the map is harmless, so that its
         # zero cotangent does not turn into NaN for the parameters that it shares with other lanes.
         usable = jnp.isfinite(x.mean) & jnp.isfinite(x.var) & (x.var > 0)
         harmless = Moments(jnp.where(usable, x.mean, 0), jnp.where(usable, x.var, 1))
         error = jnp.maximum(jnp.abs(last.step.mean), jnp.abs(last.step.var))
-        return _where(last.residual <= limit, last.x, harmless), (last.residual, last.steps, error)
+        return where(last.residual <= limit, last.x, harmless), (last.residual, last.steps, error)
 
     def gap(x: Moments) -> Moments:
         y = f(x)
@@ -291,78 +249,13 @@ def _search(map: LayerMap, start: Moments, tol: float | None, max_steps: int) ->
 
     def solve_tangent(g: LayerMap, y: Moments) -> Moments:
         one, zero = jnp.ones_like(y.mean), jnp.zeros_like(y.mean)
-        return _solve_2x2(g(Moments(one, zero)), g(Moments(zero, one)), y)
+        return solve_2x2(g(Moments(one, zero)), g(Moments(zero, one)), y)
 
     root, (residual, steps, error) = jax.lax.custom_root(gap, x, newton, solve_tangent, has_aux=True)
     converged = residual <= limit
     nowhere = jnp.full_like(residual, jnp.nan)
-    point = _cast(_where(converged, root, Moments(nowhere, nowhere)), dtype)
+    point = cast(where(converged, root, Moments(nowhere, nowhere)), dtype)
     return FixedPoint(point, converged, residual.astype(dtype), steps.astype(jnp.int32)), error
-
-
-def _descend(f: LayerMap, x: Moments, tol: float, max_steps: int) -> _State:
-    """Damped Newton from ``x`` for all lanes together, until none is active."""
-    floor = 8 * jnp.finfo(x.mean.dtype).eps  # below the rounding of most maps
-    zero, one, far = jnp.zeros_like(x.mean), jnp.ones_like(x.mean), jnp.full_like(x.mean, jnp.inf)
-
-    def advance(state: _State) -> _State:
-        x, sd = state.x, jnp.sqrt(state.x.var)
-        shift, log_grow = state.damping * state.step.mean * sd, state.damping * state.step.var / 2
-        # Two paths with Newton's tangent: on the first the mean follows sd, on the second it goes straight.
-        grow = jnp.exp(log_grow)
-        mean = jnp.where(state.straight, x.mean * (1 + log_grow) + shift, grow * (x.mean + shift))
-        trial = Moments(mean, grow**2 * x.var)
-        image, step, merit, residual = _newton_step(f, trial)
-        first, close = state.steps < 0, state.residual <= tol
-        better = state.active & (first | (merit < (1 - 1e-4 * state.damping) * state.merit))
-        # Far off, where even short steps fail, the map itself goes on; close by, a lane goes on while it gains, to
-        # leave the flat valley between two near points, and at the floor only while it gains at Newton's rate.
-        jump = state.active & ~better & ~close & (state.damping < 0.25)
-        kept = jnp.where(better, merit, state.merit)
-        go_on = jnp.isfinite(kept) & (kept > 0) & (better | ~close | (state.damping > 2.0**-8))
-        go_on &= (state.residual > floor) | (merit < state.merit / 4)
-        return _State(
-            _where(jump, state.image, _where(better, trial, x)),
-            _where(better, image, state.image),
-            _where(jump, Moments(zero, zero), _where(better, step, state.step)),
-            jnp.where(jump, far, kept),
-            jnp.where(better, residual, state.residual),
-            jnp.where(jump, 1, jnp.where(better, jnp.minimum(1, 4 * state.damping), state.damping / 2)),
-            jnp.where(better, state.straight, ~state.straight) & ~jump,
-            state.active & go_on,
-            jnp.where(state.active, state.steps + 1, state.steps),
-        )
-
-    # The first turn takes a null step, to ``x`` itself: so the map is compiled once.
-    state = _State(x, x, Moments(zero, zero), far, far, one, zero > 0, zero == 0, -one)
-    turns = (jnp.zeros((), int), state)
-    return jax.lax.while_loop(
-        lambda c: (c[0] <= max_steps) & jnp.any(c[1].active), lambda c: (c[0] + 1, advance(c[1])), turns
-    )[1]
-
-
-def _newton_step(f: LayerMap, x: Moments) -> tuple[Moments, Moments, jax.Array, jax.Array]:
-    """The map, Newton's step in ``(mean / sd, log(var))``, the squared gap that it shall reduce, and the residual."""
-    sd, zero = jnp.sqrt(x.var), jnp.zeros_like(x.var)
-    y, push = jax.linearize(f, x)
-    a, b = push(Moments(sd, zero)), push(Moments(x.mean / 2, x.var))
-    gap = Moments((y.mean - x.mean) / sd, jnp.log(y.var / x.var))
-    step = _solve_2x2(
-        Moments(1 - a.mean / sd, -a.var / y.var), Moments((y.mean / 2 - b.mean) / sd, 1 - b.var / y.var), gap
-    )
-    # A singular system has no Newton step: take the map's own.
-    step = _where(jnp.isfinite(step.mean) & jnp.isfinite(step.var), step, gap)
-    # Far from any point the system may be close to singular: keep the step to the scale of the point and of its image.
-    cut = jnp.minimum(1, 2 / jnp.abs(step.var))
-    cut = jnp.minimum(cut, 2 * (1 + jnp.abs(gap.mean)) / jnp.abs(step.mean))
-    residual = jnp.maximum(jnp.abs(y.mean - x.mean) / jnp.sqrt(x.var + x.mean**2), jnp.abs(y.var / x.var - 1))
-    return y, Moments(cut * step.mean, cut * step.var), gap.mean**2 + gap.var**2, residual
-
-
-def _solve_2x2(a: Moments, b: Moments, y: Moments) -> Moments:
-    """``x`` with ``a x.mean + b x.var = y``: Cramer's rule, which no choice of units for mean and variance changes."""
-    det = a.mean * b.var - b.mean * a.var
-    return Moments((y.mean * b.var - b.mean * y.var) / det, (a.mean * y.var - y.mean * a.var) / det)
 
 
 _CORNERS = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])
@@ -394,14 +287,6 @@ def _distinct(found: Any, radius: np.ndarray) -> Any:
 def _tolerance(tol: float | None, dtype: Any) -> float:
     checks.require(lambda t: t > 0, "`{}` must satisfy {} > 0", tol=1.0 if tol is None else tol)
     return 128 * float(jnp.finfo(dtype).eps) if tol is None else tol
-
-
-def _where(mask: jax.Array, x: Moments, y: Moments) -> Moments:
-    return Moments(*(jnp.where(mask, a, b) for a, b in zip(x, y, strict=True)))
-
-
-def _cast(x: Moments, dtype: Any) -> Moments:
-    return Moments(*(a.astype(dtype) for a in x))
 
 
 def _sqrt(x: jax.Array) -> jax.Array:

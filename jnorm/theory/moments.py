@@ -128,5 +128,34 @@ def layer_map(
     return apply
 
 
+def lift(map: LayerMap, start: Moments) -> tuple[LayerMap, Moments, Any]:
+    """The map in its working dtype, ``start`` as points of its full shape and that dtype, and the dtype of results.
+
+    The shape is that of ``start`` broadcast against the arrays that the map closes over; results have the dtype of
+    ``map(start)``, and work is done in it or in float32, whichever is wider. Raises ``ValueError`` for a known negative
+    variance.
+    """
+    mean, var = checks.floats(mean=start[0], var=start[1])
+    checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=start[1])
+
+    def call(x: Moments) -> Moments:
+        y = map(x)
+        return Moments(*checks.floats(mean=y[0], var=y[1]))
+
+    like = jax.eval_shape(call, Moments(mean, var)).mean
+    shape = jnp.broadcast_shapes(like.shape, mean.shape)
+    wide = like.dtype if jnp.finfo(like.dtype).bits >= 32 else jnp.float32
+
+    def spread(x: Moments) -> Moments:
+        return cast(Moments(*(jnp.broadcast_to(a, shape) for a in x)), wide)
+
+    return lambda x: spread(call(x)), spread(Moments(mean, var)), like.dtype
+
+
+def cast(x: Moments, dtype: Any) -> Moments:
+    """Both parts in another dtype."""
+    return Moments(*(a.astype(dtype) for a in x))
+
+
 def _kinks(phi: Any, kinks: Sequence[float] | None) -> Sequence[float]:
     return activations.kinks(phi) if kinks is None else kinks

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jnorm import checks
-from jnorm.theory.fixed_points import iterate, lift, whole
-from jnorm.theory.moments import LayerMap, Moments
+from jnorm.theory.fixed_points import iterate
+from jnorm.theory.moments import LayerMap, Moments, lift
 
 
 class VectorField(NamedTuple):
@@ -114,7 +114,7 @@ def basin(map: LayerMap, starts: Moments, attractors: Moments, *, depth: int, to
     >>> reached.label.tolist(), reached.layers.tolist()
     ([0, 0, 0, 0], [27, 18, 20, 23])
     """
-    whole(0, depth=depth)
+    checks.whole(0, depth=depth)
     checks.require(lambda t: t > 0, "`{}` must satisfy {} > 0", tol=tol)
     f, x, _ = lift(map, starts)
     goals = [jnp.atleast_1d(a) for a in checks.floats(mean=attractors[0], var=attractors[1], tol=tol)]
