@@ -360,6 +360,7 @@ EXEMPT = {
     "checks": "acts on what Python knows before any array law can apply",
     "fans.fans": "maps shapes to Python numbers",
     "fans.row_axes": "maps shapes to Python numbers",
+    "interop": "modules of other libraries over `nn`, tested against theirs",
     "lsuv.lsuv": "scales the parameters of a caller's network",
     "nn.batch_norm.broadcast_params": "reshapes for `apply`",
     "nn.batch_norm.broadcast_state": "reshapes for `apply`",
