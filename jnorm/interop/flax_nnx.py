@@ -6,7 +6,9 @@ of the siblings there, and batch statistics carry a ``count`` more, of type `Bat
 ``nnx.update(flax_model, without_counts(nnx.state(ours)))`` gives Flax ours.
 
 A transformation that closes over a module, instead of taking it as an argument, owns none of its variables: there
-Flax's modules raise ``TraceContextError``. These compute, leave the statistics as they are, and warn.
+Flax's modules raise ``TraceContextError``. These compute, leave the statistics as they are, and warn; only dropout
+raises, because a random stream that does not advance would repeat itself. No argument of a call is keyword-only, which
+``nnx.vmap(module)`` does not take.
 """
 
 import warnings
@@ -43,7 +45,7 @@ class BatchNorm(nnx.BatchNorm):
         self.count = BatchCount(jnp.zeros(num_features, jnp.float32))
 
     def __call__(
-        self, x: ArrayLike, use_running_average: bool | None = None, *, mask: ArrayLike | None = None
+        self, x: ArrayLike, use_running_average: bool | None = None, mask: ArrayLike | None = None
     ) -> jax.Array:
         """Normalize ``x``; arguments as in Flax."""
         return self._normalize(batch_norm.apply, x, use_running_average, mask)
@@ -62,8 +64,10 @@ class BatchNorm(nnx.BatchNorm):
         with jax.numpy_dtype_promotion("standard"):
             dtype = self.promote_dtype((x, scale, bias), dtype=self.dtype)[0].dtype
         state = known_state(self.mean[...], self.var[...], self.count[...])
-        params, options = Params(scale, bias), {"axis_name": self.axis_name, "mask": mask}
-        y, state = normalize(apply, self, params, state, x, dtype=dtype, train=train, **options, **bounds)
+        params = Params(scale, bias)
+        y, state = normalize(
+            apply, self, params, state, x, dtype=dtype, train=train, axis_name=self.axis_name, mask=mask, **bounds
+        )
         if train:
             try:
                 for variable, value in zip((self.mean, self.var, self.count), state, strict=True):
@@ -96,7 +100,6 @@ class BatchRenorm(BatchNorm):
         self,
         x: ArrayLike,
         use_running_average: bool | None = None,
-        *,
         mask: ArrayLike | None = None,
         r_max: ArrayLike | None = None,
         d_max: ArrayLike | None = None,
@@ -133,7 +136,6 @@ class AlphaDropout(nnx.Dropout):
     def __call__(
         self,
         inputs: ArrayLike,
-        *,
         deterministic: bool | None = None,
         rngs: nnx.Rngs | nnx.RngStream | jax.Array | None = None,
     ) -> jax.Array:
