@@ -13,59 +13,22 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from jnorm import activations, checks, gaussian
 from jnorm.fans import Axes, Fans, fans, row_axes, with_row_sums
 from jnorm.lsuv import Lsuv as Lsuv
 from jnorm.lsuv import lsuv as lsuv
-
-Sharding = NamedSharding | PartitionSpec
-Draw = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
-
-
-class Initializer(Protocol):
-    """Fresh parameters of a shape, placed by ``out_sharding`` (a ``PartitionSpec`` refers to the mesh in force)."""
-
-    def __call__(
-        self, key: jax.Array, shape: Sequence[int], dtype: Any = None, out_sharding: Sharding | None = None
-    ) -> jax.Array:
-        """Draw the parameters."""
-
-
-def _initializer(draw: Draw) -> Initializer:
-    """The protocol around a law that draws in at least float32."""
-
-    def init(
-        key: jax.Array, shape: Sequence[int], dtype: Any = None, out_sharding: Sharding | None = None
-    ) -> jax.Array:
-        dtype = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(f"`dtype` must be a real floating type; got {dtype}")
-        sizes = tuple(int(size) for size in shape)
-        wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
-
-        def law(key: jax.Array) -> jax.Array:
-            return draw(key, sizes, wide).astype(dtype) if math.prod(sizes) else jnp.zeros(sizes, dtype)
-
-        if out_sharding is None:
-            return law(key)
-        named = isinstance(out_sharding, NamedSharding)
-        mesh: Any = out_sharding.mesh if named else jax.sharding.get_abstract_mesh()  # type: ignore[union-attr]
-        if AxisType.Explicit in mesh.axis_types:
-            return jax.sharding.auto_axes(law, axes=mesh.explicit_axes, out_sharding=out_sharding)(key)
-        return jax.jit(law, out_shardings=out_sharding)(key)
-
-    return init
-
-
-def _cast(value: ArrayLike, dtype: Any) -> jax.Array:
-    return jnp.asarray(value).astype(dtype)
+from jnorm.protocol import Draw, cast, initializer
+from jnorm.protocol import Initializer as Initializer
+from jnorm.structured import delta_orthogonal as delta_orthogonal
+from jnorm.structured import identity as identity
+from jnorm.structured import orthogonal as orthogonal
+from jnorm.structured import sparse as sparse
 
 
 def constant(value: ArrayLike) -> Initializer:
@@ -75,7 +38,7 @@ def constant(value: ArrayLike) -> Initializer:
     Array([0.5, 0.5], dtype=float32)
     """
     checks.floats(value=value)
-    return _initializer(lambda key, shape, dtype: jnp.broadcast_to(_cast(value, dtype), shape))
+    return initializer(lambda key, shape, dtype: jnp.broadcast_to(cast(value, dtype), shape))
 
 
 def zeros() -> Initializer:
@@ -96,30 +59,6 @@ def ones() -> Initializer:
     return constant(1.0)
 
 
-def identity(scale: ArrayLike = 1.0) -> Initializer:
-    """``scale`` times the identity, for dense kernels (rectangular ones too) and in a convolution's central tap.
-
-    Raises ``ValueError`` for a shape of fewer than two axes.
-
-    >>> identity(1.5)(jax.random.key(0), (2, 3))
-    Array([[1.5, 0. , 0. ],
-           [0. , 1.5, 0. ]], dtype=float32)
-    """
-    checks.floats(scale=scale)
-    return _initializer(lambda key, s, dtype: _central(jnp.eye(*_matrix(s), dtype=dtype) * _cast(scale, dtype), s))
-
-
-def _matrix(shape: tuple[int, ...], at_least: int = 2) -> tuple[int, int]:
-    if len(shape) < at_least:
-        raise ValueError(f"`shape` must have at least {at_least} axes; got {shape}")
-    return shape[-2], shape[-1]
-
-
-def _central(matrix: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """The matrix in the tap that meets the output's own position under SAME padding."""
-    return jnp.zeros(shape, matrix.dtype).at[tuple((size - 1) // 2 for size in shape[:-2])].set(matrix)
-
-
 def _cut_normal(bound: float) -> Draw:
     """A normal law cut at +-bound, over its standard deviation sqrt(1 - 2*b*density(b)/mass(-b, b))."""
     density = math.exp(-bound * bound / 2) / math.sqrt(2 * math.pi)
@@ -137,7 +76,7 @@ _STANDARD: dict[str, Draw] = {
 def _scaled(standard: Draw, **scale: ArrayLike) -> Initializer:
     checks.require(lambda s: s >= 0, "`{}` must satisfy {} >= 0", **scale)
     (factor,) = scale.values()
-    return _initializer(lambda key, shape, dtype: standard(key, shape, dtype) * _cast(factor, dtype))
+    return initializer(lambda key, shape, dtype: standard(key, shape, dtype) * cast(factor, dtype))
 
 
 def normal(stddev: ArrayLike = 1e-2) -> Initializer:
@@ -228,11 +167,11 @@ def _fan_law(
     checks.choice("distribution", distribution, _STANDARD)
 
     def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        spread = jnp.sqrt(_cast(variance(fans(shape, **axes)), dtype))
+        spread = jnp.sqrt(cast(variance(fans(shape, **axes)), dtype))
         w = _STANDARD[distribution](key, shape, dtype) * spread
         return with_row_sums(w, row_axes(shape, **axes), omega=omega, tau=tau)
 
-    return _initializer(draw)
+    return initializer(draw)
 
 
 def glorot_normal(**options: Any) -> Initializer:
@@ -335,86 +274,3 @@ def for_activation(
             raise ValueError(f"`phi` must have a finite {name} > 0; got {moment}")
     axes = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
     return _fan_law(lambda f: _MODES[mode](f, value2 / var, slope2), distribution, axes)
-
-
-def orthogonal(scale: ArrayLike = 1.0, *, column_axis: int = -1) -> Initializer:
-    """``scale`` times a uniformly distributed matrix of orthonormal columns, or rows where these are fewer.
-
-    ``column_axis`` is the output; all other axes, the window of a convolution too, are flattened into the rows.
-    W'W (or WW') is scale^2 times the identity within 1e-6 in float32.
-
-    Raises ``ValueError`` for a shape of fewer than two axes and a ``column_axis`` that it does not have.
-    Source: Saxe et al. 2014; uniform by Mezzadri 2007.
-
-    >>> w = orthogonal()(jax.random.key(0), (5, 3))
-    >>> bool(abs(w.T @ w - jnp.eye(3)).max() < 1e-6)
-    True
-    """
-    checks.floats(scale=scale)
-
-    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        _matrix(shape)
-        if not -len(shape) <= column_axis < len(shape):
-            raise ValueError(f"`column_axis` must be an axis of the shape {shape}; got {column_axis}")
-        rest = list(shape)
-        columns = rest.pop(column_axis)
-        q = jax.random.orthogonal(key, math.prod(rest), (), dtype, columns)
-        return _cast(scale, dtype) * jnp.moveaxis(q.reshape(*rest, columns), -1, column_axis)
-
-    return _initializer(draw)
-
-
-def delta_orthogonal(scale: ArrayLike = 1.0) -> Initializer:
-    """A convolution kernel that is an orthogonal matrix in its central tap and zero elsewhere.
-
-    With SAME padding it keeps the norm of every input where the channels do not become fewer, and of every
-    cotangent where they do not become more: dynamical isometry at any depth. The kernel is ``[*window, in, out]``.
-
-    Raises ``ValueError`` for a shape without a window. Source: Xiao et al. 2018 (arXiv 1806.05393), section 2.4.
-
-    >>> w = delta_orthogonal()(jax.random.key(0), (3, 3, 2, 4))
-    >>> bool(abs(w[1, 1] @ w[1, 1].T - jnp.eye(2)).max() < 1e-6), float(abs(w).sum((0, 1, 2, 3)) - abs(w[1, 1]).sum())
-    (True, 0.0)
-    """
-    matrix = orthogonal(scale)
-    return _initializer(lambda key, shape, dtype: _central(matrix(key, _matrix(shape, 3), dtype), shape))
-
-
-def sparse(
-    sparsity: float,
-    stddev: ArrayLike | None = None,
-    *,
-    in_axis: Axes = -2,
-    out_axis: Axes = -1,
-    batch_axis: Axes = (),
-) -> Initializer:
-    """Each unit has the same number of nonzero incoming weights, at random places, N(0, stddev^2).
-
-    Of n incoming weights ``ceil(sparsity * n)`` are zero. ``stddev=None`` is 1/sqrt(k) for the k others, which keeps
-    the variance of independent inputs.
-
-    Raises ``ValueError`` unless 0 <= sparsity < 1, for ``stddev < 0``, and when called for rows left all zero.
-    Source: Martens 2010, section 5.
-
-    >>> (sparse(0.5)(jax.random.key(0), (6, 4)) != 0).sum(0)
-    Array([3, 3, 3, 3], dtype=int32)
-    """
-    checks.require(lambda s: (s >= 0) & (s < 1), "`{}` must satisfy 0 <= {} < 1", sparsity=sparsity)
-    if stddev is not None:
-        checks.require(lambda s: s >= 0, "`{}` must satisfy {} >= 0", stddev=stddev)
-
-    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        rows = row_axes(shape, in_axis=in_axis, out_axis=out_axis, batch_axis=batch_axis)
-        order = (*rows, *(axis for axis in range(len(shape)) if axis not in rows))
-        n = math.prod(shape[axis] for axis in rows)
-        kept = n - math.ceil(sparsity * n)
-        if kept < 1:
-            raise ValueError(f"`sparsity` must leave a weight to each unit of {n}; got {sparsity}")
-        key_place, key_value = jax.random.split(key)
-        chosen = jnp.broadcast_to((jnp.arange(n) < kept)[:, None], (n, math.prod(shape) // n))
-        chosen = jax.random.permutation(key_place, chosen, independent=True)
-        chosen = jnp.moveaxis(chosen.reshape([shape[axis] for axis in order]), range(len(shape)), order)
-        spread = _cast(kept**-0.5 if stddev is None else stddev, dtype)
-        return jnp.where(chosen, jax.random.normal(key_value, shape, dtype) * spread, 0)
-
-    return _initializer(draw)

@@ -188,7 +188,6 @@ for _name, _init in {
     "zeros": initializers.zeros(),
     "ones": initializers.ones(),
     "constant": initializers.constant(0.3),
-    "identity": initializers.identity(),
     "normal": initializers.normal(),
     "truncated_normal": initializers.truncated_normal(),
     "uniform": initializers.uniform(),
@@ -199,11 +198,15 @@ for _name, _init in {
         for law in ("normal", "uniform")
     },
     "for_activation": initializers.for_activation(activations.tanh, mode="both"),
+}.items():
+    add(f"initializers.{_name}", drawn(_init, 6, 4), KEYS, X, dtypes=LAYER, **DRAWS)
+for _name, _init in {
+    "identity": initializers.identity(),
     "orthogonal": initializers.orthogonal(),
     "sparse": initializers.sparse(0.5),
 }.items():
-    add(f"initializers.{_name}", drawn(_init, 6, 4), KEYS, X, dtypes=LAYER, **DRAWS)
-add("initializers.delta_orthogonal", drawn(initializers.delta_orthogonal(), 3, 2, 4), KEYS, X, dtypes=LAYER, **DRAWS)
+    add(f"structured.{_name}", drawn(_init, 6, 4), KEYS, X, dtypes=LAYER, **DRAWS)
+add("structured.delta_orthogonal", drawn(initializers.delta_orthogonal(), 3, 2, 4), KEYS, X, dtypes=LAYER, **DRAWS)
 add("fans.with_row_sums", each(lambda w: fans.with_row_sums(w, (0,), omega=0.1, tau=1.0)), BATCHES, dtypes=LAYER)
 
 add("losses.softmax_cross_entropy", losses.softmax_cross_entropy, ROWS, CLASSES, dtypes=LAYER)
@@ -241,7 +244,7 @@ def folded(x: jax.Array, scale: jax.Array, shift: jax.Array) -> Any:
 
 APART = "kernel, bias and statistics depend on some of the arguments"
 add("nn.batch_norm.apply", normalized(batch_norm.apply), BATCHES, SCALE, SHIFT, dtypes=LAYER, nan=APART)
-add("nn.batch_norm.fold", each(folded), BATCHES, SCALE, SHIFT, dtypes=LAYER, nan=APART)
+add("nn.folding.fold", each(folded), BATCHES, SCALE, SHIFT, dtypes=LAYER, nan=APART)
 add(
     "nn.batch_renorm.apply",
     normalized(batch_renorm.apply),
@@ -337,15 +340,14 @@ DATA = {
     "activations": "P SELU_LAMBDA SELU_ALPHA ELEMENTWISE",
     "fans": "Axes Fans",
     "gaussian": "NODES REACH",
-    "initializers": "Sharding Draw Initializer",
     "lsuv": "Lsuv",
     "data.standardize": "Axes State",
-    "nn.batch_norm": "Params State",
     "nn.convolution": "METHODS",
     "nn.dropout": "Affine SATURATION",
     "nn.networks": "Network",
     "nn.weight_norm": "Params",
     "paths": "Where",
+    "protocol": "Sharding Draw Initializer",
     "theory.closed_forms": "GaussianMoments Halves",
     "theory.constants": "SeluConstants",
     "theory.fixed_points": "FixedPoint Stability",
@@ -362,20 +364,18 @@ EXEMPT = {
     "fans.row_axes": "maps shapes to Python numbers",
     "interop": "modules of other libraries over `nn`, tested against theirs",
     "lsuv.lsuv": "scales the parameters of a caller's network",
-    "nn.batch_norm.broadcast_params": "reshapes for `apply`",
-    "nn.batch_norm.broadcast_state": "reshapes for `apply`",
     "nn.batch_norm.init": "constants of a shape",
     "nn.batch_norm.normalize": "a part of `apply`",
-    "nn.batch_norm.or_running": "a part of `apply`",
-    "nn.batch_norm.precise_state": "consumes an iterable on the host",
-    "nn.batch_norm.update": "a part of `apply`",
     "nn.feature_norm.init": "constants of a shape",
     "nn.layers": "parts of `networks`, which pass",
     "nn.networks.conic": "maps sizes to Python numbers",
     "nn.networks.rectangular": "maps sizes to Python numbers",
+    "nn.running": "parts of the normalizers, which pass, and a reduction of an iterable on the host",
     "nn.statistics": "parts of the normalizers, which pass",
     "paths.mask": "maps a pytree to Python booleans",
     "plots": "draws on matplotlib axes",
+    "protocol.cast": "one conversion, for the initializers",
+    "protocol.initializer": "maps a callable to a callable",
     "theory.asymptotics": _INTERVALS,
     "theory.certificate": _INTERVALS,
     "theory.claims": _INTERVALS,

@@ -14,6 +14,8 @@ RANKS = {
     "gaussian": 0,
     "activations": 1,
     "lsuv": 1,
+    "protocol": 1,
+    "structured": 1,
     "initializers": 1,
     "losses": 1,
     "theory": 2,
@@ -26,7 +28,7 @@ RANKS = {
 }
 # Within the top folder's list, and within each folder, a module may import only the ones before it.
 ORDER = {
-    "": ["checks", "paths", "fans", "gaussian", "activations", "lsuv", "initializers"],
+    "": ["checks", "paths", "fans", "gaussian", "activations", "lsuv", "protocol", "structured", "initializers"],
     "theory": [
         "mills",
         "closed_forms",
@@ -49,6 +51,8 @@ ORDER = {
     ],
     "nn": [
         "statistics",
+        "running",
+        "folding",
         "batch_norm",
         "batch_renorm",
         "feature_norm",

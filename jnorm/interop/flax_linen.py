@@ -203,9 +203,6 @@ def normalize(
     if mask is not None:
         mask = jnp.asarray(mask).astype(bool)
         mask = mask.reshape((1,) * (x.ndim - mask.ndim) + mask.shape)
-        # Counts are kept for every feature, so the mask must say which it means.
-        features = statistics.axes_of(x, module.axis)
-        mask = jnp.broadcast_to(mask, [x.shape[a] if a in features else n for a, n in enumerate(mask.shape)])
     options |= {"decay": module.momentum, "eps": module.epsilon, "axis": module.axis}
     y, state = apply(params, state, x, train=train, axis_name=axis_name, mask=mask, **options)
     return y.astype(dtype), state

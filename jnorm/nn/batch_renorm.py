@@ -13,7 +13,8 @@ from jax.typing import ArrayLike
 
 from jnorm import checks
 from jnorm.nn import batch_norm, statistics
-from jnorm.nn.batch_norm import Params, State
+from jnorm.nn.running import State, broadcast_state, or_running, update
+from jnorm.nn.statistics import Params, broadcast_params
 
 
 def apply(
@@ -55,20 +56,20 @@ def apply(
     checks.require(lambda d: (d >= 0) & (d < 1), "`{}` must satisfy 0 <= {} < 1", decay=decay)
     checks.require(lambda r: r >= 1, "`{}` must satisfy {} >= 1", r_max=r_max)
     checks.require(lambda d: d >= 0, "`{}` must satisfy {} >= 0", d_max=d_max, eps=eps)
-    running = batch_norm.broadcast_state(state, x, features)
+    running = broadcast_state(state, x, features)
     if not train:
         return batch_norm.normalize(params, running.mean, running.var, x, eps=eps, axes=features), state
 
     batch = statistics.moments(x, statistics.others(x, features), mask=mask, axis_name=axis_name)
-    new = batch_norm.update(state, batch, freedom=batch.count - 1 if unbiased else None, decay=decay)
-    batch, known = batch_norm.or_running(batch, running), running.count > 0
+    new = update(state, batch, freedom=batch.count - 1 if unbiased else None, decay=decay)
+    batch, known = or_running(batch, running), running.count > 0
     wide = batch.var.dtype
     eps, r_max, d_max = (jnp.asarray(v, wide) for v in (eps, r_max, d_max))
     inverse = lax.rsqrt(running.var + eps)
     r = jnp.clip(jnp.sqrt(batch.var + eps) * inverse, 1 / r_max, r_max)
     d = jnp.clip((batch.mean - running.mean) * inverse, -d_max, d_max)
     r, d = lax.stop_gradient((jnp.where(known, r, 1), jnp.where(known, d, 0)))
-    scale, shift = batch_norm.broadcast_params(params, x, features)
+    scale, shift = broadcast_params(params, x, features)
     y = statistics.normalized(x, batch.mean, lax.rsqrt(batch.var + eps) * r * scale, d * scale + shift)
     return y, new
 

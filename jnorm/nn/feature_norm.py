@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from jnorm import checks
 from jnorm.nn import batch_norm, statistics
-from jnorm.nn.batch_norm import Params, broadcast_params
+from jnorm.nn.statistics import Params, broadcast_params
 
 
 def init(features: int | Sequence[int], *, scale: bool = True, shift: bool = True, dtype: Any = jnp.float32) -> Params:

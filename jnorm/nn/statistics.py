@@ -24,6 +24,13 @@ from jax import lax
 light = functools.partial(jax.checkpoint, prevent_cse=False)
 
 
+class Params(NamedTuple):
+    """What is learned, of the features' shape; None where it is left out (scale 1, shift 0)."""
+
+    scale: jax.Array | None
+    shift: jax.Array | None
+
+
 class Moments(NamedTuple):
     """Mean and (biased) variance over some axes, kept with length 1, and the number of entries behind them."""
 
@@ -198,3 +205,15 @@ def parameter(
     if jnp.shape(value) != shape:
         raise ValueError(f"`{name}` must have the features of `x`, {shape}; got {jnp.shape(value)}")
     return jnp.expand_dims(jnp.asarray(value).astype(dtype), tuple(reduced))
+
+
+def broadcast_params(params: Params, x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+    """Scale and shift (1 and 0 where left out), broadcast against ``x`` with features on ``axes``, at least float32.
+
+    >>> [a.tolist() for a in broadcast_params(Params(jnp.array([1.0, 2.0]), None), jnp.zeros((3, 2)), (1,))]
+    [[[1.0, 2.0]], [[0.0]]]
+    """
+    shape, reduced = tuple(x.shape[a] for a in axes), others(x, axes)
+    wide = widened(x.dtype)
+    scale = parameter("params.scale", params.scale, 1.0, shape, reduced, wide)
+    return scale, parameter("params.shift", params.shift, 0.0, shape, reduced, wide)

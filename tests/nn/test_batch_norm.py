@@ -306,6 +306,24 @@ def test_features_with_their_own_masks_have_their_own_counts():
     close(state.var, np.var(np.float64(x), 0))
 
 
+@pytest.mark.parametrize("ghost", [None, 4])
+@pytest.mark.parametrize("varying", [(5, 8, 1), (1, 8, 4), (5, 1, 1), (1, 8, 1)])
+def test_a_mask_may_vary_over_some_of_several_feature_axes(varying, ghost):
+    """The same as one spelled out for every feature, whatever the axes that it leaves at length 1."""
+    rng = np.random.default_rng(19)
+    x = jnp.asarray(rng.normal(size=(5, 8, 4)), jnp.float32)
+    mask = jnp.asarray(rng.random(varying) < 0.7).at[-1, :4].set(varying == (5, 1, 1))
+    axis = (0, 2) if ghost is None else (1, 2)
+    x, mask = (x, mask) if ghost is None else (x.swapaxes(0, 1), mask.swapaxes(0, 1))
+    params, state = batch_norm.init((5, 4))
+    state = state._replace(count=jnp.zeros((5, 4)))
+    call = lambda mask: apply(params, state, x, train=True, axis=axis, mask=mask, unbiased=True, ghost=ghost)
+    jax.tree.map(close, call(mask), call(jnp.broadcast_to(mask, x.shape)))
+    if varying != (5, 1, 1):
+        stale = batch_norm.precise_state([(x, mask | True), (x, mask)], axis=axis)
+        jax.tree.map(close, stale, batch_norm.precise_state([x, (x, jnp.broadcast_to(mask, x.shape))], axis=axis))
+
+
 def test_a_constant_feature_and_a_single_entry_give_the_shift():
     params = Params(jnp.array([3.0]), jnp.array([0.5]))
     state = batch_norm.init(1)[1]
