@@ -1,0 +1,233 @@
+"""Train, dev and test sets and folds, as arrays of indices: at random, by class, or by source.
+
+>>> y = np.array([0] * 60 + [1] * 20)
+>>> split = stratified(jax.random.key(0), y, dev=0.1, test=0.2)
+>>> [len(part) for part in split], [int(np.sum(y[part])) for part in split]  # a quarter of each part is class 1
+([56, 8, 16], [14, 2, 4])
+
+- **Sizes.** ``dev`` and ``test`` below 1 are fractions, rounded to the nearest count but at least 1 unless 0; from 1 on
+  they are counts. What is left trains.
+- **Keys.** The indices of a part ascend: a key decides which examples it holds, not their order (`batches` shuffles).
+  ``key=None`` takes the examples as they come, training examples first.
+- **Inside jit.** Labels and sources must be known, since shapes depend on them. The key may be traced and vmapped, but
+  for `by_source`, whose sizes depend on the key.
+
+Indices are int32, in NumPy arrays where the key is known. Every function raises ``ValueError`` for sizes that leave no
+example to train on, for fewer than two folds and for more folds than examples.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jnorm import checks
+
+Key = jax.Array | None
+
+
+class Split(NamedTuple):
+    """Disjoint sets that cover all examples, ascending indices each."""
+
+    train: ArrayLike
+    dev: ArrayLike
+    test: ArrayLike
+
+
+class Fold(NamedTuple):
+    """One fold: what it is tested on, and the rest to train on."""
+
+    train: ArrayLike
+    test: ArrayLike
+
+
+def random(key: Key, size: int, *, dev: float = 0.15, test: float = 0.15) -> Split:
+    """Three parts of ``size`` examples, drawn without regard to what they are.
+
+    >>> [len(part) for part in random(jax.random.key(0), 150)]
+    [106, 22, 22]
+    >>> random(None, 5, dev=1, test=0.4)
+    Split(train=array([0, 1], dtype=int32), dev=array([2], dtype=int32), test=array([3, 4], dtype=int32))
+    """
+    counts = _counts(size, dev, test)
+    order = _order(key, size)
+    return Split(*(_ascending(order, at) for at in _pieces(counts)))
+
+
+def stratified(key: Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, test: float = 0.15) -> Split:
+    """Three parts in which each class of ``y`` has its share, to less than one example.
+
+    Of the examples of class c the test set takes n_test n_c / n, rounded down or up by largest remainders; of those
+    that are left the dev set takes its share likewise. A class of fewer members than parts misses some part.
+
+    Raises ``ValueError`` for labels that are not one for each example, or NaN; ``TypeError`` for traced labels.
+    """
+    codes = _codes("y", y)
+    members = np.bincount(codes)
+    _, n_dev, n_test = _counts(len(codes), dev, test)
+    in_test = _shares(members, n_test)
+    in_dev = _shares(members - in_test, n_dev)
+    # Positions in the order of classes; each class holds its training examples first.
+    pieces = [_pieces(c) for c in zip(members - in_test - in_dev, in_dev, in_test, strict=True)]
+    starts = np.cumsum(members) - members
+    order = _by_class(_order(key, len(codes)), codes)
+    parts = ([s + p[i] for s, p in zip(starts, pieces, strict=True)] for i in range(3))
+    return Split(*(_ascending(order, np.concatenate(at)) for at in parts))
+
+
+def by_source(key: Key, sources: ArrayLike | Sequence[Any], *, dev: float = 0.15, test: float = 0.15) -> Split:
+    """Three parts that share no source (patient, writer, recording): examples of one source stay together.
+
+    ``sources`` names the source of each example. They are dealt out in random order, and each border lies between the
+    sources where it leaves sizes nearest to those asked for: a part is off by at most the largest source, unless a part
+    would be empty. Runs on the host.
+
+    Raises ``ValueError`` for fewer sources than parts; ``TypeError`` for traced sources and inside ``jit``.
+
+    >>> split = by_source(jax.random.key(0), ["a", "a", "b", "c", "c", "b"], dev=0, test=0.3)
+    >>> [len(part) for part in split]
+    [4, 0, 2]
+    """
+    codes = _codes("sources", sources)
+    counts = _counts(len(codes), dev, test)
+    members = np.bincount(codes)
+    wanted = np.array([c > 0 for c in counts])
+    if len(members) < wanted.sum():
+        raise ValueError(f"`sources` must hold at least {wanted.sum()} sources, one a part; got {len(members)}")
+    order = _known_order(key, len(members))
+    ends = np.cumsum(members[order])
+    first = 0
+    part_of = np.empty(len(members), int)
+    for part, target in enumerate(np.cumsum(counts)):
+        if not wanted[part]:
+            continue
+        last = len(members) - wanted[part + 1 :].sum()  # one source for each of the parts to come
+        stop = first + 1 + int(np.argmin(np.abs(ends[first:last] - target)))
+        part_of[order[first:stop]] = part
+        first = stop
+    return Split(*(np.flatnonzero(part_of[codes] == part).astype(np.int32) for part in range(3)))
+
+
+def folds(key: Key, size: int, count: int) -> tuple[Fold, ...]:
+    """``count`` folds of ``size`` examples; every example is tested on once, test sizes differ by at most 1.
+
+    >>> [fold.test.tolist() for fold in folds(None, 5, 2)]
+    [[0, 1, 2], [3, 4]]
+    """
+    _check_folds(size, count)
+    place = np.repeat(np.arange(count), [len(p) for p in np.array_split(np.arange(size), count)])
+    return _folds(_order(key, size), place, count)
+
+
+def stratified_folds(key: Key, y: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
+    """``count`` folds in which each class has its share to one example; errors as in `stratified`.
+
+    The numbers of each class, and with ``key=None`` the folds, are those of scikit-learn's ``StratifiedKFold``.
+
+    >>> [fold.test.tolist() for fold in stratified_folds(None, ["a", "a", "b", "a", "b", "a"], 2)]
+    [[0, 1, 2], [3, 4, 5]]
+    """
+    codes = _codes("y", y)
+    _check_folds(len(codes), count)
+    # Dealt out in turn through all classes, so that no fold collects their remainders; blocks within each class.
+    turn = np.arange(len(codes)) % count
+    ranked = np.sort(codes)
+    place = turn[np.lexsort((turn, ranked))]
+    return _folds(_by_class(_order(key, len(codes)), codes), place, count)
+
+
+def source_folds(key: Key, sources: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
+    """``count`` folds that share no source: the largest sources first, each to the fold with the fewest examples yet.
+
+    A key decides between sources of one size. Runs on the host; errors as in `by_source`.
+
+    >>> [fold.test.tolist() for fold in source_folds(jax.random.key(0), ["a", "a", "b", "c"], 2)]
+    [[0, 1], [2, 3]]
+    """
+    codes = _codes("sources", sources)
+    members = np.bincount(codes)
+    if len(members) < count:
+        raise ValueError(f"`sources` must hold at least {count} sources, one a fold; got {len(members)}")
+    _check_folds(len(codes), count)
+    order = _known_order(key, len(members))
+    filled = np.zeros(count, int)
+    fold_of = np.empty(len(members), int)
+    for source in order[np.argsort(-members[order], kind="stable")]:
+        fold_of[source] = np.argmin(filled)
+        filled[fold_of[source]] += members[source]
+    return _folds(_order(None, len(codes)), fold_of[codes], count)
+
+
+def _order(key: Key, size: int) -> Any:
+    """On the host where the key is known: there each shape would compile its own little programs."""
+    if key is None:
+        return np.arange(size, dtype=np.int32)
+    order = jax.random.permutation(key, jnp.arange(size, dtype=jnp.int32))
+    return order if isinstance(order, jax.core.Tracer) else np.asarray(order)
+
+
+def _known_order(key: Key, size: int) -> np.ndarray:
+    order = _order(key, size)
+    if isinstance(order, jax.core.Tracer):
+        raise TypeError("the split by source must run outside jit: its sizes depend on the key")
+    return order
+
+
+def _by_class(order: Any, codes: np.ndarray) -> Any:
+    """The same examples, class by class."""
+    xp = np if isinstance(order, np.ndarray) else jnp
+    return order[xp.argsort(xp.asarray(codes, xp.int32)[order], stable=True)]
+
+
+def _ascending(order: Any, at: np.ndarray) -> Any:
+    return (np if isinstance(order, np.ndarray) else jnp).sort(order[at])
+
+
+def _folds(order: Any, place: np.ndarray, count: int) -> tuple[Fold, ...]:
+    """Folds of the examples in ``order``, of which ``place`` names the fold."""
+    return tuple(
+        Fold(*(_ascending(order, np.flatnonzero(at)) for at in (place != k, place == k))) for k in range(count)
+    )
+
+
+def _check_folds(size: int, count: int) -> None:
+    checks.whole(1, size=size)
+    checks.whole(2, count=count)
+    checks.require(lambda n: n <= size, f"`{{}}` must satisfy {{}} <= {size}, the number of examples", count=count)
+
+
+def _counts(size: int, dev: float, test: float) -> tuple[int, int, int]:
+    checks.whole(1, size=size)
+    rule = "`{}` must be a fraction 0 <= {} < 1 or a whole number of examples"
+    checks.require(lambda f: (f >= 0) & ((f < 1) | (f == np.floor(f))) & ~np.isnan(f), rule, dev=dev, test=test)
+    n_dev, n_test = (0 if f == 0 else int(f) if f >= 1 else max(1, round(f * size)) for f in (dev, test))
+    if n_dev + n_test >= size:
+        raise ValueError(f"`dev` and `test` must leave examples to train on; got {n_dev} and {n_test} of {size}")
+    return size - n_dev - n_test, n_dev, n_test
+
+
+def _pieces(counts: Sequence[int]) -> list[np.ndarray]:
+    return np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
+
+
+def _shares(members: np.ndarray, total: int) -> np.ndarray:
+    """How many of each class, ``total`` in all, in proportion: rounded by largest remainders."""
+    exact, rest = np.divmod(members * total, members.sum())
+    exact[np.argsort(-rest, kind="stable")[: total - exact.sum()]] += 1
+    return exact
+
+
+def _codes(name: str, labels: ArrayLike | Sequence[Any]) -> np.ndarray:
+    """The classes of the examples as 0, 1, ..., in order of their first appearance."""
+    if isinstance(labels, jax.core.Tracer):
+        raise TypeError(f"`{name}` must be known: shapes depend on it; got a traced array")
+    array = np.asarray(labels)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"`{name}` must hold one label for each example; got shape {array.shape}")
+    if array.dtype.kind == "f" and np.any(np.isnan(array)):
+        raise ValueError(f"`{name}` must not be NaN; got NaN at example {np.flatnonzero(np.isnan(array))[0]}")
+    _, first, codes = np.unique(array, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[codes]

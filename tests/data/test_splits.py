@@ -1,0 +1,169 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import model_selection as sk
+
+from jnorm.data import splits
+
+KEY = jax.random.key(7)
+Y = np.random.default_rng(0).choice(4, 211, p=[0.5, 0.3, 0.15, 0.05])
+SOURCES = np.random.default_rng(1).integers(0, 23, 211)
+SETS = {"many": Y, "few": np.array([2, 2, 0, 0, 0, 2, 1, 0, 2, 0]), "rare": np.array([0] * 30 + [1])}
+
+
+def assert_partition(parts, size):
+    """Each index in exactly one part; each part ascends, in int32."""
+    assert all(part.dtype == jnp.int32 for part in parts)
+    assert all(np.all(np.diff(part) > 0) for part in parts)
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(size))
+
+
+@pytest.mark.parametrize(
+    ("dev", "test", "sizes"),
+    [
+        (0.15, 0.15, (148, 32, 32)),
+        (0, 0.07, (197, 0, 15)),
+        (5, 0.5, (101, 5, 106)),
+        (1e-9, 0, (211, 1, 0)),
+        (50, 161, (1, 50, 161)),
+    ],
+)
+@pytest.mark.parametrize("key", [None, KEY], ids=["in order", "random"])
+def test_parts_have_the_sizes_asked_for(dev, test, sizes, key):
+    y = np.append(Y, 3)
+    for split in (splits.random(key, 212, dev=dev, test=test), splits.stratified(key, y, dev=dev, test=test)):
+        assert tuple(map(len, split)) == sizes
+        assert_partition(split, 212)
+
+
+def test_a_fraction_of_a_hundred_is_a_whole_number():
+    # .07 * 100 rounds up to 7.000000000000001, of which scikit-learn takes the ceiling.
+    assert len(splits.random(KEY, 100, dev=0, test=0.07).test) == 7
+
+
+@pytest.mark.parametrize("y", SETS.values(), ids=SETS)
+@pytest.mark.parametrize("test", [0.1, 0.25, 0.5])
+def test_strata_are_scikit_learns_within_one(y, test):
+    split = splits.stratified(KEY, y, dev=0, test=test)
+    n = len(split.test)
+    exact = np.bincount(y) * n / len(y)
+    got = np.bincount(y[split.test], minlength=len(exact))
+    assert np.all(np.abs(got - exact) < 1)
+    if np.min(np.bincount(y)) > 1 and n >= len(exact):  # scikit-learn refuses the others
+        _, theirs = sk.train_test_split(np.arange(len(y)), test_size=n, stratify=y, random_state=0)
+        assert np.all(np.abs(got - np.bincount(y[theirs], minlength=len(exact))) <= 1)
+
+
+def test_strata_of_the_dev_set():
+    split = splits.stratified(KEY, Y, dev=0.2, test=0.3)
+    left = np.bincount(np.delete(Y, split.test))
+    exact = left * len(split.dev) / left.sum()
+    assert np.all(np.abs(np.bincount(Y[split.dev]) - exact) < 1)
+
+
+def test_labels_may_be_strings():
+    names = np.array(["c", "a", "d", "b"])[Y]
+    for a, b in zip(splits.stratified(KEY, Y), splits.stratified(KEY, list(names)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_every_example_is_drawn_equally_often():
+    # 2000 keys, vmapped: an example is tested on with probability 3/10; z-score 4.5 for the worst of 40 (p < 3e-4).
+    y = np.array([0] * 30 + [1] * 10)
+    keys = jax.random.split(jax.random.key(0), 2000)
+    for draw in (lambda k: splits.random(k, 40, dev=4, test=12), lambda k: splits.stratified(k, y, dev=4, test=12)):
+        hits = np.bincount(np.ravel(jax.jit(jax.vmap(draw))(keys).test), minlength=40)
+        assert np.max(np.abs(hits - 600)) < 4.5 * np.sqrt(2000 * 0.3 * 0.7)
+        assert np.std(hits) > 0.5 * np.sqrt(2000 * 0.3 * 0.7)
+
+
+def test_a_traced_key_gives_the_same_split():
+    for f in (lambda k: splits.random(k, 211), lambda k: splits.stratified(k, Y), lambda k: splits.folds(k, 211, 3)):
+        jax.tree.map(np.testing.assert_array_equal, jax.jit(f)(KEY), f(KEY))
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["in order", "random"])
+@pytest.mark.parametrize(("dev", "test"), [(0.15, 0.15), (0, 0.3), (0.4, 0), (3, 1)])
+def test_sources_stay_together(key, dev, test):
+    split = splits.by_source(key, SOURCES, dev=dev, test=test)
+    assert_partition(split, 211)
+    held = [set(SOURCES[part]) for part in split]
+    assert not held[0] & held[1] | held[0] & held[2] | held[1] & held[2]
+    wanted = [len(part) for part in splits.random(None, 211, dev=dev, test=test)]
+    largest = np.max(np.bincount(SOURCES))
+    for part, size in zip(split, wanted, strict=True):
+        assert abs(len(part) - size) <= largest
+        assert (len(part) > 0) == (size > 0)
+
+
+def test_as_many_sources_as_parts():
+    split = splits.by_source(KEY, ["a"] * 98 + ["b", "c"])
+    assert sorted(map(len, split)) == [1, 1, 98]
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+@pytest.mark.parametrize("y", SETS.values(), ids=SETS)
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_folds_in_order_are_scikit_learns(y, count):
+    x = np.zeros((len(y), 1))
+    theirs = sk.KFold(count).split(x)
+    for ours, fold in zip(splits.folds(None, len(y), count), theirs, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, tuple(ours), fold)
+    if np.max(np.bincount(y)) >= count:  # scikit-learn refuses the others
+        theirs = sk.StratifiedKFold(count).split(x, y)
+        for ours, fold in zip(splits.stratified_folds(None, y, count), theirs, strict=True):
+            jax.tree.map(np.testing.assert_array_equal, tuple(ours), fold)
+
+
+@pytest.mark.parametrize("count", [2, 5, 23])
+def test_source_folds_are_as_level_as_scikit_learns(count):
+    ours = splits.source_folds(None, SOURCES, count)
+    theirs = [test for _, test in sk.GroupKFold(count).split(SOURCES, groups=SOURCES)]
+    assert sorted(len(fold.test) for fold in ours) == sorted(map(len, theirs))
+    for fold in splits.source_folds(KEY, SOURCES, count):
+        assert not set(SOURCES[fold.train]) & set(SOURCES[fold.test])
+        assert_partition(fold, 211)
+    assert_partition([fold.test for fold in splits.source_folds(KEY, SOURCES, count)], 211)
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_random_folds_cover_and_keep_the_shares(count):
+    for folds in (splits.folds(KEY, 211, count), splits.stratified_folds(KEY, Y, count)):
+        assert_partition([fold.test for fold in folds], 211)
+        for fold in folds:
+            assert_partition(fold, 211)
+    theirs = sk.StratifiedKFold(count, shuffle=True, random_state=0).split(Y, Y)
+    for ours, (_, test) in zip(folds, theirs, strict=True):
+        np.testing.assert_array_equal(np.bincount(Y[ours.test]), np.bincount(Y[test]))
+
+
+def test_keys_differ():
+    first, second = (splits.random(jax.random.key(s), 211) for s in (0, 1))
+    assert set(first.test.tolist()) != set(second.test.tolist())
+    first, second = (splits.by_source(jax.random.key(s), SOURCES) for s in (0, 1))
+    assert set(SOURCES[first.test]) != set(SOURCES[second.test])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: splits.random(KEY, 0), ValueError, "`size` must be a whole number >= 1; got 0"),
+        (lambda: splits.random(KEY, 10, dev=-0.1), ValueError, "`dev` must be a fraction 0 <= dev < 1 or .* got -0.1"),
+        (lambda: splits.random(KEY, 10, test=1.5), ValueError, "`test` must be a fraction .* got 1.5"),
+        (lambda: splits.random(KEY, 10, dev=0.5, test=0.5), ValueError, "must leave examples to train on; got 5 and 5"),
+        (lambda: splits.stratified(KEY, np.zeros((3, 2))), ValueError, r"`y` must hold one label .* shape \(3, 2\)"),
+        (lambda: splits.stratified(KEY, []), ValueError, r"`y` must hold one label .* shape \(0,\)"),
+        (lambda: splits.stratified(KEY, [0.0, np.nan]), ValueError, "`y` must not be NaN; got NaN at example 1"),
+        (lambda: jax.jit(lambda y: splits.stratified(KEY, y))(Y), TypeError, "`y` must be known"),
+        (lambda: jax.jit(lambda k: splits.by_source(k, SOURCES))(KEY), TypeError, "must run outside jit"),
+        (lambda: jax.jit(lambda k: splits.source_folds(k, SOURCES, 2))(KEY), TypeError, "must run outside jit"),
+        (lambda: splits.by_source(KEY, ["a", "b"] * 9), ValueError, "at least 3 sources, one a part; got 2"),
+        (lambda: splits.source_folds(KEY, ["a", "b"] * 9, 3), ValueError, "at least 3 sources, one a fold; got 2"),
+        (lambda: splits.folds(KEY, 10, 1), ValueError, "`count` must be a whole number >= 2; got 1"),
+        (lambda: splits.folds(KEY, 10, 11), ValueError, "`count` must satisfy count <= 10, .* got 11"),
+    ],
+)
+def test_bad_input_names_the_rule_and_the_value(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
