@@ -62,7 +62,7 @@ ORDER = {
         "convolution",
         "networks",
     ],
-    "data": ["standardize", "splits", "batches", "datasets"],
+    "data": ["standardize", "splits", "batches", "augment", "formats", "datasets"],
     "measure": ["probes", "curvature", "gradcheck", "statistics"],
     "train": ["loop", "schedules", "sweep", "store", "search"],
     "interop": ["flax_linen", "flax_nnx"],
