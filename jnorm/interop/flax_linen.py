@@ -25,7 +25,7 @@ from jnorm.nn.batch_norm import Params, State
 class BatchNorm(nn.BatchNorm):
     """``flax.linen.BatchNorm`` by `jnorm.nn.batch_norm`.
 
-    Raises ``ValueError`` for ``axis_index_groups``, and as `jnorm.nn.batch_norm.apply`.
+    Unlike there, ``axis_index_groups`` works under ``vmap`` too. Raises as `jnorm.nn.batch_norm.apply`.
 
     >>> layer = BatchNorm(use_running_average=False)
     >>> x = jnp.array([[3000.0], [3002.0]])
@@ -193,10 +193,8 @@ def normalize(
 
     ``dtype`` is that of the result, to which ``x`` is promoted first; a mask broadcasts against ``x`` as in NumPy.
     """
-    if module.axis_index_groups is not None:
-        raise ValueError(
-            f"`axis_index_groups` must be None: use a mesh axis for groups; got {module.axis_index_groups}"
-        )
+    if axis_name is not None and module.axis_index_groups is not None:
+        axis_name = statistics.Groups(axis_name, tuple(map(tuple, module.axis_index_groups)))
     x = jnp.asarray(x)
     with jax.numpy_dtype_promotion("standard"):
         x = x.astype(jnp.promote_types(x.dtype, dtype))

@@ -33,7 +33,7 @@ class BatchCount(nnx.BatchStat):
 class BatchNorm(nnx.BatchNorm):
     """``flax.nnx.BatchNorm`` by `jnorm.nn.batch_norm`.
 
-    Raises ``ValueError`` for ``axis_index_groups``, and as `jnorm.nn.batch_norm.apply`.
+    Unlike there, ``axis_index_groups`` works under ``vmap`` too. Raises as `jnorm.nn.batch_norm.apply`.
 
     >>> layer = BatchNorm(1, rngs=nnx.Rngs(0))
     >>> layer(jnp.array([[3000.0], [3002.0]])).round(3).tolist(), layer.mean[...].tolist()

@@ -68,11 +68,12 @@ def apply(
     steps; likewise the variance, which is n/(n - 1) times the batch's if ``unbiased`` (y never uses that one).
 
     Options: ``axis`` is the feature axis, or several. ``axis_name`` adds the statistics up over that axis of
-    ``shard_map`` or ``vmap``; members may hold unequal numbers of entries, or none. ``mask`` is True where an entry
-    counts: it has the axes of ``x``, or these without the features, each of the length in ``x`` or 1; entries that do
-    not count are normalized too, and may hold anything, NaN too, unless gradients are taken. ``ghost`` normalizes
-    every ``ghost`` successive examples (of axis 0) by their own statistics; the state then moves towards the mean over
-    all of them and their pooled variance within the ghost batches (also over ``axis_name``, if given).
+    ``shard_map`` or ``vmap``; members may hold unequal numbers of entries, or none; `jnorm.nn.statistics.Groups`
+    splits them up further. ``mask`` is True where an entry counts: it has the axes of ``x``, or these without the
+    features, each of the length in ``x`` or 1; entries that do not count are normalized too, and may hold anything, NaN
+    too, unless gradients are taken. ``ghost`` normalizes every ``ghost`` successive examples (of axis 0) by their own
+    statistics; the state then moves towards the mean over all of them and their pooled variance within the ghost
+    batches (also over ``axis_name``, if given).
 
     Singular points: without a valid entry (for ``unbiased``, without two) the state stays as it was, and y is
     normalized by it. A single entry, or a constant feature, gives y = shift.
@@ -145,8 +146,6 @@ def _split(
 def _pool(batch: statistics.Moments, axis_name: Any) -> tuple[statistics.Moments, jax.Array]:
     """The mean over all ghost batches (axis 0), their variance within, and its degrees of freedom."""
     n = jnp.broadcast_to(batch.count, (batch.mean.shape[0], *batch.count.shape[1:]))
-    sums = [jnp.sum(v, 0, keepdims=True) for v in (n, n * batch.mean, n * batch.var, (n > 0).astype(n.dtype))]
-    if axis_name is not None:
-        sums = lax.psum(sums, axis_name)
-    n, mean, var, groups = sums
+    parts = (n, n * batch.mean, n * batch.var, (n > 0).astype(n.dtype))
+    n, mean, var, groups = statistics.summed([jnp.sum(v, 0, keepdims=True) for v in parts], axis_name)
     return statistics.Moments(mean / jnp.maximum(n, 1), var / jnp.maximum(n, 1), n), n - groups

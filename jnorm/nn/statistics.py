@@ -11,6 +11,7 @@ own dtype.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -39,6 +40,41 @@ class Moments(NamedTuple):
     count: jax.Array  # type: ignore[assignment]  # hides tuple.count
 
 
+class Groups(NamedTuple):
+    """An ``axis_name`` whose members form groups of one size with statistics of their own, ((0, 1), (2, 3)) say."""
+
+    axis_name: Any
+    groups: tuple[tuple[int, ...], ...]
+
+
+def members(axis_name: Any) -> int:
+    """How many members of an axis share their statistics: 1 without an axis, for `Groups` the size of a group."""
+    if isinstance(axis_name, Groups):
+        return len(axis_name.groups[0])
+    return 1 if axis_name is None else lax.psum(1, axis_name)
+
+
+def summed(values: Any, axis_name: Any) -> Any:
+    """The sum of a pytree over the members that share their statistics; each of them gets it.
+
+    Raises ``ValueError`` for `Groups` of several sizes, or that leave a member out or name it twice.
+
+    >>> pairs = Groups("i", ((0, 3), (1, 2)))
+    >>> jax.vmap(lambda v: summed(v, pairs), axis_name="i")(jnp.array([1.0, 2.0, 3.0, 5.0])).tolist()
+    [6.0, 5.0, 5.0, 6.0]
+    """
+    if not isinstance(axis_name, Groups):
+        return values if axis_name is None else lax.psum(values, axis_name)
+    name, groups = axis_name
+    n = lax.psum(1, name)
+    if len(set(map(len, groups))) != 1 or sorted(itertools.chain(*groups)) != list(range(n)):
+        raise ValueError(f"`groups` must split the {n} members of the axis into groups of one size; got {groups}")
+    # No option of psum under vmap, nor under shard_map with checked types: each member adds to its group's row instead.
+    mine = jnp.any(jnp.asarray(groups) == lax.axis_index(name), 1)
+    rows = lambda v: jnp.where(mine.reshape(-1, *(1,) * v.ndim), v[None], 0)
+    return jax.tree.map(lambda v: lax.psum(rows(v), name)[jnp.argmax(mine)], values)
+
+
 def moments(
     x: jax.Array,
     axes: Sequence[int],
@@ -50,9 +86,9 @@ def moments(
     """Mean, variance and count of ``x`` over ``axes``, in two passes and at least float32.
 
     ``mean = sum(x) / n``, ``var = sum((x - mean)^2) / n`` over the entries where ``mask`` holds (as `mask_like` returns
-    it). With ``axis_name`` the counts, sums and centred squares of all members of that axis are added, so that members
-    may hold unequal numbers of entries, or none. ``centered=False`` takes the variance about zero and a mean of zero.
-    No entry at all gives mean 0, variance 1, count 0.
+    it). With ``axis_name`` the counts, sums and centred squares of all members of that axis, or of a group
+    (`Groups`), are added, so that they may hold unequal numbers of entries, or none. ``centered=False`` takes the
+    variance about zero and a mean of zero. No entry at all gives mean 0, variance 1, count 0.
 
     >>> m = moments(jnp.array([[1.0, 5.0], [3.0, 5.0]]), (0,))
     >>> m.mean.tolist(), m.var.tolist(), m.count.tolist()
@@ -60,9 +96,8 @@ def moments(
     """
     axes = tuple(axes)
     wide = widened(x.dtype)
-    members = 1 if axis_name is None else lax.psum(1, axis_name)
     if mask is None:
-        n = members * math.prod(x.shape[a] for a in axes)
+        n = members(axis_name) * math.prod(x.shape[a] for a in axes)
         count = jnp.full((1,) * x.ndim, n, wide)
         divisor = jnp.asarray(max(n, 1), wide)
     else:
@@ -78,8 +113,7 @@ def moments(
 
 
 def _total(axes: tuple[int, ...], axis_name: Any, values: jax.Array) -> jax.Array:
-    total = jnp.sum(values, axes, keepdims=True)
-    return total if axis_name is None else lax.psum(total, axis_name)
+    return summed(jnp.sum(values, axes, keepdims=True), axis_name)
 
 
 def _valid(values: jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -268,8 +268,8 @@ def test_alpha_dropout_is_the_function_and_its_rate_may_be_swept():
 
 
 def test_bad_input_raises():
-    with pytest.raises(ValueError, match="`axis_index_groups` must be None"):
-        norm(axis_index_groups=[[0]])(X)
+    with pytest.raises(ValueError, match=r"`groups` must split the 5 members .*; got \(\(0,\),\)"):
+        nnx.vmap(norm(axis_name="batch", axis_index_groups=[[0]]), axis_name="batch")(X)
     with pytest.raises(ValueError, match="must have the features of `x`"):
         norm()(X[..., :3])
     with pytest.raises(ValueError, match="`rate` must satisfy 0 <= rate < 1; got 1"):

@@ -365,10 +365,39 @@ def test_vmap_axis_equals_the_whole_batch_with_unequal_and_empty_members():
     close(out[1].var, var[0])
 
 
+PAIRS = statistics.Groups("members", ((0, 3), (2, 1)))
+
+
+def test_groups_of_members_have_statistics_of_their_own():
+    x, mask = shards(np.random.default_rng(7))
+    params, state = batch_norm.init(3)
+
+    def over(axis_name, x, mask, **options):
+        call = lambda x, m: apply(params, state, x, train=True, mask=m, axis_name=axis_name, **options)
+        return jax.vmap(call, axis_name="members")(x, mask)
+
+    for options in ({}, {"ghost": 5}):
+        got = over(PAIRS, x, mask, **options)
+        for group in map(np.array, PAIRS.groups):
+            exact = over("members", x[group], mask[group], **options)
+            jax.tree.map(lambda a, b, i=group: close(a[i], b), got, exact)
+    plain = jax.vmap(lambda x: apply(params, state, x, train=True, axis_name=PAIRS)[1].var, axis_name="members")(x)
+    close(plain[0], np.var(np.float64(x)[[0, 3]].reshape(10, 3), 0))
+    close(plain[1], plain[2])
+
+
+@pytest.mark.parametrize("groups", [((0, 1), (2,)), ((0, 1), (2, 2)), ((0, 1),), ((0, 1, 2, 3, 4),), ((0, 1), (2, 4))])
+def test_groups_split_the_members(groups):
+    x = jnp.ones((4, 5, 3))
+    call = lambda x: batch_norm.apply(*batch_norm.init(3), x, train=True, axis_name=statistics.Groups("i", groups))
+    with pytest.raises(ValueError, match=r"`groups` must split the 4 members of the axis into groups of one size; got"):
+        jax.vmap(call, axis_name="i")(x)
+
+
 SHARD_MAP = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, PartitionSpec as P
-from jnorm.nn import batch_norm
+from jnorm.nn import batch_norm, statistics
 
 rng = np.random.default_rng(7)
 x = jnp.asarray(rng.normal(size=(20, 3)) * 2 + np.repeat([0.0, 50.0, 3.0, -4.0], 5)[:, None], jnp.float32)
@@ -400,6 +429,11 @@ for kind in (AxisType.Auto, AxisType.Explicit):
     rows = (P(), P("i"), P("i"))
     call = jax.shard_map(shard, mesh=mesh, in_specs=rows, out_specs=(P("i"), P()))
     jax.tree.map(check, jax.jit(call)(params, *parts[:2]), expected)
+    groups = statistics.Groups("i", ((0, 1), (2, 3)))
+    grouped = lambda p, x, m: batch_norm.apply(p, state, x, train=True, mask=m, axis_name=groups)[0]
+    y = jax.jit(jax.shard_map(grouped, mesh=mesh, in_specs=rows, out_specs=P("i")))(params, *parts[:2])
+    for half in (slice(10), slice(10, None)):
+        check(np.asarray(y)[half], batch_norm.apply(params, state, x[half], train=True, mask=mask[half])[0])
     scalar = jax.shard_map(loss, mesh=mesh, in_specs=(*rows, P("i")), out_specs=P())
     jax.tree.map(check, jax.jit(jax.grad(scalar, (0, 1)))(params, *parts), gradient)
     inside = jax.shard_map(jax.grad(loss, (0, 1)), mesh=mesh, in_specs=(*rows, P("i")), out_specs=(P(), P("i")))
