@@ -1,0 +1,154 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from jnorm.data import augment
+
+KEY = jax.random.key(3)
+IMAGES = np.random.default_rng(0).normal(size=(6, 7, 7, 2)).astype(np.float32)
+rotated = jax.jit(augment.rotated, static_argnames="fill")  # eager, its many steps compile one by one
+WIDE = np.random.default_rng(1).normal(size=(4, 5, 8)).astype(np.float32)
+
+
+def test_a_shift_by_zero_and_a_turn_by_zero_change_nothing():
+    for images in (IMAGES, WIDE):
+        np.testing.assert_array_equal(augment.shift(KEY, images, 0), images)
+        np.testing.assert_array_equal(augment.shifted(images, np.zeros((len(images), 2), int)), images)
+        np.testing.assert_array_equal(jax.jit(augment.rotate)(KEY, images, 0.0), images)
+        np.testing.assert_array_equal(rotated(images, 360.0), images)
+        np.testing.assert_array_equal(augment.noise(KEY, images, 0.0), images)
+
+
+@pytest.mark.parametrize("offset", [(2, -1), (0, 3), (-4, 4), (5, 0), (-99, 99)])
+def test_shifts_are_scipys(offset):
+    got = augment.shifted(WIDE, np.tile(offset, (4, 1)), fill=0.5)
+    exact = [ndimage.shift(image, offset, order=0, cval=0.5) for image in WIDE]
+    np.testing.assert_array_equal(got, exact)
+
+
+def test_random_shifts_are_uniform_and_whole():
+    # One lit pixel in the middle shows where it went. 900 draws of 9 places: sd of a count is sqrt(900 * 8) / 9 = 9.4.
+    images = np.zeros((900, 5, 5), np.float32)
+    images[:, 2, 2] = 1
+    seen = np.sum(jax.jit(lambda k: augment.shift(k, images, 1))(KEY), axis=0)
+    assert np.sum(seen) == np.sum(seen[1:4, 1:4]) == 900
+    assert np.max(np.abs(seen[1:4, 1:4] - 100)) < 4 * 9.4  # z = 4, 9 places: p < 6e-4
+
+
+def test_flips():
+    for axis in (1, 2):
+        once = augment.flip(KEY, IMAGES, axis=axis)
+        np.testing.assert_array_equal(augment.flip(KEY, once, axis=axis), IMAGES)
+        np.testing.assert_array_equal(augment.flip(KEY, IMAGES, 1.0, axis=axis), np.flip(IMAGES, axis))
+        np.testing.assert_array_equal(augment.flip(KEY, IMAGES, 0.0, axis=axis), IMAGES)
+        turned = [np.any(a != b) for a, b in zip(once, IMAGES, strict=True)]
+        assert 0 < np.sum(turned) < 6
+
+
+def test_flips_come_at_their_rate():
+    # 10000 images, rate .2: sd of the share .004, z = 4.
+    images = np.tile(np.float32([[[0.0, 1.0]]]), (10000, 1, 1))
+    share = np.mean(augment.flip(KEY, images, 0.2)[:, 0, 0])
+    assert abs(share - 0.2) < 4 * 0.004
+
+
+@pytest.mark.parametrize("quarters", [-5, -1, 1, 2, 3, 4])
+def test_quarter_turns_are_exact(quarters):
+    np.testing.assert_array_equal(rotated(IMAGES, 90.0 * quarters), np.rot90(IMAGES, quarters, (1, 2)))
+
+
+def test_half_a_turn_of_a_wide_image_is_exact():
+    np.testing.assert_array_equal(rotated(WIDE, 180.0), WIDE[:, ::-1, ::-1])
+
+
+@pytest.mark.parametrize("degrees", [-130.0, -20.0, 0.3, 45.0, 89.0, 200.0])
+def test_turns_are_scipys(degrees, x64):
+    images = WIDE.astype(np.float64)
+    got = rotated(images, degrees, fill=0.5)
+    # grid-constant interpolates with the fill at the border, as here; scipy's angle runs the same way.
+    exact = [ndimage.rotate(i, degrees, reshape=False, order=1, mode="grid-constant", cval=0.5) for i in images]
+    np.testing.assert_allclose(got, exact, rtol=0, atol=1e-13)  # some hundred eps: places are up to 8
+
+
+def test_random_turns_are_within_the_limit_and_differ(x64):
+    # A plane is interpolated exactly: its slope along x and y shows the angle.
+    y, x = np.mgrid[-3:4, -3:4]
+    images = np.tile(np.float64(x), (500, 1, 1))
+    inner = np.asarray(jax.jit(augment.rotate)(KEY, images, 20.0))[:, 2:5, 2:5]
+    cos, sin = (np.mean(inner * plane[2:5, 2:5], (1, 2)) / np.mean(x[2:5, 2:5] ** 2) for plane in (x, -y))
+    angle = np.degrees(np.arctan2(sin, cos))
+    np.testing.assert_allclose(cos**2 + sin**2, 1, rtol=1e-12)
+    assert np.max(np.abs(angle)) <= 20
+    assert np.max(angle) > 19
+    assert np.min(angle) < -19  # the 500 miss a fortieth of the range with p = 3e-6
+
+
+def test_noise_has_its_variance():
+    # 10^6 entries: the sample mean has sd .3 / 1000, the sample variance sd .09 * sqrt(2e-6); z = 4.
+    added = np.float64(augment.noise(KEY, jnp.ones((100, 100, 100)), 0.09)) - 1
+    assert abs(np.mean(added)) < 4 * 3e-4
+    assert abs(np.var(added) - 0.09) < 4 * 0.09 * np.sqrt(2e-6)
+
+
+CALLS = {
+    "shift": lambda key, x: augment.shift(key, x, 2),
+    "flip": augment.flip,
+    "rotate": lambda key, x: augment.rotate(key, x, 30.0),
+    "noise": lambda key, x: augment.noise(key, x, 0.1),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_channels_change_together_and_images_apart(name):
+    same = np.tile(IMAGES[:1, ..., :1], (6, 1, 1, 2))
+    out = CALLS[name](KEY, same)
+    if name != "noise":
+        np.testing.assert_array_equal(out[..., 0], out[..., 1])
+    assert any(np.any(out[0] != other) for other in out[1:])
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_dtypes(name):
+    for given, kept in ((jnp.bfloat16, jnp.bfloat16), (jnp.uint8, jnp.float32)):
+        assert jax.eval_shape(CALLS[name], KEY, jnp.ones((2, 3, 3), given)).dtype == kept
+
+
+def test_failure_inside_jit_is_nan():
+    assert np.all(np.isnan(jax.jit(augment.flip)(KEY, IMAGES, 1.5)))
+    assert np.all(np.isnan(jax.jit(augment.noise)(KEY, IMAGES, -1.0)))
+    degrees = np.float32([0, 0, np.inf, 0, 0, np.nan])
+    bad = np.any(np.isnan(rotated(IMAGES, degrees)), (1, 2, 3))
+    np.testing.assert_array_equal(bad, ~np.isfinite(degrees))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: augment.shift(KEY, IMAGES, -1), ValueError, "`limit` must be a whole number >= 0; got -1"),
+        (lambda: augment.shift(KEY, IMAGES[0, 0], 1), ValueError, r"`images` must have shape .* got \(7, 2\)"),
+        (lambda: augment.flip(KEY, IMAGES > 0), TypeError, "`images` must hold real numbers; got dtype bool"),
+        (lambda: augment.flip(KEY, IMAGES, 1.1), ValueError, "`rate` must satisfy 0 <= rate <= 1; got 1.1"),
+        (lambda: augment.flip(KEY, IMAGES, axis=3), ValueError, r"`axis` must be 1 \(height\) or 2 \(width\); got 3"),
+        (lambda: augment.noise(KEY, IMAGES, -0.1), ValueError, "`var` must satisfy var >= 0; got -0.1"),
+        (
+            lambda: augment.rotated(IMAGES, np.ones(3)),
+            ValueError,
+            r"`degrees` must have shape \(\) or \(6,\); got \(3,\)",
+        ),
+        (
+            lambda: augment.shifted(IMAGES, np.ones((6, 2))),
+            TypeError,
+            "`offsets` must hold whole pixels; got dtype float",
+        ),
+        (
+            lambda: augment.shifted(IMAGES, np.ones(6, int)),
+            ValueError,
+            r"`offsets` must have shape \(6, 2\); got \(6,\)",
+        ),
+    ],
+)
+def test_bad_input_names_the_rule_and_the_value(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
