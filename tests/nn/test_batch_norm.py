@@ -798,34 +798,3 @@ def test_bad_parameters():
 def test_moments_of_nothing_are_those_of_a_fresh_state():
     m = statistics.moments(jnp.ones((0, 2)), (0,))
     assert (m.mean.tolist(), m.var.tolist(), m.count.tolist()) == ([[0, 0]], [[1, 1]], [[0]])
-
-
-@pytest.mark.parametrize("shape", [(16, 3), (8, 3, 5), (4, 3, 5, 6)])
-def test_equals_pytorch(shape):
-    torch = pytest.importorskip("torch", reason="PyTorch (the `compare` extra) is not installed")
-    rng = np.random.default_rng(30)
-    x, params, state, _ = draw(rng, shape, (1,))
-    module = (torch.nn.BatchNorm2d if len(shape) == 4 else torch.nn.BatchNorm1d)(3, momentum=0.01, eps=EPS)
-    with torch.no_grad():
-        for name, value in (
-            ("weight", params.scale),
-            ("bias", params.shift),
-            ("running_mean", state.mean),
-            ("running_var", state.var),
-        ):
-            getattr(module, name).copy_(torch.tensor(np.asarray(value)))
-    t = torch.tensor(np.asarray(x), requires_grad=True)
-    v = np.float32(rng.normal(size=shape))
-    out = module(t)
-    (out * torch.tensor(v)).sum().backward()
-    f = lambda p, x: apply(p, state, x, train=True, axis=1, unbiased=True)
-    y, pull, new = jax.vjp(f, params, x, has_aux=True)
-    close(y, out.detach().numpy())
-    close(new.mean, module.running_mean.numpy())
-    close(new.var, module.running_var.numpy())
-    got, dx = pull(jnp.asarray(v))
-    close(dx, t.grad.numpy(), roundings=64)
-    close(got.scale, module.weight.grad.numpy(), roundings=64)
-    close(got.shift, module.bias.grad.numpy(), roundings=64)
-    module.eval()
-    close(apply(params, new, x, train=False, axis=1)[0], module(t).detach().numpy())

@@ -215,18 +215,3 @@ def test_bad_input():
     ):
         with pytest.raises(error, match=text):
             call()
-
-
-@pytest.mark.parametrize("shape", [(4, 6, 5), (3, 6, 4, 5)])
-def test_equals_pytorch(shape):
-    torch = pytest.importorskip("torch", reason="PyTorch (the `compare` extra) is not installed")
-    rng = np.random.default_rng(7)
-    x = rng.normal(size=shape).astype(np.float32) + 2
-    scale, shift = params = parameters(rng, 6)
-    t, weight, bias = (torch.tensor(np.asarray(a)) for a in (x, scale, shift))
-    close(group(params, x, 1), torch.nn.functional.group_norm(t, 2, weight, bias, EPS).numpy())
-    close(instance(params, x, 1), torch.nn.functional.instance_norm(t, weight=weight, bias=bias, eps=EPS).numpy())
-    last = torch.nn.functional.layer_norm(t.movedim(1, -1), (6,), weight, bias, EPS)
-    close(layer(params, x, 1), last.movedim(-1, 1).numpy())
-    last = torch.nn.functional.rms_norm(t.movedim(1, -1), (6,), weight, EPS)
-    close(rms(Params(scale, None), x, 1), last.movedim(-1, 1).numpy())
