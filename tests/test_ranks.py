@@ -64,7 +64,18 @@ ORDER = {
     ],
     "data": ["standardize", "splits", "batches", "augment", "formats", "datasets"],
     "measure": ["probes", "curvature", "gradcheck", "statistics"],
-    "train": ["loop", "schedules", "sweep", "store", "search"],
+    "train": [
+        "hyperparameters",
+        "evaluation",
+        "early_stopping",
+        "gradients",
+        "steps",
+        "schedules",
+        "loop",
+        "store",
+        "sweep",
+        "search",
+    ],
     "interop": ["flax_linen", "flax_nnx"],
 }
 MODULES = sorted((ROOT / "jnorm").rglob("*.py"))

@@ -1,0 +1,1 @@
+"""Training as one pure function of a key, and sweeps of it over seeds and hyperparameters."""

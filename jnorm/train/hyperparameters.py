@@ -1,0 +1,100 @@
+"""Hyperparameters by name: each part of a training run is a function that names those it wants.
+
+The values are traced arguments, so that one compiled program serves all of them; a name that no part wants, or that a
+part misses, is an error before anything compiles.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+class Names(NamedTuple):
+    """What a function takes by name: names without and with a default, and whether it takes any other."""
+
+    needed: tuple[str, ...]
+    optional: tuple[str, ...]
+    anything: bool
+
+
+def names(function: Callable[..., Any], skip: int = 0) -> Names:
+    """The hyperparameters of a function, after ``skip`` arguments that it gets by position.
+
+    >>> names(lambda outputs, targets, *, smoothing=0.0: None, skip=2)
+    Names(needed=(), optional=('smoothing',), anything=False)
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    named = [p for p in parameters[skip:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return Names(
+        tuple(p.name for p in named if p.default is p.empty),
+        tuple(p.name for p in named if p.default is not p.empty),
+        any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
+
+def bind(function: Callable[..., Any], values: Mapping[str, Any], skip: int = 0) -> Callable[..., Any]:
+    """The function with those of the values that it names.
+
+    >>> bind(lambda x, *, scale: scale * x, {"scale": 3, "rate": 0.1}, skip=1)(2)
+    6
+    """
+    wanted = names(function, skip)
+    chosen = {k: v for k, v in values.items() if wanted.anything or k in wanted.needed + wanted.optional}
+    return lambda *arguments: function(*arguments, **chosen)
+
+
+def require(wanted: Iterable[Names], given: Iterable[str], reserved: Iterable[str] = ()) -> None:
+    """Raise ``TypeError`` for hyperparameters that are missing, or that nothing wants.
+
+    >>> require([names(lambda learning_rate: None)], ["learnin_rate"])
+    Traceback (most recent call last):
+    ...
+    TypeError: missing hyperparameters: `learning_rate`; got `learnin_rate`
+    """
+    wanted, given, reserved = list(wanted), list(given), list(reserved)
+    needed = {n for w in wanted for n in w.needed}
+    known = {n for w in wanted for n in w.needed + w.optional} | set(reserved)
+    if missing := sorted(needed - set(given) - set(reserved)):
+        raise TypeError(f"missing hyperparameters: {_listed(missing)}; got {_listed(given)}")
+    if not any(w.anything for w in wanted) and (unknown := [n for n in given if n not in known]):
+        raise TypeError(f"unknown hyperparameters: {_listed(unknown)}; known are {_listed(sorted(known))}")
+
+
+def signature(positional: Iterable[str], wanted: Iterable[Names], reserved: Iterable[str]) -> inspect.Signature:
+    """The signature of a function of these positional arguments and all of the names, for whoever inspects it."""
+    wanted = list(wanted)
+    needed = dict.fromkeys(n for w in wanted for n in w.needed if n not in reserved)
+    optional = dict.fromkeys(n for w in wanted for n in w.optional if n not in needed and n not in reserved)
+    kind = inspect.Parameter
+    parameters = [kind(n, kind.POSITIONAL_OR_KEYWORD) for n in positional]
+    parameters += [kind(n, kind.KEYWORD_ONLY) for n in needed]
+    parameters += [kind(n, kind.KEYWORD_ONLY, default=None) for n in [*optional, *reserved]]
+    if any(w.anything for w in wanted):
+        parameters.append(kind("hyperparameters", kind.VAR_KEYWORD))
+    return inspect.Signature(parameters)
+
+
+def as_key(name: str, value: ArrayLike) -> jax.Array:
+    """A random key from a key, typed or raw, or from a whole number, its seed; all may be traced.
+
+    Raises ``TypeError`` for anything else.
+
+    >>> bool(as_key("init_key", 3) == jax.random.key(3))
+    True
+    """
+    array = jnp.asarray(value)
+    if array.shape == () and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return array
+    if array.shape == () and jnp.issubdtype(array.dtype, jnp.integer):
+        return jax.random.key(array)
+    if array.shape == (2,) and array.dtype == jnp.uint32:
+        return jax.random.wrap_key_data(array)
+    raise TypeError(f"`{name}` must be a random key or a whole number; got {array.dtype} of shape {array.shape}")
+
+
+def _listed(several: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in several) or "none"
