@@ -1,0 +1,1 @@
+"""What did happen: measurements of real networks and the statistics that judge them."""
