@@ -8,6 +8,7 @@ Gauss-Hermite nodes straddle the kink and are off by tenths of a unit in ``E[phi
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ NODES = 256
 REACH = 8.5
 """Standard deviations on either side of the mean that the rule covers: the mass outside is 2e-17."""
 
-_NODES2 = 48  # a panel of the two-dimensional rule
+_NODES2 = 56  # a panel of the two-dimensional rule
 
 
 @lru_cache
@@ -44,8 +45,9 @@ def _panels(edges: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
 def _splits(kinks: Sequence[float], mean: jax.Array, scale: jax.Array) -> jax.Array:
     """Kinks in standard units, `[..., k]`, clipped to the reach; zero where the scale is zero."""
     positive = jnp.where(scale == 0, 1.0, scale)[..., None]
+    bound = REACH * jnp.abs(positive)  # clipped before the division, so that derivatives stay finite
     at = jnp.asarray(sorted(kinks), mean.dtype).reshape((1,) * mean.ndim + (-1,))
-    return jnp.clip(at - mean[..., None], -REACH * positive, REACH * positive) / positive
+    return jnp.clip(at - mean[..., None], -bound, bound) / positive
 
 
 def _with_ends(splits: jax.Array) -> jax.Array:
@@ -60,52 +62,39 @@ def elementwise(f: Callable[..., jax.Array], *points: jax.Array) -> jax.Array:
     ...
     ValueError: `f` must act elementwise; got shape () for points of shape (3,)
     """
-    values = jnp.asarray(f(*points))
-    if values.shape != points[0].shape:
-        raise ValueError(f"`f` must act elementwise; got shape {values.shape} for points of shape {points[0].shape}")
-    return values.astype(points[0].dtype)
+    return _like(points[0], f(*points))
 
 
-def quadrature(mean: ArrayLike, var: ArrayLike, *, kinks: Sequence[float] = (0.0,)) -> tuple[jax.Array, jax.Array]:
-    """Points and weights such that ``sum(weights * f(points), -1)`` is ``E[f(z)]``, ``z ~ N(mean, var)``.
-
-    ``kinks`` are the static points at which the integrand, or a derivative of it, jumps, or where a smooth one has its
-    features; every panel ends there. The `NODES` nodes are shared out evenly over the ``len(kinks) + 1`` panels.
-
-    Shapes: ``mean`` and ``var`` broadcast to ``[...]``; both results are ``[..., nodes]``, in at least float32.
-    Where ``var`` is zero all points equal ``mean``; where it is negative or NaN the points are NaN.
-
-    Raises ``ValueError`` for a negative ``var`` that is known, and for shapes that do not broadcast.
-
-    >>> points, weights = quadrature(1.0, 4.0)
-    >>> points.shape, float((weights * points).sum().round(5))
-    ((256,), 1.0)
-    """
-    checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
-    _, (mean, var) = checks.wide_floats(mean=mean, var=var)
-    scale = jnp.sqrt(var)
-    x, weights = _panels(_with_ends(_splits(kinks, mean, scale)), NODES // (len(kinks) + 1))
-    return mean[..., None] + scale[..., None] * x, weights / jnp.sum(weights, -1, keepdims=True)
+def _like(points: jax.Array, values: ArrayLike) -> jax.Array:
+    values = jnp.asarray(values)
+    if values.shape != points.shape:
+        raise ValueError(f"`f` must act elementwise; got shape {values.shape} for points of shape {points.shape}")
+    return values.astype(points.dtype)
 
 
 def expectation(
-    f: Callable[[jax.Array], jax.Array],
+    f: Callable[[jax.Array], Any],
     mean: ArrayLike,
     var: ArrayLike,
     *,
     kinks: Sequence[float] = (0.0,),
-) -> jax.Array:
+) -> Any:
     """Mean of a function of a Gaussian, ``E[f(z)]``, ``z ~ N(mean, var)``.
 
-    ``f`` acts elementwise and is analytic between its ``kinks`` (static). The error is below
-    ``1e-10 * max(E[f^2], 1e-3)`` in float64 for each elementwise function of `jnorm.activations`, its square and the
-    square of its derivative, on the domain ``|mean| <= 10``, ``sqrt(var) <= 10``; in float32 it is a few roundings of
-    ``max |f|`` over the points. Derivatives with respect to ``mean``, ``var`` and whatever ``f`` closes over are those
-    of the integral, the motion of the kinks through the density included; with respect to ``var`` at ``var = 0`` they
-    are not defined and not finite.
+    ``f`` acts elementwise and is analytic between its ``kinks``, the static points at which it or a derivative of it
+    jumps, or where a smooth one has its features. It may return several arrays, in any pytree, and then so does
+    ``expectation``. Every panel of the rule ends at a kink; its `NODES` nodes are shared out evenly over the
+    ``len(kinks) + 1`` panels. Inside ``jit`` they are visited one by one, so that memory does not grow with them.
 
-    Shapes: ``mean`` and ``var`` broadcast, and the result has their shape. ``var = 0`` gives ``f(mean)`` to rounding,
-    a negative or NaN ``var`` inside ``jit`` gives NaN.
+    The error is below ``1e-10 * max(E[f^2], 1e-3)`` in float64 for each elementwise function of `jnorm.activations`,
+    its square and the square of its derivative, on the domain ``|mean| <= 10``, ``sqrt(var) <= 10``; in float32 it is a
+    few roundings of ``max |f|`` over the points. Derivatives with respect to ``mean``, ``var`` and whatever ``f``
+    closes over are those of the integral, the motion of the kinks through the density included; with respect to ``var``
+    at ``var = 0`` they are not defined and not finite.
+
+    Shapes: ``mean`` and ``var`` broadcast, and the result has their shape; arrays that ``f`` closes over broadcast
+    against it from the right. ``var = 0`` gives ``f(mean)`` to rounding, a negative or NaN ``var`` inside ``jit`` gives
+    NaN.
 
     Raises ``ValueError`` for a negative ``var`` that is known, for shapes that do not broadcast, and for an ``f`` that
     is not elementwise.
@@ -114,8 +103,27 @@ def expectation(
     >>> expectation(lambda z: jnp.maximum(z, 0.0), 0.0, 1.0).round(6)  # 1 / sqrt(2 pi)
     Array(0.398942, dtype=float32)
     """
-    points, weights = quadrature(mean, var, kinks=kinks)
-    return jnp.sum(weights * elementwise(f, points), -1).astype(checks.floats(mean=mean, var=var)[0].dtype)
+    checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
+    dtype, (mean, var) = checks.wide_floats(mean=mean, var=var)
+    scale = jnp.sqrt(var)
+    edges = jnp.moveaxis(_with_ends(_splits(kinks, mean, scale)), -1, 0)[None]
+    center, radius = (edges[:, 1:] + edges[:, :-1]) / 2, (edges[:, 1:] - edges[:, :-1]) / 2
+
+    def weighted(nodes: jax.Array, weights: jax.Array) -> tuple[jax.Array, Any]:
+        """Weights and weighted values, [node, panel, ...]."""
+        x = center + radius * nodes
+        weights = radius * weights * jnp.exp(-x * x / 2)
+        points = mean[None, None] + scale[None, None] * x
+        return weights, jax.tree.map(lambda values: weights * _like(points, values), f(points))
+
+    rule = [jnp.asarray(a, mean.dtype) for a in _legendre(NODES // (len(kinks) + 1))]
+    if isinstance(mean, jax.core.Tracer) or isinstance(var, jax.core.Tracer):
+        start, steps = ([a.reshape(-1, *[1] * edges.ndim)[part] for a in rule] for part in (0, slice(1, None)))
+        sums = jax.lax.scan(lambda s, at: (jax.tree.map(jnp.add, s, weighted(*at)), None), weighted(*start), steps)[0]
+    else:  # nothing to compile: all nodes at once
+        sums = weighted(*(a.reshape(-1, *[1] * (edges.ndim - 1)) for a in rule))
+    total, sums = jax.tree.map(lambda a: jnp.sum(a, (0, 1)), sums)
+    return jax.tree.map(lambda a: (a / total).astype(dtype), sums)
 
 
 def expectation2(

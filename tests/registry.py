@@ -103,7 +103,6 @@ add("activations.log_softmax", activations.log_softmax, ROWS, dtypes=LAYER)
 add("activations.hardmax", activations.hardmax, ROWS, dtypes=LAYER, gradient="piecewise constant")
 
 add("gaussian.elementwise", partial(gaussian.elementwise, jnp.tanh), X)
-add("gaussian.quadrature", gaussian.quadrature, MEAN, VAR)
 add("gaussian.expectation", partial(gaussian.expectation, activations.selu), MEAN, VAR)
 add("gaussian.expectation2", partial(gaussian.expectation2, lambda u, v: jnp.tanh(u) * v), ROWS[:, :2], COV)
 

@@ -20,9 +20,18 @@ def test_the_rule_has_at_most_256_nodes():
     assert gaussian.NODES <= 256
     for kinks in ((), (0.0,), (-1.0, 1.0), (-2.0, 0.0, 0.5, 3.0)):
         seen = []
-        f = partial(gaussian.expectation, lambda z, seen=seen: seen.append(z.size) or z, kinks=kinks)
-        jax.eval_shape(f, 0.3, 2.0)
+        gaussian.expectation(lambda z, seen=seen: seen.append(z.size) or z, 0.3, 2.0, kinks=kinks)  # all nodes at once
         assert 0 < sum(seen) <= 256, kinks
+
+
+def test_one_by_one_equals_all_at_once(x64):
+    """Nodes are visited one by one inside `jit`; pytrees of results, and arrays that f closes over, come along."""
+    mean, var, shift = jnp.array([-1.0, 0.0, 2.5]), jnp.array([[0.0], [0.3]]), jnp.array([0.1, 0.2, 0.3])
+    f = lambda m, v: gaussian.expectation(lambda z: {"a": jnp.tanh(z), "b": (z + shift.reshape(1, 1, 1, 3)) ** 2}, m, v)
+    one, all_ = jax.jit(f)(mean, var), f(mean, var)
+    assert one["a"].shape == (2, 3)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-14, atol=1e-15), one, all_)
+    np.testing.assert_allclose(all_["b"], np.add((mean + shift)[None] ** 2, var), rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -129,7 +138,7 @@ def test_bad_variance():
     with pytest.raises(ValueError, match=r"^`var` must satisfy var >= 0; got -1\.0$"):
         gaussian.expectation(jnp.tanh, 0.0, -1.0)
     with pytest.raises(ValueError, match=r"`var` must satisfy var >= 0; got -2\.0"):
-        gaussian.quadrature(jnp.zeros(3), jnp.array([1.0, -2.0, 3.0]))
+        gaussian.expectation(jnp.tanh, jnp.zeros(3), jnp.array([1.0, -2.0, 3.0]))
 
 
 def test_bad_input_raises_before_f_is_called():

@@ -48,7 +48,7 @@ class _Split(NamedTuple):
     """What the moments are made of, in standard units. The far side is the side of the kink away from the mean."""
 
     scale: jax.Array  # sqrt(v)
-    above: jax.Array  # the mean lies above the kink
+    above: jax.Array  # the mean lies above the kink, or just below it
     narrow: jax.Array  # the mean is above the kink, or narrow enough below it to continue the exponential across
     tail: jax.Array  # P(z on the far side)
     tail1: jax.Array  # E|z| there, over s
@@ -67,9 +67,9 @@ def _split(mean: jax.Array, var: jax.Array) -> _Split:
     reach = math.sqrt(-2 * math.log(jnp.finfo(var.dtype).tiny))  # beyond it the density underflows
     near = jnp.clip(mean, -reach * root, reach * root)
     density = jnp.where(zero, 0.0, jnp.exp(-near * near / (2 * safe)) / math.sqrt(2 * math.pi))
-    above = mean > 0
+    above = mean > -scale / 4
     distance = jnp.where(zero, reach, jnp.where(above, near, -near) / root)
-    narrow = above | (scale < 0.5) | ((distance >= 2 * scale) & (scale < 4))
+    narrow = above | (scale < 0.6) | ((distance >= 2 * scale) & (scale < 4))
     steps = [distance + k * jnp.where(above, scale, -scale) for k in (1, 2)]
     # A wide Gaussian below the kink takes steps far beyond -1: fold them, R(-x) = sqrt(2 pi) exp(x^2 / 2) - R(x).
     folded = [~narrow & (x < 0) for x in steps]
@@ -101,7 +101,8 @@ def _below(p: _Split, mean: jax.Array, var: jax.Array) -> tuple[jax.Array, jax.A
 
 def _checked(**named: Any) -> tuple[Any, tuple[jax.Array, ...]]:
     checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=named["var"])
-    return checks.wide_floats(**named)
+    dtype, (mean, var, *rest) = checks.wide_floats(**named)
+    return dtype, (mean, jnp.where(var >= 0, var, jnp.nan), *rest)
 
 
 def _cast(dtype: Any, *values: jax.Array) -> GaussianMoments:
@@ -209,7 +210,8 @@ def leaky_relu(mean: ArrayLike, var: ArrayLike, negative_slope: ArrayLike = 0.01
 def identity(mean: ArrayLike, var: ArrayLike) -> GaussianMoments:
     """Moments of ``z`` itself."""
     dtype, (mean, var) = _checked(mean=mean, var=var)
-    return _cast(dtype, mean, var, jnp.ones_like(var) + 0 * var)
+    nothing = 0 * (mean + var)  # or NaN
+    return _cast(dtype, mean + nothing, var + nothing, 1 + nothing)
 
 
 def sin(mean: ArrayLike, var: ArrayLike) -> GaussianMoments:

@@ -5,6 +5,7 @@ exponentials on a half-line consist of; here they come without subtracting nearb
 """
 
 import math
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -68,20 +69,37 @@ class Mills(NamedTuple):
     r000: jax.Array
 
 
+@jax.custom_jvp
 def mills(x0: jax.Array, x1: jax.Array, x2: jax.Array) -> Mills:
     """Mills' ratio at arguments of at least -1, equal or not.
 
     ``R(x) = h Q(h)`` with ``h = 1 / (x + 5)`` and a polynomial ``Q``. Horner's scheme applied to its own partial sums
-    gives the divided differences of ``Q`` in full precision; Leibniz' rule carries them over to ``R``.
+    gives the divided differences of ``Q`` in full precision; Leibniz' rule carries them over to ``R``. Derivatives of
+    any order are those of the same scheme.
     """
+    return _mills(x0, x1, x2, unroll=True)
+
+
+@mills.defjvp
+def _(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[Mills, Mills]:
+    # Unrolled, the second derivative of a layer map takes minutes to compile; in a loop, a second.
+    return jax.jvp(partial(_mills, unroll=False), primals, tangents)
+
+
+def _mills(x0: jax.Array, x1: jax.Array, x2: jax.Array, *, unroll: bool) -> Mills:
     h0, h1, h2 = (1 / (x + _POLE) for x in (x0, x1, x2))
     u0, u1, u2 = (1 - _SLOPE * h for h in (h0, h1, h2))
     high, *rest = (float(c) for c in _power_basis(x0.dtype)[::-1])
-    q, q01, q012, q00, q000 = jnp.full_like(u0, high), *(jnp.zeros_like(u0) for _ in range(4))
-    for c in rest:
-        q012, q000 = q012 * u2 + q01, q000 * u0 + q00
-        q01, q00 = q01 * u1 + q, q00 * u0 + q
-        q = q * u0 + c
+
+    def horner(sums: tuple[jax.Array, ...], c: ArrayLike) -> tuple[tuple[jax.Array, ...], None]:
+        q, q01, q012, q00, q000 = sums
+        return (q * u0 + c, q01 * u1 + q, q012 * u2 + q01, q00 * u0 + q, q000 * u0 + q00), None
+
+    start = jnp.full_like(u0, high), *(jnp.zeros_like(u0) for _ in range(4))
+    if unroll:
+        q, q01, q012, q00, q000 = reduce(lambda sums, c: horner(sums, c)[0], rest, start)
+    else:
+        q, q01, q012, q00, q000 = jax.lax.scan(horner, start, jnp.asarray(rest, x0.dtype))[0]
 
     def first(ha: jax.Array, qab: jax.Array) -> jax.Array:
         return -h0 * ha * (q - _SLOPE * ha * qab)
