@@ -33,8 +33,9 @@ def convolve(
 
     ``method="im2col"`` lays the patches out as rows, prod(window) times the size of ``x``, and multiplies once;
     ``"lax"`` is `jax.lax.conv_general_dilated`; ``"auto"`` takes the first on a CPU. There it wins where training is
-    batched over kernels (``vmap`` over seeds), for which XLA has no fast program; one single kernel is faster with
-    "lax". ``python -m benchmarks convolution`` measures both on the machine at hand.
+    batched over kernels (``vmap`` over seeds), for which XLA has no fast program: several times, where "lax" gains less
+    than a factor of two with one single kernel of many channels. ``python -m benchmarks convolution`` measures both on
+    the machine at hand. The patches of a batch are kept for the backward pass, so that memory grows with the lanes.
 
     Raises ``TypeError`` for an integer ``x`` or ``kernel``; ``ValueError`` for other channel counts, too few axes,
     strides below 1, an unknown method or padding.
