@@ -117,8 +117,9 @@ def take(data: Data, indices: ArrayLike) -> Data:
     Array([2, 0], dtype=int32)
     """
     size = length(data)
-    if not jnp.issubdtype(jnp.result_type(indices), jnp.integer):
-        raise TypeError(f"`indices` must hold integers; got dtype {jnp.result_type(indices)}")
+    indices = jnp.asarray(indices)
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise TypeError(f"`indices` must hold integers; got dtype {indices.dtype}")
     checks.require(
         lambda i: (i >= -size) & (i < size), f"`{{}}` must satisfy {-size} <= {{}} < {size}", indices=indices
     )

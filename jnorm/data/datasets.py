@@ -8,8 +8,8 @@
 - **From a folder** of files that you have, named by ``folder`` or else by the environment variable JNORM_DATA:
   ``mnist``, ``uci/<set>``, ``<file>.npz`` and ``<file>.csv``. Nothing is downloaded; the error for a missing file says
   whose it is and where it is published.
-- **Checks.** A missing or infinite value, a label out of range, a file cut short or of another kind raise ``ValueError``
-  with the file, the rule and the value.
+- **Checks.** A missing or infinite value, a label out of range, a file cut short or of another kind raises
+  ``ValueError`` with the file, the rule and the value.
 - **Values** are as published, but for pixels, which are scaled to [0, 1]. Standardize them after the split.
 """
 
@@ -36,7 +36,7 @@ _UCI_SOURCE = (
     "the 121 UCI sets of Fernandez-Delgado, Cernadas, Barro, Amorim (JMLR 15, 2014), published as data.tar.gz at "
     "persoal.citius.usc.es/manuel.fernandez.delgado/papers/jmlr"
 )
-# Of the files as published, decompressed: gzip writes a time and a level of its own into each copy.
+# Of the published files, decompressed: a copy that was compressed anew is the same data.
 _MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -67,8 +67,8 @@ class Published(NamedTuple):
     """The splits that come with a data set, arrays of indices.
 
     UCI: ``tuning`` chooses hyperparameters; a model is judged by ``holdout`` where there is one and by the mean over
-    ``folds`` elsewhere. These are four independent divisions 3 : 1 by class, not a partition: the four test sets
-    overlap, and a third of the examples is in none.
+    ``folds`` elsewhere. These are four independent divisions 3 : 1 of the training file, not a partition: their test
+    sets overlap, and about a third of the examples is in none of them.
     """
 
     tuning: Fold | None

@@ -1,6 +1,6 @@
 """Readers of data files that trust nothing: a file that is cut short, of another kind or with gaps fails at once.
 
-Errors are ``ValueError`` (``FileNotFoundError`` for a file that is not there) and name the file, the rule and the value.
+Errors are ``ValueError`` (``FileNotFoundError`` where there is no file) and name the file, the rule and the value.
 Missing and infinite values are errors: fill them in, or drop their examples, before.
 """
 
@@ -23,7 +23,8 @@ def read(path: Path, source: str = "") -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; it belongs to {source}" if source else str(path)) from None
+        whose = f"; it belongs to {source}" if source else ""
+        raise FileNotFoundError(f"{path}: no such file{whose}") from None
     if path.suffix != ".gz":
         return content
     try:
@@ -69,8 +70,9 @@ def parse_idx(path: Path, content: bytes) -> np.ndarray:
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays in an npz file; Python objects are refused."""
+    content = read(path)
     try:
-        with np.load(io.BytesIO(read(path)), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return dict(arrays)
     except (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: must be a whole npz file of plain arrays; got: {error}") from None

@@ -32,16 +32,16 @@ Key = jax.Array | None
 class Split(NamedTuple):
     """Disjoint sets that cover all examples, ascending indices each."""
 
-    train: ArrayLike
-    dev: ArrayLike
-    test: ArrayLike
+    train: Any
+    dev: Any
+    test: Any
 
 
 class Fold(NamedTuple):
     """One fold: what it is tested on, and the rest to train on."""
 
-    train: ArrayLike
-    test: ArrayLike
+    train: Any
+    test: Any
 
 
 def random(key: Key, size: int, *, dev: float = 0.15, test: float = 0.15) -> Split:

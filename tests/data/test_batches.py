@@ -1,0 +1,115 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from jnorm.data import batches
+
+KEY = jax.random.key(5)
+X = np.random.default_rng(0).normal(size=(11, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 256, 257, 70001])
+def test_a_permutation_holds_each_index_once(size):
+    order = batches.permutation(KEY, size)
+    assert order.dtype == jnp.int32
+    np.testing.assert_array_equal(np.sort(order), np.arange(size))
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_all_orders_are_equally_likely(size):
+    # Chi-square over the 24 and 120 orders of 24 000 keys; p > 1e-4 under uniformity.
+    keys = jax.random.split(KEY, 24000)
+    orders = np.asarray(jax.jit(jax.vmap(lambda k: batches.permutation(k, size)))(keys))
+    _, counts = np.unique(orders @ size ** np.arange(size), return_counts=True)
+    assert len(counts) == {4: 24, 5: 120}[size]
+    assert stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_large_orders_are_uniform_too():
+    # Three rounds of sorting: a round that undid the one before would leave rising pairs. Of 70 000 neighbours half
+    # rise, with sd sqrt(n / 12) = 76; positions and values are uncorrelated with sd 1 / sqrt(n) = .0038; z = 4.
+    order = np.asarray(batches.permutation(KEY, 70001))
+    assert abs(np.sum(np.diff(order) > 0) - 35000) < 4 * 76.4
+    assert abs(stats.spearmanr(order, np.arange(70001))[0]) < 4 * 0.0038
+
+
+def test_ties_of_the_last_round_are_broken_by_the_rounds_before(monkeypatch):
+    # With no bits in the last round, the order is that of the first one; without it, as they came.
+    drawn = jax.random.bits(KEY, (2, 1000), jnp.uint32)
+    monkeypatch.setattr(jax.random, "bits", lambda *_: drawn.at[1].set(0))
+    np.testing.assert_array_equal(batches.permutation(KEY, 1000), np.argsort(drawn[0] << 10, stable=True))
+
+
+@pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (8, 4), (3, 4), (1, 1), (5, 1), (2, 9)])
+def test_an_epoch_visits_each_example_once(size, batch_size):
+    for indices, mask in (batches.epoch(KEY, size, batch_size), batches.in_order(size, batch_size)):
+        assert indices.shape == mask.shape == (-(-size // batch_size), batch_size)
+        assert indices.dtype == jnp.int32
+        assert mask.dtype == jnp.bool
+        np.testing.assert_array_equal(np.sort(indices[mask]), np.arange(size))
+        assert np.all((indices >= 0) & (indices < size))
+        assert np.all(mask[:-1])
+        assert mask[-1, 0]
+    np.testing.assert_array_equal(indices[mask], np.arange(size))
+
+
+def test_the_last_batch_holds_no_example_twice_while_they_suffice():
+    indices, mask = batches.epoch(KEY, 10, 4)
+    assert not np.all(mask[-1])
+    assert len(set(indices[-1].tolist())) == 4
+
+
+def test_epochs_in_scan_under_vmap_equal_a_loop():
+    def train(key):
+        def step(total, batch):
+            indices, mask = batch
+            x = batches.take(X, indices)
+            return total + jnp.sum(x, where=mask[:, None]), x
+
+        return jax.lax.scan(step, jnp.float32(0), batches.epoch(key, 11, 4))
+
+    keys = jax.random.split(KEY, 3)
+    totals, seen = jax.jit(jax.vmap(train))(keys)
+    np.testing.assert_allclose(totals, np.full(3, np.sum(np.float64(X))), rtol=0, atol=1e-5)  # 33 sums in float32
+    for key, rows in zip(keys, seen, strict=True):
+        np.testing.assert_array_equal(rows, X[np.asarray(batches.epoch(key, 11, 4).indices)])
+    assert np.any(seen[0] != seen[1])
+
+
+def test_raw_keys_draw_the_same():
+    raw = jax.random.key_data(KEY)
+    np.testing.assert_array_equal(batches.epoch(raw, 11, 4).indices, batches.epoch(KEY, 11, 4).indices)
+
+
+def test_take_indexes_every_array():
+    data = {"x": X, "y": (jnp.arange(11), np.arange(11, dtype=np.uint8)), "none": None}
+    got = batches.take(data, np.array([[3, -1]]))
+    np.testing.assert_array_equal(got["x"], X[[[3, 10]]])
+    np.testing.assert_array_equal(got["y"][0], [[3, 10]])
+    assert got["y"][1].dtype == jnp.uint8
+
+
+def test_an_index_out_of_range_is_nan_inside_jit():
+    got = jax.jit(batches.take)(X, jnp.array([0, 11]))
+    np.testing.assert_array_equal(np.all(np.isnan(got), 1), [False, True])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: batches.epoch(KEY, 0, 4), ValueError, "`size` must be a whole number >= 1; got 0"),
+        (lambda: batches.epoch(KEY, 4, 0), ValueError, "`batch_size` must be a whole number >= 1; got 0"),
+        (lambda: batches.in_order(4, 1.5), ValueError, "`batch_size` must be a whole number >= 1; got 1.5"),
+        (lambda: batches.permutation(KEY, -1), ValueError, "`size` must be a whole number >= 1; got -1"),
+        (lambda: batches.take(X, [11]), ValueError, "`indices` must satisfy -11 <= indices < 11; got 11"),
+        (lambda: batches.take(X, np.array([0.0])), TypeError, "`indices` must hold integers; got dtype float"),
+        (lambda: batches.take((X, X[:3]), [0]), ValueError, r"one length; got shapes \[\(11, 3\), \(3, 3\)\]"),
+        (lambda: batches.length(()), ValueError, r"one length; got shapes \[\]"),
+        (lambda: batches.length(1.0), ValueError, r"one length; got shapes \[\(\)\]"),
+    ],
+)
+def test_bad_input_names_the_rule_and_the_value(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
