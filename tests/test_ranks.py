@@ -74,6 +74,8 @@ ORDER = {
         "power",
         "ranks",
         "runs",
+        "rules",
+        "evidence",
         "verdicts",
         "statistics",
     ],

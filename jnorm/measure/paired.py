@@ -141,11 +141,14 @@ def permutation(
     sums = jnp.einsum("bn,...n->...b", signs.astype(d.dtype), d, precision=lax.Precision.HIGHEST)
     seen = jnp.sum(d, -1, keepdims=True)
     near = 4 * jnp.finfo(d.dtype).eps * jnp.sum(jnp.abs(d), -1, keepdims=True)
-    tails = []
-    for hit in (sums >= seen - near, sums <= seen + near):
+    at_least, at_most = sums >= seen - near, sums <= seen + near
+    seen = seen[..., 0]
+
+    def tail(hit: jax.Array) -> jax.Array:
         hits = jnp.sum(hit, -1).astype(d.dtype)
-        tails.append(hits / len(signs) if exact else (1 + hits) / (1 + len(signs)))
-    return _test(dtype, bad, seen[..., 0] / n, *tails, alternative)
+        return hits / len(signs) if exact else (1 + hits) / (1 + len(signs))
+
+    return _test(dtype, bad, seen / n, tail(at_least), tail(at_most), alternative)
 
 
 def holm(p: ArrayLike, *, axis: Axes) -> jax.Array:

@@ -73,9 +73,9 @@ def friedman(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest", dive
     """Friedman's test that k methods (along ``axis``) are alike on N data sets (along ``over``).
 
     With centred ranks ``c_ij = r_ij - (k + 1)/2`` of method j on set i, ties as they are, and their means m_j over the
-    sets: ``chi2 = (k - 1) N^2 sum_j m_j^2 / sum_ij c_ij^2``, ``F = (N - 1) N sum_j m_j^2 / sum_ij (c_ij - m_j)^2``. F is
-    the one to read: chi2 is conservative. Where all sets order the methods alike F is infinite; where all values tie the
-    statistics are NaN. A NaN makes its own comparison NaN.
+    sets: ``chi2 = (k - 1) N^2 sum_j m_j^2 / sum_ij c_ij^2``, ``F = (N - 1) N sum_j m_j^2 / sum_ij (c_ij - m_j)^2``.
+    F is the one to read: chi2 is conservative. Where all sets order the methods alike F is infinite; where all values
+    tie the statistics are NaN. A NaN makes its own comparison NaN.
 
     Raises ``ValueError`` for fewer than two methods, an ``axis`` that is among ``over``, and as `ranks`.
     Sources: Friedman 1937; Iman, Davenport 1980; Demsar 2006, section 3.2.2.
