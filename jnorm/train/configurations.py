@@ -1,0 +1,179 @@
+"""What a sweep runs over: configurations and seeds, checked, described for a file, and put into one order.
+
+The order in which results are computed comes from the contents alone, so that the order in which a caller writes a grid
+down changes nothing, not even rounding.
+"""
+
+import itertools
+import json
+import numbers
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Configuration = dict[str, Any]
+Grid = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]] | None
+SEEDS = 2**31  # jax.random.key would wrap larger numbers silently in 32-bit mode
+
+
+class Group(NamedTuple):
+    """Configurations of one program: they share the static values. ``where`` are their places in the caller's order."""
+
+    static: Configuration
+    traced: tuple[Configuration, ...]
+    where: tuple[int, ...]
+
+
+def expand(grid: Grid) -> tuple[Configuration, ...]:
+    """The configurations of a grid: the product of a mapping's sequences, or the mappings of a sequence as they are.
+
+    Raises ``ValueError`` for an empty grid, for an empty or repeated set of values, for mappings of unequal names and
+    for equal configurations, and ``TypeError`` for values that are no sequence.
+
+    >>> expand({"depth": (2, 4), "rate": (0.1,)})
+    ({'depth': 2, 'rate': 0.1}, {'depth': 4, 'rate': 0.1})
+    """
+    if grid is None:
+        return ({},)
+    if isinstance(grid, Mapping):
+        axes = {name: _values(name, values) for name, values in grid.items()}
+        if not axes:
+            raise ValueError("`grid` must name at least one hyperparameter; got an empty one (None runs seeds alone)")
+        found = tuple(dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values()))
+    else:
+        found = tuple({str(name): plain(value) for name, value in one.items()} for one in grid)
+        if not found:
+            raise ValueError("`grid` must hold at least one configuration; got none (None runs seeds alone)")
+        for one in found:
+            if set(one) != set(found[0]):
+                odd = ", ".join(f"`{name}`" for name in sorted(set(one) ^ set(found[0])))
+                raise ValueError(f"the configurations of `grid` must have the same names; {odd} is not in all of them")
+    found = _one_type(found)
+    counts: dict[str, int] = {}
+    for one in found:
+        for name, value in one.items():
+            if value != value:
+                raise ValueError(f"`{name}` must not be NaN, which equals nothing")
+        counts[ranked(one)] = counts.get(ranked(one), 0) + 1
+        if counts[ranked(one)] > 1:
+            raise ValueError(f"`grid` must not repeat itself; got {describe(one)} twice")
+    return found
+
+
+def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"`{name}` must be a sequence of values; got {values!r}")
+    found = tuple(plain(value) for value in values)
+    if not found:
+        raise ValueError(f"`{name}` must have at least one value; got none")
+    written = [json.dumps(describe(value)) for value in found]
+    for value, text in zip(found, written, strict=True):
+        if written.count(text) > 1:
+            raise ValueError(f"`{name}` must not repeat a value; got {value!r} twice (as it is written down: {text})")
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Numbers of NumPy and JAX, also arrays without axes, as Python's; everything else as it is."""
+    if isinstance(value, np.generic) or (getattr(value, "shape", None) == () and hasattr(value, "item")):
+        return value.item()
+    return value
+
+
+def _one_type(found: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
+    """1 and 1.0 under one name are the same value, and a float."""
+    floats = {
+        name
+        for name in found[0]
+        if all(_number(one[name]) for one in found) and any(isinstance(one[name], float) for one in found)
+    }
+    return tuple({name: float(value) if name in floats else value for name, value in one.items()} for one in found)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, numbers.Real)
+
+
+def describe(value: Any) -> Any:
+    """The value as it is written into JSON; a function by its name.
+
+    Raises ``ValueError`` for an object that says nothing about itself but its address.
+
+    >>> import jax
+    >>> describe({"activation": jax.nn.selu, "widths": (64, 64)})
+    {'activation': 'jax._src.nn.functions.selu', 'widths': [64, 64]}
+    """
+    value = plain(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): describe(inner) for name, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [describe(inner) for inner in value]
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if " at 0x" in repr(value):
+        raise ValueError(f"{value!r} has no stable name to write down; use a string, a number or a named function")
+    return repr(value)
+
+
+def ranked(configuration: Mapping[str, Any]) -> str:
+    """A text by which configurations are sorted and compared."""
+    return json.dumps(describe(configuration), sort_keys=True)
+
+
+def numbered(seeds: int | Iterable[int]) -> tuple[int, ...]:
+    """Seeds as whole numbers; a count n means 0, ..., n - 1.
+
+    Raises ``ValueError`` for none, for repeated ones and for those outside [0, 2^31), ``TypeError`` for what is no
+    whole number.
+
+    >>> numbered(3), numbered([7, 5])
+    ((0, 1, 2), (7, 5))
+    """
+    if isinstance(seeds, bool | str):
+        raise TypeError(f"`seeds` must be a count or a sequence of whole numbers; got {seeds!r}")
+    try:
+        if isinstance(seeds, Iterable) and getattr(seeds, "shape", None) != ():
+            found = tuple(operator.index(seed) for seed in seeds)
+        else:
+            found = tuple(range(operator.index(seeds)))  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"`seeds` must be a count or a sequence of whole numbers; got {seeds!r}") from None
+    if not found:
+        raise ValueError(f"`seeds` must name at least one seed; got {seeds!r}")
+    for seed in found:
+        if not 0 <= seed < SEEDS:
+            raise ValueError(f"`seeds` must satisfy 0 <= seed < 2^31; got {seed}")
+    if len(set(found)) < len(found):
+        raise ValueError(f"`seeds` must not repeat one; got {next(s for s in found if found.count(s) > 1)} twice")
+    return found
+
+
+def grouped(configurations: Sequence[Configuration], static: Sequence[str]) -> tuple[Group, ...]:
+    """The configurations by their static values, groups and members in the order of their contents.
+
+    Raises ``ValueError`` for a static name that the grid has not, and for a traced value that is no number.
+    """
+    if isinstance(static, str):
+        raise TypeError(f"`static` must be a sequence of names; got the string {static!r}")
+    names = list(configurations[0])
+    for name in static:
+        if name not in names:
+            raise ValueError(f"`static` must name hyperparameters of the grid ({', '.join(names)}); got `{name}`")
+    for one in configurations:
+        for name in names:
+            if name not in static and not _number(one[name]):
+                raise ValueError(f"`{name}` must hold numbers, or be named in `static`; got {one[name]!r}")
+    groups: dict[str, list[tuple[str, int]]] = {}
+    for place, one in enumerate(configurations):
+        groups.setdefault(ranked({name: one[name] for name in static}), []).append((ranked(one), place))
+    found = []
+    for _, members in sorted(groups.items()):
+        where = tuple(place for _, place in sorted(members))
+        fixed = {name: configurations[where[0]][name] for name in static}
+        traced = tuple({n: v for n, v in configurations[place].items() if n not in static} for place in where)
+        found.append(Group(fixed, traced, where))
+    return tuple(found)

@@ -1,0 +1,127 @@
+"""Files that are written whole or not at all, and a lock that dies with its owner."""
+
+import io
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write under a temporary name beside ``path``, to the disk itself, and move it there.
+
+    After a crash or a power cut the file is the old one or the new one. Raises ``OSError``, which says which file, and
+    leaves nothing behind, where that fails: a full disk, a folder without permission.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"could not write '{path}': {error.strerror}") from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows opens no folders
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a line of JSON. A line that a crash has cut short before is left alone: `lines` skips it."""
+    try:
+        with path.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(json.dumps(record).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, f"could not write '{path}': {error.strerror}") from None
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of JSON in a file, in order."""
+    found = []
+    for line in path.read_bytes().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The arrays as an ``.npz`` file, the same bytes for the same arrays.
+
+    ``.npz`` has no name for bfloat16 and its like: they are stored as the whole numbers of the same bits, to be viewed
+    as what the manifest says.
+    """
+    buffer = io.BytesIO()
+    stored = {n: a if a.dtype.isbuiltin else a.view(f"u{a.dtype.itemsize}") for n, a in arrays.items()}
+    np.savez(buffer, allow_pickle=False, **stored)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes, dtypes: Mapping[str, np.dtype]) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file in their dtypes."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        return {name: file[name].view(dtypes.get(name, file[name].dtype)) for name in file.files}
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file ``path`` as a lock, of the operating system, so that it ends with the process however that ends.
+
+    Nothing is ever stale: a file that is left over locks nobody out. Raises ``BlockingIOError``, with the process and
+    the machine that hold it, where the lock is taken, and ``OSError`` where the file system has no locks.
+    """
+    with path.open("a+b") as file:
+        try:
+            _lock(file)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().decode(errors="replace").strip() or "another process"
+            raise BlockingIOError(f"'{path.parent}' is being written by {owner}") from None
+        except OSError as error:
+            raise OSError(error.errno, f"'{path.parent}' cannot be locked: {error.strerror}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}".encode())
+        file.flush()
+        yield
+
+
+def _lock(file: IO[bytes]) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        file.seek(1 << 20)  # past the text, which others must be able to read
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            raise BlockingIOError from None
+        return
+    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
