@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from jnorm import checks
 from jnorm.data import batches
+from jnorm.nn.statistics import widened
 
 Metric = Callable[[Any, Any], jax.Array]
 """``metric(outputs, targets)``: one number an example, or several of which the mean is meant, the examples first."""
@@ -34,8 +35,7 @@ def accuracy(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
     if targets.ndim == outputs.ndim:
         targets = jnp.argmax(targets, -1)
     right = jnp.argmax(outputs, -1).astype(targets.dtype) == targets
-    dtype = jnp.promote_types(outputs.dtype, jnp.float32)
-    return jnp.where(jnp.any(jnp.isnan(outputs), -1), jnp.nan, right.astype(dtype))
+    return jnp.where(jnp.any(jnp.isnan(outputs), -1), jnp.nan, right.astype(widened(outputs.dtype)))
 
 
 def per_example(values: ArrayLike, examples: int, name: str = "metric") -> jax.Array:
@@ -49,7 +49,7 @@ def per_example(values: ArrayLike, examples: int, name: str = "metric") -> jax.A
     values = jnp.asarray(values)
     if values.ndim < 1 or values.shape[0] != examples:
         raise ValueError(f"`{name}` must return a number for each of the {examples} examples; got shape {values.shape}")
-    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    values = values.astype(widened(values.dtype) if jnp.issubdtype(values.dtype, jnp.floating) else float)
     return jnp.mean(values.reshape(examples, -1), -1) if values.ndim > 1 else values
 
 
@@ -79,8 +79,13 @@ def evaluate(
 
     parts = []
     if full:
-        blocks = jax.tree.map(lambda a: a[: full * block].reshape(full, block, *a.shape[1:]), data)
-        parts.append(jax.tree.map(lambda a: jnp.sum(a, 0), lax.map(sums, blocks)))
+        # Sliced where they are: cut to full blocks, the data would be there twice.
+        several = lax.map(lambda i: sums(jax.tree.map(lambda a: _block(a, i * block, block), data)), jnp.arange(full))
+        parts.append(jax.tree.map(lambda a: jnp.sum(a, 0), several))
     if full * block < size:
         parts.append(sums(jax.tree.map(lambda a: a[full * block :], data)))
     return jax.tree.map(lambda *several: sum(several[1:], several[0]) / size, *parts)
+
+
+def _block(array: ArrayLike, start: jax.Array, length: int) -> jax.Array:
+    return lax.dynamic_slice_in_dim(jnp.asarray(array), start, length)

@@ -1,0 +1,156 @@
+"""Stopping against a plain loop and against scikit-learn's classifier, on the same data with the same weights."""
+
+import itertools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import check_random_state
+
+from jnorm import losses
+from jnorm.nn import networks
+from jnorm.nn.layers import Layer
+from jnorm.train import early_stopping, evaluation, loop
+
+
+def reference(values, patience, tol, window, maximize=False):
+    """(best epoch, epochs run) by the definition, in Python."""
+    best, best_epoch, waited = np.inf, -1, 0
+    for t in range(len(values)):
+        if t + 1 < window:
+            continue
+        mean = np.mean(values[t + 1 - window : t + 1]) * (-1 if maximize else 1)
+        waited = 0 if mean <= best - tol else waited + 1
+        if mean < best:
+            best, best_epoch = mean, t
+        if waited > patience:
+            return best_epoch, t + 1
+    return best_epoch, len(values)
+
+
+@pytest.mark.parametrize(("window", "maximize"), [(1, False), (1, True), (4, False)])
+def test_lanes_stop_where_a_plain_loop_does(window, maximize, x64):
+    # Halves and quarters: means of four of them are exact, so that ties and `tol` are decided alike.
+    rng = np.random.default_rng(window)
+    values = rng.integers(0, 40, (60, 30)) / 4 + np.linspace(4, 0, 30).round(1)
+    values[0, 5:] = np.nan
+    values[1] = np.nan
+    patience, tol = jnp.asarray(rng.integers(0, 6, 60)), jnp.asarray(rng.choice([0.0, 0.25, 1.0], 60))
+    patience = jnp.where(jnp.arange(60) == 2, jnp.inf, patience.astype(float))
+
+    def one(values, patience, tol):
+        rule = early_stopping.rule(patience, tol=tol, window=window, maximize=maximize)
+        step = lambda c, t: (c + 1, {"value": values[t], "epoch": t})
+        return early_stopping.scan(step, 0, 30, rule, value=lambda o: o["value"], keep=lambda c: {"count": c})
+
+    got = jax.jit(jax.vmap(one))(values, patience, tol)
+    assert len(set(got.epochs.tolist())) > 5
+    for i in range(60):
+        best, epochs = reference(values[i], patience[i], tol[i], window, maximize)
+        assert (got.best_epoch[i], got.epochs[i], got.last[i]) == (best, epochs, epochs), i
+        # Without any best epoch, what is kept is the last.
+        assert got.best["count"][i] == (best + 1 if best >= 0 else epochs)
+        np.testing.assert_array_equal(got.outputs["value"][i, :epochs], values[i, :epochs])
+        assert np.all(np.isnan(got.outputs["value"][i, epochs:]))
+        assert np.all(got.outputs["epoch"][i, epochs:] == 0)
+
+
+def test_a_run_of_nan_keeps_its_nan():
+    rule = early_stopping.rule(2)
+    done = early_stopping.scan(
+        lambda c, t: (c * jnp.nan, c), 1.0, 9, rule, value=lambda v: v * jnp.nan, keep=lambda c: c
+    )
+    assert int(done.best_epoch) == -1
+    assert int(done.epochs) == 3
+    assert bool(jnp.isnan(done.best))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patience": -1}, "`patience` must satisfy patience >= 0; got -1"),
+        ({"patience": 1, "tol": -1.0}, "`tol` must satisfy tol >= 0; got -1.0"),
+        ({"patience": 1, "window": 0}, "`window` must be a whole number >= 1; got 0"),
+    ],
+)
+def test_bad_rules_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        early_stopping.rule(**options)
+
+
+def test_a_window_longer_than_the_training_is_refused():
+    rule = early_stopping.rule(3, window=10)
+    with pytest.raises(ValueError, match="`window` must satisfy window <= 5, the number of epochs; got 10"):
+        early_stopping.scan(lambda c, t: (c, 0.0), 0, 5, rule, value=lambda v: v, keep=lambda c: c)
+
+
+def glorot(random, *widths):
+    """Weights as scikit-learn draws them for tanh, with its generator."""
+    params = []
+    for n_in, n_out in itertools.pairwise(widths):
+        bound = np.sqrt(6 / (n_in + n_out))
+        kernel, bias = random.uniform(-bound, bound, (n_in, n_out)), random.uniform(-bound, bound, n_out)
+        params.append({"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)})
+    return params
+
+
+def test_the_whole_training_is_scikit_learns(x64):
+    # Full batches in the given order, plain gradient descent: both compute the same sums in double precision.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 4))
+    y = np.argmax(x[:, :3] + 0.8 * rng.normal(size=(120, 3)), 1)
+    patience, tol, rate, alpha, epochs = 4, 1e-3, 0.3, 0.5, 200
+    peer = MLPClassifier(
+        (6,),
+        activation="tanh",
+        solver="sgd",
+        alpha=alpha,
+        batch_size=90,
+        learning_rate_init=rate,
+        max_iter=epochs,
+        shuffle=False,
+        random_state=3,
+        tol=tol,
+        momentum=0.0,
+        early_stopping=True,
+        validation_fraction=0.25,
+        n_iter_no_change=patience,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        peer.fit(x, y)
+    assert 10 < peer.n_iter_ < epochs
+
+    random = check_random_state(3)
+    start = glorot(random, 4, 6, 3)
+    targets = LabelBinarizer().fit_transform(y)
+    x_train, x_dev, y_train, y_dev = train_test_split(x, targets, random_state=random, test_size=0.25)
+    network = networks.mlp((4, 6, 3), Layer(jnp.tanh, jax.nn.initializers.zeros))
+    train = loop.trainer(
+        networks.Network(lambda key: (start, [(), ()]), network.apply),
+        losses.softmax_cross_entropy,
+        lambda rate: optax.sgd(rate),
+        epochs=epochs,
+        batch_size=90,
+        penalty=lambda params, l2: l2 * losses.l2_penalty(params, where=lambda path, _: path.endswith("kernel")),
+        stop=lambda patience: early_stopping.rule(patience, tol=tol, maximize=True),
+        monitor="dev_accuracy",
+        metrics={"accuracy": evaluation.accuracy},
+        curves=["dev"],
+        keep_params=True,
+    )
+    data = {"train": (x_train, y_train.astype(float)), "dev": (x_dev, y_dev)}
+    got = jax.jit(train)(jax.random.key(0), data, rate=rate, l2=alpha / 90, patience=patience)
+    assert int(got["epochs"]) == peer.n_iter_
+    np.testing.assert_allclose(got["curve_dev_accuracy"][: peer.n_iter_], peer.validation_scores_, rtol=1e-12)
+    for layer, kernel, bias in zip(got["params"], peer.coefs_, peer.intercepts_, strict=True):
+        # Sums of 90 products over 200 contracting steps: rounding of double precision, 1e-16 each.
+        np.testing.assert_allclose(layer["kernel"], kernel, rtol=1e-10)
+        np.testing.assert_allclose(layer["bias"], bias, rtol=1e-10, atol=1e-13)
