@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm import activations, fans, gaussian, initializers, losses
-from jnorm.data import standardize
+from jnorm.data import augment, batches, standardize
 from jnorm.nn import (
     batch_norm,
     batch_renorm,
@@ -83,6 +83,7 @@ COV = ROOT @ ROOT.transpose(0, 2, 1) + 0.1 * np.eye(2)
 KEYS = np.random.default_rng(2).integers(0, 2**32, (5, 2), dtype=np.uint32)  # raw ones: an array like any other
 BATCHES = np.random.default_rng(3).normal(size=(5, 6, 3))
 CLASSES = np.array([0, 3, 1, 1, 2])
+OFFSETS = np.array([[0, 1], [-2, 0], [1, 1], [0, 0], [9, -1]])
 SIGNS = np.array([1, -1, 1, -1, 1])
 SELU = partial(moments.layer_map, activations.selu)
 SIN = partial(moments.layer_map, activations.sin)  # compiles sooner
@@ -333,6 +334,45 @@ add(
     nan=MISSING,
 )
 
+INDICES = {"gradient": "whole numbers", "dtype": "whole numbers"}
+MOVES = "moves pixels, some of them out of the image"
+add("data.batches.permutation", each(lambda key: batches.permutation(key, 7)), KEYS, **INDICES)
+add("data.batches.epoch", each(lambda key: batches.epoch(key, 7, 3).indices), KEYS, **INDICES)
+add("data.batches.take", each(batches.take), BATCHES, CLASSES[:, None] * np.array([0, 1]), dtypes=LAYER)
+add(
+    "data.augment.shift", each(lambda key, x: augment.shift(key, x[None], 1)[0]), KEYS, BATCHES, dtypes=LAYER, nan=MOVES
+)
+add("data.augment.flip", each(lambda key, x: augment.flip(key, x[None])[0]), KEYS, BATCHES, dtypes=LAYER)
+add(
+    "data.augment.rotate",
+    each(lambda key, x, limit: augment.rotate(key, x[None], 10 * limit)[0]),
+    *(KEYS, BATCHES, POSITIVE),
+    dtypes=LAYER,
+    nan=MOVES,
+)
+add(
+    "data.augment.noise",
+    each(lambda key, x, var: augment.noise(key, x, var)),
+    *(KEYS, BATCHES, POSITIVE),
+    dtypes=LAYER,
+)
+add(
+    "data.augment.shifted",
+    each(lambda x, by: augment.shifted(x[None], by[None])[0]),
+    BATCHES,
+    OFFSETS,
+    dtypes=LAYER,
+    nan=MOVES,
+)
+add(
+    "data.augment.rotated",
+    each(lambda x, angle: augment.rotated(x[None], angle)[0]),
+    BATCHES,
+    20 * X,
+    dtypes=LAYER,
+    nan=MOVES,
+)
+
 # Types and constants, by module.
 DATA = {
     "__init__": "",
@@ -340,6 +380,7 @@ DATA = {
     "fans": "Axes Fans",
     "gaussian": "NODES REACH",
     "lsuv": "Lsuv",
+    "data.batches": "Batches Data",
     "data.standardize": "Axes State",
     "nn.convolution": "METHODS",
     "nn.dropout": "Affine SATURATION",
@@ -359,6 +400,12 @@ _INTERVALS = "interval arithmetic on Python numbers"
 EXEMPT = {
     "activations.kinks": "maps a callable to Python numbers",
     "checks": "acts on what Python knows before any array law can apply",
+    "data.batches.in_order": "maps sizes to indices",
+    "data.batches.length": "maps shapes to a Python number",
+    "data.batches.steps": "maps sizes to a Python number",
+    "data.datasets": "reads files",
+    "data.formats": "reads files",
+    "data.splits": "maps sizes and labels, which shapes depend on, to indices",
     "fans.fans": "maps shapes to Python numbers",
     "fans.row_axes": "maps shapes to Python numbers",
     "interop": "modules of other libraries over `nn`, tested against theirs",

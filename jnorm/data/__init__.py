@@ -1,1 +1,1 @@
-"""Data: standardization."""
+"""Data: sets, splits, minibatches, augmentation, standardization."""

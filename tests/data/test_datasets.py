@@ -357,7 +357,7 @@ def test_the_published_uci_sets(data_dir):
         assert last + 1 == len(data.x) == len(data.y), name
         assert set(data.y.tolist()) == set(range(len(data.classes))), name
         assert len(data.features) == data.x.shape[1], name
-        # What `Published` says of the folds: 3 : 1, to an example of each class, and a quarter to two fifths in no test.
+        # What `Published` says of the folds: 3 : 1, to an example a class, and a quarter to two fifths in no test.
         tests, size = [fold.test for fold in splits.folds], len(splits.folds[0].train) + len(splits.folds[0].test)
         assert all(abs(len(test) - size / 4) <= len(data.classes) for test in tests), name
         assert 0.25 <= 1 - len(set(np.concatenate(tests).tolist())) / size <= (0.6 if size < 20 else 0.4), name
