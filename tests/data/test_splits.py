@@ -56,10 +56,14 @@ def test_strata_are_scikit_learns_within_one(y, test):
 
 
 def test_strata_of_the_dev_set():
-    split = splits.stratified(KEY, Y, dev=0.2, test=0.3)
-    left = np.bincount(np.delete(Y, split.test))
-    exact = left * len(split.dev) / left.sum()
-    assert np.all(np.abs(np.bincount(Y[split.dev]) - exact) < 1)
+    rng = np.random.default_rng(2)
+    for _ in range(100):
+        y = rng.integers(0, 5, rng.integers(9, 40))
+        split = splits.stratified(None, y, dev=0.3, test=0.4)
+        assert_partition(split, len(y))
+        left = np.bincount(np.delete(y, split.test), minlength=5)
+        exact = left * len(split.dev) / left.sum()
+        assert np.all(np.abs(np.bincount(y[split.dev], minlength=5) - exact) < 1)
 
 
 def test_labels_may_be_strings():
