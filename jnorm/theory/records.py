@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from jnorm.theory.statements import STATEMENTS, Arguments
 FORMAT = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """Outcome of a statement: all its claims with their proofs.
 
@@ -31,9 +31,16 @@ class Certificate:
 
     title: str
     statement: str
-    arguments: Arguments = field(repr=False)
-    proofs: tuple[Proof, ...] = field(repr=False)
+    arguments: Arguments
+    proofs: tuple[Proof, ...]
     seconds: float
+
+    def __repr__(self) -> str:
+        facts = {"holds": self.holds, "bound": self.bound, "rate": self.rate, "boxes": len(self.boxes)}
+        known = {name: value for name, value in facts.items() if value is not None or name == "holds"}
+        if self.counterexample is not None:
+            known["counterexample"] = self.counterexample
+        return f"Certificate({self.title}: {', '.join(f'{name}={value}' for name, value in known.items())})"
 
     @property
     def holds(self) -> bool | None:

@@ -5,7 +5,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -81,12 +80,6 @@ def test_theorems_2_and_3_and_their_tight_constants():
     assert [round(p.bound[0], 6) for p in third.proofs] == FIGURES["theorem 3"]
     assert third.bound[0] == third.proofs[0].bound[0]
     assert all(p.bound[1] - p.bound[0] <= 1e-9 for p in (*second.proofs, *third.proofs))
-
-
-def test_the_three_take_less_than_a_second():
-    start = time.process_time()
-    theorem1(), theorem2(), theorem3()
-    assert time.process_time() - start < 1.0  # measured: 9 ms on one core
 
 
 @pytest.mark.parametrize(
@@ -331,17 +324,10 @@ def test_files_are_verified_again(written):
     assert [o.boxes for o in outcomes] == [len(c.boxes) for c in certificates]
 
 
-def test_checking_is_faster_than_proving(written):
-    proving = min(time_of(lambda: contraction((-3, 3), (0.45, 67), p=0.64)) for _ in range(2))
-    path = written[0].with_name("one.json")
-    write(path, [contraction((-3, 3), (0.45, 67), p=0.64)])
-    assert min(time_of(lambda: check(path)) for _ in range(2)) < proving  # leaves are half of the boxes searched
-
-
-def time_of(f):
-    start = time.process_time()
-    f()
-    return time.process_time() - start
+def test_checking_is_less_work_than_proving(written):
+    for certificate, outcome in zip(written[1], check(written[0]), strict=True):
+        assert outcome.boxes <= certificate.searched, certificate.title
+    assert sum(o.boxes for o in check(written[0])) < 0.7 * sum(c.searched for c in written[1])
 
 
 def test_edited_files_fail(written, tmp_path):
