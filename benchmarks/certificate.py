@@ -1,4 +1,4 @@
-"""Interval proofs of the self-normalizing map, first and warm, and certificate files that verify faster than they prove."""
+"""Interval proofs of the self-normalizing map, and certificate files that verify faster than they were proved."""
 
 import statistics
 import tempfile

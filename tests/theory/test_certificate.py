@@ -325,8 +325,8 @@ def test_files_are_verified_again(written):
 
 
 def test_checking_is_less_work_than_proving(written):
-    for certificate, outcome in zip(written[1], check(written[0]), strict=True):
-        assert outcome.boxes <= certificate.searched, certificate.title
+    for proof, outcome in zip(written[1], check(written[0]), strict=True):
+        assert outcome.boxes <= proof.searched, proof.title
     assert sum(o.boxes for o in check(written[0])) < 0.7 * sum(c.searched for c in written[1])
 
 
