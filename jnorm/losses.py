@@ -32,8 +32,9 @@ def softmax_cross_entropy(logits: ArrayLike, targets: ArrayLike, *, smoothing: A
     gradient is ``softmax(logits) - t`` where t sums to one (which is not checked, so that mixtures and all-zero rows
     serve).
 
-    Raises ``ValueError`` for other shapes, class numbers outside [0, classes), negative entries of t, and unless
-    0 <= s <= 1; ``TypeError`` for class numbers that are no integers.
+    Raises ``ValueError`` for other shapes (``smoothing`` is a scalar), class numbers outside [0, classes), negative
+    entries of t, and unless 0 <= s <= 1, which gives NaN where it is traced; ``TypeError`` for class numbers that are
+    no integers.
     Source: Bridle 1990; smoothing by Szegedy et al. 2016, section 7.
 
     >>> logits = jnp.array([[2.0, 0.0, -1.0], [0.0, 1e4, 0.0]])
@@ -44,10 +45,9 @@ def softmax_cross_entropy(logits: ArrayLike, targets: ArrayLike, *, smoothing: A
     t = jnp.asarray(targets)
     if z.ndim < 1 or t.shape not in (z.shape, z.shape[:-1]):
         raise ValueError(f"`targets` must be [...] or [..., classes] for `logits` {z.shape}; got {t.shape}")
-    checks.require(lambda s: (s >= 0) & (s <= 1), "`{}` must satisfy 0 <= {} <= 1", smoothing=smoothing)
+    s = _smoothing(smoothing, z.dtype)
     classes = z.shape[-1]
     numbers = jnp.arange(classes).reshape((1,) * (z.ndim - 1) + (-1,))
-    s = jnp.asarray(smoothing).astype(z.dtype)
     if t.ndim == z.ndim:
         t, valid = _checked("`{}` must satisfy {} >= 0", lambda v: v >= 0, z.dtype, targets=t)
         # The first largest entry, by two plain reductions: argmax is several times slower on a CPU.
@@ -99,8 +99,7 @@ def sigmoid_cross_entropy(logits: ArrayLike, targets: ArrayLike, *, smoothing: A
     """
     z, dtype = _predictions(logits=logits)
     t = _same_shape(z, targets, "logits")
-    checks.require(lambda s: (s >= 0) & (s <= 1), "`{}` must satisfy 0 <= {} <= 1", smoothing=smoothing)
-    s = jnp.asarray(smoothing).astype(z.dtype)
+    s = _smoothing(smoothing, z.dtype)
     t, valid = _checked("`{}` must satisfy 0 <= {} <= 1", lambda v: (v >= 0) & (v <= 1), z.dtype, targets=t)
     yes, no = (1 - s) * t + s / 2, (1 - s) * (1 - t) + s / 2
     return _mark(_product(yes, jax.nn.softplus(-z)) + _product(no, jax.nn.softplus(z)), valid).astype(dtype)
@@ -182,6 +181,15 @@ def _checked(rule: str, ok: Any, dtype: Any, **targets: jax.Array) -> tuple[jax.
     checks.require(lambda v: ok(v.astype(np.float64)), rule, **targets)
     t = t.astype(dtype)
     return t, ok(t)
+
+
+def _smoothing(smoothing: ArrayLike, dtype: Any) -> jax.Array:
+    """One number in [0, 1], NaN where a traced one is not."""
+    if jnp.shape(smoothing):
+        raise ValueError(f"`smoothing` must be a scalar (vmap over several); got shape {jnp.shape(smoothing)}")
+    checks.require(lambda s: (s >= 0) & (s <= 1), "`{}` must satisfy 0 <= {} <= 1", smoothing=smoothing)
+    s = jnp.asarray(smoothing).astype(dtype)
+    return jnp.where((s >= 0) & (s <= 1), s, jnp.nan)
 
 
 def _product(weights: jax.Array, x: jax.Array) -> jax.Array:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
+from jnorm import checks
+
 Sharding = NamedSharding | PartitionSpec
 Draw = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
 
@@ -25,7 +27,7 @@ class Initializer(Protocol):
 def initializer(draw: Draw) -> Initializer:
     """The protocol around a law ``draw(key, shape, dtype)``, which is asked for float32 or wider and non-empty shapes.
 
-    The result raises ``TypeError`` for a dtype that is not real and floating.
+    The result raises ``TypeError`` for a dtype that is not real and floating, ``ValueError`` for negative lengths.
 
     >>> initializer(lambda key, shape, dtype: jax.random.gumbel(key, shape, dtype))(jax.random.key(0), (2, 0)).shape
     (2, 0)
@@ -38,6 +40,7 @@ def initializer(draw: Draw) -> Initializer:
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(f"`dtype` must be a real floating type; got {dtype}")
         sizes = tuple(int(size) for size in shape)
+        checks.whole(0, shape=sizes)
         wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
 
         def law(key: jax.Array) -> jax.Array:

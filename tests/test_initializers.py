@@ -468,6 +468,7 @@ K = jax.random.key(0)
             lambda: initializers.he_normal(out_axis=0)(K, (4, 2)),
             "`in_axis`, `out_axis` and `batch_axis` must be distinct; axis 0 is named twice",
         ),
+        (lambda: initializers.normal()(K, (3, -2)), "`shape` must be a whole number >= 0; got -2"),
         (lambda: initializers.orthogonal()(K, (4,)), r"`shape` must have at least 2 axes; got \(4,\)"),
         (lambda: initializers.orthogonal(column_axis=2)(K, (4, 3)), r"`column_axis` must be an axis of .*; got 2"),
         (lambda: initializers.delta_orthogonal()(K, (4, 3)), r"`shape` must have at least 3 axes; got \(4, 3\)"),

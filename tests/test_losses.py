@@ -212,6 +212,13 @@ def test_bad_targets_are_nan_in_their_own_example_inside_jit(loss, good, bad):
     assert np.all(np.isfinite(run(z, jnp.asarray(good, dtype))[1]))
 
 
+@pytest.mark.parametrize("loss", [losses.softmax_cross_entropy, losses.sigmoid_cross_entropy])
+def test_a_traced_smoothing_out_of_range_is_nan_in_its_own_lane(loss):
+    z, t = jnp.array([[1.0, -2.0]]), jnp.array([[1.0, 0.0]])
+    got = jax.vmap(lambda s: loss(z, t, smoothing=s).sum())(jnp.array([0.0, 1.5, 0.3, -0.1]))
+    assert np.isnan(got).tolist() == [False, True, False, True]
+
+
 SAME = r"`targets` must have the shape of `{}`, \(4,\); got \(4, 1\)"
 
 
@@ -271,6 +278,16 @@ SAME = r"`targets` must have the shape of `{}`, \(4,\); got \(4, 1\)"
             lambda: losses.sigmoid_cross_entropy(jnp.ones(2), jnp.array([0, 1]), smoothing=-0.1),
             ValueError,
             "`smoothing` must satisfy 0 <= smoothing <= 1; got -0.1",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((2, 3)), jnp.array([0, 1]), smoothing=jnp.zeros(2)),
+            ValueError,
+            r"`smoothing` must be a scalar \(vmap over several\); got shape \(2,\)",
+        ),
+        (
+            lambda: losses.sigmoid_cross_entropy(jnp.ones((2, 3)), jnp.ones((2, 3)), smoothing=jnp.zeros(3)),
+            ValueError,
+            r"`smoothing` must be a scalar \(vmap over several\); got shape \(3,\)",
         ),
         (lambda: losses.hinge(jnp.ones(2), jnp.array([0, 1])), ValueError, "`targets` must be -1 or 1; got 0"),
         (

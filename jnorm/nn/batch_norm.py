@@ -76,7 +76,8 @@ def apply(
     batches (also over ``axis_name``, if given).
 
     Singular points: without a valid entry (for ``unbiased``, without two) the state stays as it was, and y is
-    normalized by it. A single entry, or a constant feature, gives y = shift.
+    normalized by it. A single entry, or a constant feature, gives y = shift. A traced ``decay`` outside [0, 1) makes
+    the state NaN.
 
     Raises ``TypeError`` for an integer ``x`` or a mask that is not boolean; ``ValueError`` for ``decay`` outside
     [0, 1), ``eps < 0``, an axis out of range, other feature counts, a mask of another shape, one that differs between

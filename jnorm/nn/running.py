@@ -60,7 +60,8 @@ def update(
     """The debiased running statistics after one more batch, by the rule of `jnorm.nn.batch_norm.apply`.
 
     ``freedom`` is the number of degrees of freedom, n - 1 for one batch: then the state takes ``var * n / freedom``,
-    otherwise ``var`` as it is. Where there is no entry, or no freedom, the state stays.
+    otherwise ``var`` as it is. Where there is no entry, or no freedom, the state stays. A traced ``decay`` outside
+    [0, 1) gives NaN.
 
     >>> batch = statistics.Moments(jnp.array([5.0]), jnp.array([3.0]), jnp.array([8.0]))
     >>> update(State(jnp.zeros(1), jnp.ones(1), jnp.zeros(())), batch, freedom=jnp.array([6.0])).var.tolist()
@@ -78,12 +79,16 @@ def update(
     # A mask may vary over some of several feature axes only.
     valid = jnp.broadcast_to(valid, batch.mean.shape).reshape(shape) if varies else valid.reshape(())
 
+    # A decay out of range is NaN, on the first step too, where a good one does not matter.
+    good = (decay >= 0) & (decay < 1)
+    log_decay = jnp.where(good, jnp.log(jnp.asarray(decay, dtype)), jnp.nan)
+    weight = jnp.asarray(1 - decay, dtype) / -jnp.expm1((state.count.astype(dtype) + 1) * log_decay)
+    first = (state.count == 0) & good
+
     def moved(old: jax.Array, new: jax.Array) -> jax.Array:
         new = new.astype(dtype).reshape(shape)
-        return jnp.where(valid, jnp.where(state.count == 0, new, old + weight * (new - old)), old)
+        return jnp.where(valid, jnp.where(first, new, old + weight * (new - old)), old)
 
-    log_decay = jnp.log(jnp.asarray(decay, dtype))
-    weight = jnp.asarray(1 - decay, dtype) / -jnp.expm1((state.count.astype(dtype) + 1) * log_decay)
     return State(moved(state.mean, batch.mean), moved(state.var, var), jnp.where(valid, state.count + 1, state.count))
 
 

@@ -183,6 +183,19 @@ def test_a_large_mean_costs_no_variance(shape, loc):
     np.testing.assert_allclose(np.sqrt(state.var), exact, rtol=1e-6 + (loc * 2**-23) ** 2)
 
 
+@pytest.mark.parametrize("shape", [(8192, 16, 4), (64, 8, 20, 20), (2048, 4, 2, 8)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_nor_does_it_where_features_lie_between_the_other_axes(shape, masked):
+    """There XLA's sum on a CPU runs through the entries one by one, and a plain mean is off by .8."""
+    x = jax.random.normal(jax.random.key(0), shape) + 12345.6
+    mask = jnp.ones([1 if a == 1 else n for a, n in enumerate(shape)], bool) if masked else None
+    y, state = apply(*batch_norm.init(shape[1]), x, train=True, axis=1, mask=mask)
+    others = (0, *range(2, len(shape)))
+    np.testing.assert_allclose(np.std(np.float64(y), others), 1, atol=1e-3)
+    np.testing.assert_allclose(state.mean, np.mean(np.float64(x), others), rtol=2**-23)
+    np.testing.assert_allclose(np.sqrt(state.var), np.std(np.float64(x), others), rtol=1e-5)
+
+
 def test_flax_fails_there():
     """The reason for two passes; if this fails, Flax's default has become accurate."""
     x = jax.random.normal(jax.random.key(0), (4096, 3)) + 3000
@@ -248,6 +261,18 @@ def test_a_traced_decay_compiles_once_and_equals_a_known_one():
         # 1 - decay in float32: eps/(1 - .99) relative in the weight.
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), step(warm, decay), known)
     assert step._cache_size() == 1
+
+
+def test_a_traced_decay_out_of_range_is_nan_in_its_own_lane():
+    x = jax.random.normal(jax.random.key(0), (8, 3))
+    params, state = batch_norm.init(3)
+    for count in (0.0, 4.0, np.inf):
+        step = lambda d: batch_norm.apply(params, state._replace(count=jnp.float32(count)), x, train=True, decay=d)[1]  # noqa: B023
+        new = jax.vmap(step)(jnp.array([-0.1, 0.0, 0.9, 1.0, 1.5]))
+        assert (
+            np.isnan(new.mean).all(1).tolist() == np.isnan(new.var).all(1).tolist() == [True, False, False, True, True]
+        )
+        assert np.all(np.isfinite(new.mean[1:3]))
 
 
 def test_unbiased_variance():
