@@ -218,7 +218,8 @@ def bootstrap(
     """An estimate with its BCa bootstrap interval over the runs along ``axis``: `resample`, then `bca_interval`.
 
     Any symmetric ``estimator(x, axis=...)`` will do. The interval is NaN where fewer than two runs are
-    left. Second-order accurate, but still short on few runs: 95 % intervals of a normal mean cover 92 % at 10 runs.
+    left. Second-order accurate, but short on few runs: 95 % intervals of a normal mean cover 89 % at
+    8 runs, 92 % at 16, 93 % at 32 and 95 % at 64 (of an interquartile mean 93, 95, 94 and 94 %).
 
     Raises ``ValueError`` for a level outside (0, 1), ``samples`` below 1, an axis that ``x`` does not have, or an
     empty one. Source: Efron 1987.

@@ -1,7 +1,9 @@
 """What a sweep hands over: arrays by name, one row a configuration, and how to select and reduce the rows.
 
 Anything serves that has ``configurations``, a sequence of dicts of hyperparameter values, and ``result[name]``, an
-array ``[configuration, seed, ...]``: the result of ``jnorm.train.sweep``, or `Runs` around anybody's arrays.
+array ``[configuration, seed, ...]``: the result of ``jnorm.train.sweep``, or `Runs` around anybody's arrays. Where it
+has ``failed`` besides, booleans ``[configuration, seed]``, these runs diverged even if the metric is finite: the
+accuracy of a network of NaN is that of chance.
 
 >>> grid = [{"activation": phi, "rate": rate} for phi in ("relu", "selu") for rate in (0.01, 0.1)]
 >>> dev = np.array([[0.8, 0.9], [0.7, 0.7], [0.6, 0.7], [0.9, 0.9]])  # two seeds
@@ -37,15 +39,16 @@ class Result(Protocol):
 class Runs:
     """Arrays ``[configuration, seed, ...]`` by name, with the hyperparameters of each configuration.
 
-    Raises ``ValueError`` where an array does not have one row a configuration.
+    Raises ``ValueError`` where an array does not have one row a configuration, or ``failed`` not one flag a run.
     """
 
     configurations: Sequence[Configuration]
     arrays: Mapping[str, Any]
+    failed: Any = None  # booleans [configuration, seed]
 
     def __post_init__(self) -> None:
         for name in self.arrays:
-            values(self, name)
+            marked(self, values(self, name))
 
     def __getitem__(self, name: str) -> Any:
         checks.choice("metric", name, self.arrays)
@@ -62,6 +65,12 @@ class Reduced:
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.reduce(values(self.result, name))
+
+    @property
+    def failed(self) -> np.ndarray | None:
+        """Which runs diverged; of several that were averaged, any."""
+        failed = getattr(self.result, "failed", None)
+        return None if failed is None else self.reduce(np.asarray(failed, float)) > 0
 
 
 class Matched(NamedTuple):
@@ -86,6 +95,26 @@ def values(result: Result, name: str) -> np.ndarray:
     if array.ndim < 2 or len(array) != rows:
         raise ValueError(f"`{name}` must have shape [{rows} configurations, seeds, ...]; got {array.shape}")
     return array
+
+
+def marked(result: Result, array: np.ndarray) -> np.ndarray:
+    """An array ``[configuration, seed, ...]`` with NaN for the runs that the result calls failed, if it does.
+
+    Raises ``ValueError`` where the flags have another shape than the runs.
+
+    >>> result = Runs([{"depth": 2}], {"accuracy": [[0.9, 0.1]]}, failed=[[False, True]])
+    >>> marked(result, values(result, "accuracy"))
+    array([[0.9, nan]])
+    """
+    failed = getattr(result, "failed", None)
+    if failed is None:
+        return array
+    flags = np.asarray(failed, bool)
+    if flags.shape != array.shape[:2]:
+        raise ValueError(f"`failed` must have shape {array.shape[:2]} [configurations, seeds]; got {flags.shape}")
+    if not flags.any():
+        return array
+    return np.where(flags.reshape(*flags.shape, *[1] * (array.ndim - 2)), np.nan, array)
 
 
 def matched(result: Result, a: Configuration, b: Configuration) -> Matched:
@@ -129,7 +158,7 @@ def matched(result: Result, a: Configuration, b: Configuration) -> Matched:
 def tuned(result: Result, name: str, *, on: str, best: str = "highest") -> Reduced:
     """The result with the hyperparameter ``name`` chosen in every other configuration, by mean ``on`` a metric.
 
-    Choose on dev scores and judge on test scores: what was chosen on is biased upwards. A run of a non-finite ``on``
+    Choose on dev scores and judge on test scores: what was chosen on is biased upwards. A run that diverged
     counts as the worst finite one of all. ``on`` has one number a run; the first of equals is taken.
 
     Raises ``ValueError`` for a name that no configuration has, or a metric with further axes.
@@ -139,7 +168,7 @@ def tuned(result: Result, name: str, *, on: str, best: str = "highest") -> Reduc
     [[0.1, nan]]
     """
     checks.choice("best", best, ("highest", "lowest"))
-    score = np.asarray(values(result, on), np.float64)
+    score = np.asarray(marked(result, values(result, on)), np.float64)
     if score.ndim != 2:
         raise ValueError(f"`{on}` must have shape [configurations, seeds] to choose on; got {score.shape}")
     score = score if best == "highest" else -score
@@ -169,7 +198,8 @@ def describe(configuration: Configuration) -> str:
     >>> describe({"activation": "selu", "depth": 8})
     'activation=selu, depth=8'
     """
-    return ", ".join(f"{name}={value}" for name, value in configuration.items()) or "the only setting"
+    words = (f"{name}={getattr(value, '__name__', value)}" for name, value in configuration.items())
+    return ", ".join(words) or "the only setting"
 
 
 def _groups(result: Result, name: str) -> tuple[tuple[dict[str, Any], ...], list[list[int]]]:

@@ -31,7 +31,7 @@ from jax.typing import ArrayLike
 from jnorm.measure import paired, power
 from jnorm.measure.evidence import weigh
 from jnorm.measure.rules import Rule
-from jnorm.measure.runs import Result, describe, matched, values
+from jnorm.measure.runs import Result, describe, marked, matched, values
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ class Verdict:
 def judge(result: Result, rule: Rule) -> Verdict:
     """The verdict of a rule on a result: `compare` of the arms that the rule names, in every setting of the others.
 
-    ``result`` is any `Result`. Settings are the values of the hyperparameters that neither arm names: reduce those that
-    should not be settings by `tuned` or `averaged` before. The settings of one rule are corrected for each other;
-    `correct` does so over a whole family.
+    ``result`` is any `Result`; runs that it calls failed have diverged. Settings are the values of the hyperparameters
+    that neither arm names: reduce those that should not be settings by `tuned` or `averaged` before. The settings of
+    one rule are corrected for each other; `correct` does so over a whole family.
 
     Raises ``ValueError`` for arms that do not match (see `matched`), and metrics that are missing or have more than one
     number a run after ``rule.transform``.
@@ -134,7 +134,7 @@ def judge(result: Result, rule: Rule) -> Verdict:
             f"`{rule.metric}` must be one number a run, [configurations, seeds]; got {array.shape}: "
             "reduce other axes by the rule's `transform`"
         )
-    rows = matched(result, rule.a, rule.b)
+    array, rows = marked(result, array), matched(result, rule.a, rule.b)
     return compare(array[rows.a], array[rows.b], rule, axis=1, settings=rows.settings)
 
 
