@@ -105,6 +105,7 @@ add("activations.hardmax", activations.hardmax, ROWS, dtypes=LAYER, gradient="pi
 
 add("gaussian.elementwise", partial(gaussian.elementwise, jnp.tanh), X)
 add("gaussian.expectation", partial(gaussian.expectation, activations.selu), MEAN, VAR)
+add("gaussian.moments", partial(gaussian.moments, activations.selu), MEAN, VAR)
 add("gaussian.expectation2", partial(gaussian.expectation2, lambda u, v: jnp.tanh(u) * v), ROWS[:, :2], COV)
 
 for _name in ("identity", "relu", "elu", "celu", "selu", "leaky_relu", "sin", "scaled_elu", "halves"):

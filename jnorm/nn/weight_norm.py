@@ -137,9 +137,7 @@ def exact_gain(
     """
     checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", var=var)
     kinks = activations.kinks(phi) if kinks is None else kinks
-    center = gaussian.expectation(phi, mean, var, kinks=kinks)
-    # Centred before squaring: phi may be nearly constant. A kink of phi is one of its square.
-    spread = gaussian.expectation(lambda z: (phi(z) - center[..., None]) ** 2, mean, var, kinks=kinks)
+    _, spread = gaussian.moments(phi, mean, var, kinks=kinks)
     checks.require(lambda s: (s > 0) & jnp.isfinite(s), "`phi` must have a finite Var[phi(z)] > 0", phi=spread)
     return jnp.sqrt(jnp.asarray(var).astype(spread.dtype) / spread)
 

@@ -56,19 +56,7 @@ def activation_moments(
     closed = closed_forms.lookup(phi) if kinks is None else None
     if closed is not None:
         return Moments(*closed(mean, var)[:2])
-    dtype, (mean, var) = checks.wide_floats(mean=mean, var=var)
-    checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
-    # Any center gives the same result; this one is within a few deviations of E[phi], so that nothing cancels.
-    sides = (gaussian.elementwise(phi, mean + side * jnp.sqrt(var)) for side in (-1, 1))
-    center = jax.lax.stop_gradient(sum(sides) / 2)
-
-    def centred(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        gap = gaussian.elementwise(phi, z) - jnp.broadcast_to(center, z.shape)
-        return gap, gap * gap
-
-    first, second = gaussian.expectation(centred, mean, var, kinks=_kinks(phi, kinks))
-    spread = jnp.maximum(second - first * first, 0)
-    return Moments((center + first).astype(dtype), spread.astype(dtype))
+    return Moments(*gaussian.moments(phi, mean, var, kinks=_kinks(phi, kinks)))
 
 
 def gradient_factor(

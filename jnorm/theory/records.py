@@ -36,7 +36,7 @@ class Certificate:
     seconds: float
 
     def __repr__(self) -> str:
-        facts = {"holds": self.holds, "bound": self.bound, "rate": self.rate, "boxes": len(self.boxes)}
+        facts: dict[str, Any] = {"holds": self.holds, "bound": self.bound, "rate": self.rate, "boxes": len(self.boxes)}
         known = {name: value for name, value in facts.items() if value is not None or name == "holds"}
         if self.counterexample is not None:
             known["counterexample"] = self.counterexample
