@@ -80,8 +80,9 @@ def update(
     valid = jnp.broadcast_to(valid, batch.mean.shape).reshape(shape) if varies else valid.reshape(())
 
     # A decay out of range is NaN, on the first step too, where a good one does not matter.
-    good = (decay >= 0) & (decay < 1)
-    log_decay = jnp.where(good, jnp.log(jnp.asarray(decay, dtype)), jnp.nan)
+    rate = jnp.asarray(decay, dtype)
+    good = (rate >= 0) & (rate < 1)
+    log_decay = jnp.where(good, jnp.log(rate), jnp.nan)
     weight = jnp.asarray(1 - decay, dtype) / -jnp.expm1((state.count.astype(dtype) + 1) * log_decay)
     first = (state.count == 0) & good
 
