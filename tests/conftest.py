@@ -1,6 +1,7 @@
 """A stricter JAX for every test: implicit rank and dtype promotion raise, and warnings are errors (pyproject)."""
 
 import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -34,8 +35,18 @@ def _gpu_marker(request):
         pytest.skip("needs a GPU; this machine has none")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _cached_programs(tmp_path_factory):
+    """What one module compiles the next one reads; a folder for each worker, since entries are not written atomically."""
+    folder = tmp_path_factory.mktemp("programs")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
-    """Compiled programs of a module go with it; all of them together would take gigabytes."""
+    """Loaded programs of a module go with it; all of them together would take gigabytes."""
     yield
     jax.clear_caches()
