@@ -44,10 +44,11 @@ def test_ties_of_the_last_round_are_broken_by_the_rounds_before(monkeypatch):
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (8, 4), (3, 4), (1, 1), (5, 1), (2, 9)])
 def test_an_epoch_visits_each_example_once(size, batch_size):
-    for indices, mask in (batches.epoch(KEY, size, batch_size), batches.in_order(size, batch_size)):
+    for batch in (batches.epoch(KEY, size, batch_size), batches.in_order(size, batch_size)):
+        indices, mask = map(np.asarray, batch)
         assert indices.shape == mask.shape == (-(-size // batch_size), batch_size)
         assert indices.dtype == jnp.int32
-        assert mask.dtype == jnp.bool
+        assert mask.dtype == bool
         np.testing.assert_array_equal(np.sort(indices[mask]), np.arange(size))
         assert np.all((indices >= 0) & (indices < size))
         assert np.all(mask[:-1])
