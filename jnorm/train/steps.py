@@ -67,14 +67,9 @@ def step(parts: Parts, run: Run, batch: Any, mask: jax.Array | None) -> tuple[Ru
         )
 
     found = of(run.params)
-    updates, optimizer = parts.optimizer.update(
-        found.params,
-        run.optimizer,
-        run.params,
-        value=found.value,
-        grad=found.params,
-        value_fn=lambda params: of(params).value,
-    )
+    search = {"value": found.value, "grad": found.params, "value_fn": lambda params: of(params).value}
+    with jax.numpy_dtype_promotion("standard"):  # Optax multiplies counts by floats, which a strict JAX refuses
+        updates, optimizer = parts.optimizer.update(found.params, run.optimizer, run.params, **search)
     seen = {}
     if "loss" in parts.record:
         seen["step_loss"] = found.loss
