@@ -106,7 +106,8 @@ def test_gradient_equals_finite_differences(name, x64):
             full[i] = value
         return [a for a in jax.tree.leaves(FUNCTIONS[name].call(*full)) if floating(a)]
 
-    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # the law is about traces, not machine code
+    # The law is about traces, not about machine code.
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def both_modes(values):
         out, tangents = jax.jvp(f, values, direction)
         weights = [jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape) for a in out]
