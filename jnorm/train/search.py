@@ -206,9 +206,8 @@ def _check(space: Space) -> None:
     for name, values in space.items():
         if isinstance(values, Range):
             checks.choice("scale", values.scale, SCALES)
-            checks.require(
-                lambda v, low=values.low: v >= low, "`{}` must not go from high to low", **{name: values.high}
-            )
+            if values.low > values.high:
+                raise ValueError(f"`{name}` must not go from high to low; got {values.low} to {values.high}")
 
 
 def _size(values: Range | Sequence[Any]) -> float:
