@@ -46,10 +46,7 @@ def test_softmax_cross_entropy_against_50_digits(form, dtype):
         for target in range(3):
             t = jnp.full(len(z), target)
             t = t if form == "numbers" else jax.nn.one_hot(t, 3, dtype=dtype)
-            got, slope = (
-                losses.softmax_cross_entropy(z, t),
-                jax.grad(lambda v, t=t: losses.softmax_cross_entropy(v, t).sum())(z),
-            )
+            got, slope = smoothed(z, t, 0.0)[1]
             assert got.dtype == z.dtype
             exact = np.array([float(surprisals(row)[target]) for row in LOGITS])
             assert np.all(np.abs(got - exact) <= tolerance(exact, eps))
@@ -70,23 +67,29 @@ def distributions(seed, shape):
     return np.random.default_rng(seed).dirichlet(np.ones(shape[-1]), shape[:-1])
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@jax.jit
+def smoothed(z, targets, s):
+    """Loss and slope with a traced smoothing, and without any."""
+    loss = lambda z, **options: losses.softmax_cross_entropy(z, targets, **options)
+    both = lambda **options: (loss(z, **options), jax.grad(lambda v: loss(v, **options).sum())(z))
+    return both(smoothing=s), both()
+
+
 @pytest.mark.parametrize("shape", [(5,), (7, 3), (2, 3, 4), (6, 1)])
-def test_soft_targets_and_smoothing_equal_the_definition(shape, smoothing, x64):
+def test_soft_targets_and_smoothing_equal_the_definition(shape, x64):
     z = 5 * np.random.default_rng(0).normal(size=shape)
     numbers = np.random.default_rng(1).integers(0, shape[-1], shape[:-1])
     soft = distributions(2, shape)
     log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
-    for targets, t in ((soft, soft), (numbers, np.eye(shape[-1])[numbers])):
-        t = (1 - smoothing) * t + smoothing / shape[-1]
-        # 64 eps: rounding of exponents up to 15 and of sums of up to 5 terms
-        tol = 64 * np.finfo(float).eps
-        got = losses.softmax_cross_entropy(z, targets, smoothing=smoothing)
-        np.testing.assert_allclose(got, -(t * log_p).sum(-1), rtol=tol, atol=tol)
-        slope = jax.grad(lambda v, targets=targets: losses.softmax_cross_entropy(v, targets, smoothing=smoothing).sum())
-        np.testing.assert_allclose(slope(jnp.asarray(z)), np.exp(log_p) - t, atol=tol)
-        traced = jax.jit(lambda s, targets=targets: losses.softmax_cross_entropy(z, targets, smoothing=s))(smoothing)
-        np.testing.assert_allclose(traced, got, rtol=tol, atol=tol)
+    # 64 eps: rounding of exponents up to 15 and of sums of up to 5 terms
+    tol = 64 * np.finfo(float).eps
+    for targets, hard in ((soft, soft), (numbers, np.eye(shape[-1])[numbers])):
+        for smoothing in (0.1, 1.0, 0.0):
+            t = (1 - smoothing) * hard + smoothing / shape[-1]
+            found, plain = smoothed(jnp.asarray(z), targets, smoothing)
+            for value, slope in (found, plain) if smoothing == 0 else (found,):
+                np.testing.assert_allclose(value, -(t * log_p).sum(-1), rtol=tol, atol=tol)
+                np.testing.assert_allclose(slope, np.exp(log_p) - t, atol=tol)
 
 
 def test_targets_have_gradients_too(x64):
@@ -113,7 +116,7 @@ def test_classes_ruled_out_by_minus_infinity():
     z = jnp.array([[1.0, -jnp.inf, 0.0], [-jnp.inf, 2.0, -jnp.inf]])
     numbers = jnp.array([0, 1])
     for t in (numbers, jax.nn.one_hot(numbers, 3)):
-        value, slope = jax.value_and_grad(lambda v, t=t: losses.softmax_cross_entropy(v, t).sum())(z)
+        value, slope = jax.jit(jax.value_and_grad(lambda v, t: losses.softmax_cross_entropy(v, t).sum()))(z, t)
         np.testing.assert_allclose(value, np.log1p(np.exp(-1)), rtol=4 * EPS)
         p = 1 / (1 + np.exp(-1))
         np.testing.assert_allclose(slope, [[p - 1, 0, 1 - p], [0, 0, 0]], atol=2 * EPS)
@@ -142,14 +145,14 @@ def test_sigmoid_cross_entropy_against_50_digits(dtype):
 
 def test_sigmoid_with_soft_targets_and_smoothing(x64):
     z, t = 4 * np.random.default_rng(5).normal(size=(50, 3)), np.random.default_rng(6).random((50, 3))
+    loss = lambda z, s: losses.sigmoid_cross_entropy(z, t, smoothing=s)
+    both = jax.jit(lambda z, s: (loss(z, s), jax.grad(lambda v: loss(v, s).sum())(z)))
+    p = 1 / (1 + np.exp(-z))
     for s in (0.0, 0.2, 1.0):
         soft = (1 - s) * t + s / 2
-        p = 1 / (1 + np.exp(-z))
-        got = losses.sigmoid_cross_entropy(z, t, smoothing=s)
-        np.testing.assert_allclose(
-            got, -soft * np.log(p) - (1 - soft) * np.log1p(-p), rtol=1e-11
-        )  # 1 - p cancels there
-        slope = jax.grad(lambda v, s=s: losses.sigmoid_cross_entropy(v, t, smoothing=s).sum())(jnp.asarray(z))
+        got, slope = both(jnp.asarray(z), s)
+        # 1 - p cancels here
+        np.testing.assert_allclose(got, -soft * np.log(p) - (1 - soft) * np.log1p(-p), rtol=1e-11)
         np.testing.assert_allclose(slope, p - soft, atol=1e-14)
     two = losses.softmax_cross_entropy(np.stack([z, 0 * z], -1), np.stack([t, 1 - t], -1))
     np.testing.assert_allclose(losses.sigmoid_cross_entropy(z, t), two, rtol=1e-13)

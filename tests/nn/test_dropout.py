@@ -113,9 +113,9 @@ def test_alpha_dropout_keeps_mean_and_variance(mean, var):
 
 
 def test_feature_alpha_dropout_keeps_or_loses_whole_features():
-    x = normal(3, (500, 4, 4, 20))
-    y = feature_alpha_dropout(KEY, x, 0.25, train=True)
-    a, b = affine(0.25)
+    x = np.asarray(normal(3, (500, 4, 4, 20)))
+    y = np.asarray(feature_alpha_dropout(KEY, x, 0.25, train=True))
+    a, b = map(float, affine(0.25))
     lost = np.isclose(y, a * lib.SATURATION + b, rtol=1e-6)
     assert np.all(lost == lost[:, :1, :1])
     np.testing.assert_allclose(y[~lost], (a * x + b)[~lost], rtol=1e-6, atol=1e-6)  # two roundings
@@ -160,21 +160,28 @@ def test_typed_and_raw_keys_and_precisions_agree(function):
 
 def test_derivatives(x64):
     x = normal(6, (64,), jnp.float64)
-    mask = np.asarray(dropout(KEY, jnp.ones_like(x), 0.3, train=True) > 0)
-    slope, rate_slope = jax.grad(lambda x, r: dropout(KEY, x, r, train=True).sum(), argnums=(0, 1))(x, 0.3)
+    alpha = lambda x: alpha_dropout(KEY, x, 0.3, train=True)
+
+    @jax.jit
+    def all_of_them(x, rate):
+        return (
+            dropout(KEY, jnp.ones_like(x), rate, train=True) > 0,
+            jax.grad(lambda x, r: dropout(KEY, x, r, train=True).sum(), argnums=(0, 1))(x, rate),
+            jax.grad(lambda x: alpha(x).sum())(x),
+            jax.hessian(lambda x: (alpha(x) ** 2).sum())(x),
+        )
+
+    mask, (slope, rate_slope), alpha_slope, hessian = map(partial(jax.tree.map, np.asarray), all_of_them(x, 0.3))
     np.testing.assert_allclose(slope, mask / 0.7, rtol=1e-15)
     np.testing.assert_allclose(rate_slope, (mask * np.asarray(x)).sum() / 0.7**2, rtol=1e-13)
     a = float(affine(0.3).scale)
-    np.testing.assert_allclose(
-        jax.grad(lambda x: alpha_dropout(KEY, x, 0.3, train=True).sum())(x), a * mask, rtol=1e-14
-    )
-    hessian = jax.hessian(lambda x: (alpha_dropout(KEY, x, 0.3, train=True) ** 2).sum())(x)
+    np.testing.assert_allclose(alpha_slope, a * mask, rtol=1e-14)
     np.testing.assert_allclose(hessian, np.diag(2 * a**2 * mask), rtol=1e-14)
     h = 1e-5
-    for which in (0, 1):
-        got = jax.grad(lambda r, i=which: affine(r)[i])(0.3)
+    got = jax.jit(jax.jacfwd(affine))(0.3)
+    for slope, up, down in zip(got, affine(0.3 + h), affine(0.3 - h), strict=True):
         # Central differences: h^2 f'''/6 ~ 1e-10 and eps/h ~ 1e-11.
-        np.testing.assert_allclose(got, (affine(0.3 + h)[which] - affine(0.3 - h)[which]) / (2 * h), rtol=1e-8)
+        np.testing.assert_allclose(slope, (up - down) / (2 * h), rtol=1e-8)
 
 
 def test_dropped_entries_hide_what_they_held():
