@@ -37,12 +37,20 @@ def _gpu_marker(request):
 
 @pytest.fixture(autouse=True, scope="session")
 def _cached_programs(tmp_path_factory):
-    """What one module compiles the next one reads; a folder for each worker, since entries are not written atomically."""
+    """What one module compiles the next one reads; a folder a worker, since entries are not written atomically."""
     folder = tmp_path_factory.mktemp("programs")
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     yield
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def unoptimized():
+    """For modules of many programs that each run once: most of their time would go into optimizing these."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -14,6 +14,9 @@ from jnorm.interop import flax_linen, flax_nnx
 from jnorm.nn import batch_norm
 from jnorm.nn.dropout import alpha_dropout
 
+# The arithmetic under XLA's optimizations is tested beside each layer; here it is how the parts are put together.
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 X = jax.random.normal(jax.random.key(0), (64, 8))
 Y = jnp.sum(X[:, :2], 1, keepdims=True)
 

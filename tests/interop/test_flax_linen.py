@@ -14,6 +14,9 @@ from jnorm.interop import flax_linen
 from jnorm.nn import batch_renorm, dropout, weight_norm
 from jnorm.nn.batch_norm import Params, State
 
+# The arithmetic under XLA's optimizations is tested beside each layer; here it is how the parts are put together.
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 KEY = jax.random.key(0)
 PAIRS = [
     (flax_linen.BatchNorm, nn.BatchNorm),

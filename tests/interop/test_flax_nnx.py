@@ -13,6 +13,9 @@ from jnorm.interop import flax_nnx
 from jnorm.nn import batch_renorm, dropout, weight_norm
 from jnorm.nn.batch_norm import Params, State
 
+# The arithmetic under XLA's optimizations is tested beside each layer; here it is how the parts are put together.
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 PAIRS = [
     (flax_nnx.BatchNorm, nnx.BatchNorm),
     (flax_nnx.BatchRenorm, nnx.BatchNorm),

@@ -15,6 +15,9 @@ from jnorm.nn.layers import Layer, Normalizer, stateless
 from jnorm.theory import meanfield
 from jnorm.theory.moments import Moments
 
+# The arithmetic under XLA's optimizations is tested beside each layer; here it is how the parts are put together.
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 KEY = jax.random.key(3)
 PLAIN = Layer(activations.tanh, initializers.normal(0.4), initializers.normal(0.3))
 FULL = PLAIN._replace(normalizer=batch_norm, dropout=partial(dropout, rate=0.25), weights=weight_norm)
