@@ -68,10 +68,12 @@ def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     found = tuple(plain(value) for value in values)
     if not found:
         raise ValueError(f"`{name}` must have at least one value; got none")
-    written = [json.dumps(describe(value)) for value in found]
-    for value, text in zip(found, written, strict=True):
-        if written.count(text) > 1:
+    written: set[str] = set()
+    for value in found:
+        text = json.dumps(describe(value))
+        if text in written:
             raise ValueError(f"`{name}` must not repeat a value; got {value!r} twice (as it is written down: {text})")
+        written.add(text)
     return found
 
 

@@ -39,6 +39,8 @@ def _version(manifest: Mapping[str, Any]) -> Any:
 
 
 def _listed(name: str, there: Sequence[Any], here: Sequence[Any]) -> list[str]:
+    if there == here:
+        return []
     only = [
         ([one for one in a if one not in b], side) for a, b, side in ((there, here, "there"), (here, there, "here"))
     ]

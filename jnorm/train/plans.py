@@ -17,14 +17,14 @@ import numpy as np
 from jnorm.train import processes
 from jnorm.train.programs import Compiled
 
-WIDTHS = {"cpu": (1, 8, 64, 512)}
-WIDE = (16, 256, 4096)  # accelerators, where one run alone would leave most of the chip idle
-GAIN = 0.95  # a wider program must take less than this part of the time
+CPU = (1, 8, 64, 512)
+ACCELERATOR = (4096, 256, 16)  # one run alone would leave most of the chip idle
+GAIN = 0.95  # another program must take less than this part of the time
 SECONDS = 2.0  # of work in a chunk: what a crash can cost
-SHORT = 0.05  # seconds under which a measurement is repeated
+SHORT = 0.2  # seconds below which a measurement is repeated
 GROUPS = 1024
+OUTPUTS = 1 << 26  # bytes of the outputs of a chunk on a device
 MEMORY_SHARE = 0.6  # of the free memory, for temporary arrays and outputs
-OUTPUT_SHARE = 0.1
 
 
 class Plan(NamedTuple):
@@ -58,11 +58,12 @@ class Plan(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """A program that was tried: seconds that it takes a run on one device, and the outputs of its first runs."""
+    """A program that was tried: seconds it takes a run on one device and took to compile, outputs of its first runs."""
 
     program: Compiled
     plan: Plan
     seconds: float
+    compiling: float
     outputs: tuple[dict[str, jax.Array], np.ndarray]
 
 
@@ -75,15 +76,13 @@ def fixed(chunk: int, runs: int, devices: int) -> Plan:
 def widths(runs: int, devices: int) -> list[int]:
     """What is tried, in order: no wider than the runs that a device has."""
     each = -(-runs // devices)
-    known = WIDTHS.get(jax.default_backend(), WIDE)
-    return list(dict.fromkeys(min(width, each) for width in known))
+    return list(dict.fromkeys(min(width, each) for width in (CPU if jax.default_backend() == "cpu" else ACCELERATOR)))
 
 
 def trial(width: int, runs: int, devices: int, size: int) -> Plan:
     """A plan for measuring: as many groups as a call may need, ``size`` bytes of output a run."""
-    most = max(1, int(OUTPUT_SHARE * room() / max(1, size * width)))
-    groups = max(1, min(-(-runs // (devices * width)), GROUPS, most))
-    return Plan(width, groups, width * devices, width * devices, devices)
+    groups = min(-(-runs // (devices * width)), GROUPS, OUTPUTS // max(1, size * width))
+    return Plan(width, max(1, groups), width * devices, width * devices, devices)
 
 
 def choose(
@@ -92,28 +91,31 @@ def choose(
     build: Callable[[Plan], Compiled],
     call: Callable[[Compiled, int], tuple[dict[str, jax.Array], np.ndarray]],
 ) -> Timed:
-    """The fastest of the plans, tried in order for as long as they get faster and trying can pay.
+    """The fastest of the plans, tried in order for as long as they get faster, fit, and trying can pay.
 
-    ``call(program, n)`` starts the first n of the ``runs``. A plan is tried only if half of the work that remains would
-    take longer than compiling and timing it. The chunks of the plan that is returned take about `SECONDS`. What the
-    leading process measures holds for all.
+    ``call(program, n)`` starts the first n of the ``runs``. A further plan is tried only if half of the work that
+    remains would take longer than compiling and timing it. The chunks of the plan that is returned take about
+    `SECONDS`. What the leading process measures holds for all.
     """
     best: Timed | None = None
     for plan in plans:
-        each = -(-runs // plan.devices)
-        if best and each * best.seconds / 2 < best.program.seconds + plan.width * best.seconds:
-            break
+        if best:
+            remaining = -(-runs // plan.devices) - best.plan.width  # what was timed is done
+            if remaining * best.seconds / 2 < best.compiling + plan.width * best.seconds:
+                break
         program = build(plan)
-        if best and processes.decide(lambda program=program: program.memory > MEMORY_SHARE * room()):  # type: ignore[misc]
+        known = [program.seconds, program.memory <= MEMORY_SHARE * room()]
+        compiling, fits = processes.decide(lambda known=known: known)  # type: ignore[misc]
+        if not fits and best:
             break
-        start = functools.partial(call, program, min(runs, plan.first))
-        outputs = jax.block_until_ready(start())
-        spent = _time(start)
+        if not fits and plan != plans[-1]:
+            continue
+        outputs, spent = _timed(functools.partial(call, program, min(runs, plan.first)))
         seconds = processes.decide(lambda spent=spent: spent) / plan.width  # type: ignore[misc]
         if best and seconds > GAIN * best.seconds:
             break
-        best = Timed(program, plan, seconds, outputs)
-    assert best is not None, "there is always a first plan"
+        best = Timed(program, plan, seconds, compiling, outputs)
+    assert best is not None, "the last plan is always tried where none before it was"
     groups = math.ceil(SECONDS / (best.seconds * best.plan.width))
     chunk = best.plan.first * max(1, min(groups, best.plan.groups))
     return best._replace(plan=best.plan._replace(chunk=chunk))
@@ -132,12 +134,14 @@ def room() -> float:
     return free / jax.local_device_count()
 
 
-def _time(call: Callable[[], Any]) -> float:
-    """Seconds of a call, the least of several where it is short."""
-    least, total = math.inf, 0.0
+def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call returns, and its seconds: the least of several where it is short, as the first one warms up."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(call())
+    least = total = time.perf_counter() - start
     while total < SHORT:
         start = time.perf_counter()
         jax.block_until_ready(call())
         spent = time.perf_counter() - start
         least, total = min(least, spent), total + spent
-    return least
+    return result, least

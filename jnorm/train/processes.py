@@ -57,9 +57,16 @@ def _broadcast(message: Any) -> Any:
 
 
 def gather(arrays: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
-    """Arrays that are spread over all processes, whole, in each of them."""
+    """Arrays that are spread over all processes, whole, in each of them.
+
+    Raises ``RuntimeError`` where a process has gone.
+    """
     if count() == 1:
         return {name: np.asarray(array) for name, array in arrays.items()}
     from jax.experimental import multihost_utils
 
-    return {name: np.asarray(array) for name, array in multihost_utils.process_allgather(arrays, tiled=True).items()}
+    try:
+        whole = multihost_utils.process_allgather(dict(arrays), tiled=True)
+        return {name: np.asarray(array) for name, array in whole.items()}
+    except jax.errors.JaxRuntimeError as error:
+        raise RuntimeError("a process of this sweep has gone; with a store, the same call resumes") from error

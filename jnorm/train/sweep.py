@@ -95,7 +95,7 @@ def sweep(
             raise ValueError(f'`chunk` must be "auto" or a whole number >= 1; got {chunk!r}')
         checks.whole(1, chunk=chunk)
     _check_names(train, configurations[0], shared)
-    line = programs.line(mesh)
+    line, shared = programs.line(mesh), jax.tree.map(_array, shared)
     keys = np.asarray(jax.random.key_data(jax.vmap(jax.random.key)(np.sort(np.array(numbers, np.int32)))))
     lanes = [_lanes(keys, group) for group in groups]
     traced = [programs.trace(train, g.static, some, shared) for g, some in zip(groups, lanes, strict=True)]
@@ -273,6 +273,16 @@ def _check_outputs(groups: Sequence[Group], traced: Sequence[Program]) -> None:
                 )
 
 
+def _array(leaf: Any) -> Any:
+    """A leaf of the data in the dtype that JAX gives it, NumPy's left on the host."""
+    if isinstance(leaf, jax.Array):
+        return leaf
+    array = np.asarray(leaf)
+    if array.dtype.kind in "OSUMm":
+        raise TypeError(f"`shared` must hold arrays; got {leaf!r}")
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+
+
 def _fingerprint(shared: Any) -> str | None:
     """What tells other data: a sum of structure, types and contents."""
     if shared is None:
@@ -280,7 +290,7 @@ def _fingerprint(shared: Any) -> str | None:
     leaves, structure = jax.tree.flatten(shared)
     total = hashlib.sha256(str(structure).encode())
     for leaf in leaves:
-        if jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         array = np.ascontiguousarray(leaf)
         total.update(f"{array.dtype}{array.shape}".encode())

@@ -1,0 +1,299 @@
+"""Sweeps over seeds against PyTorch (a process per core, and bmm over seeds) and a jitted step loop in JAX."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.harness import Row, fresh
+from experiments.common import use_cores
+from jnorm import initializers, losses
+from jnorm.nn.layers import Layer
+from jnorm.nn.networks import mlp
+from jnorm.train.loop import trainer
+from jnorm.train.progress import Progress
+from jnorm.train.store import load
+from jnorm.train.sweep import sweep
+
+EXAMPLES, FEATURES, CLASSES = 1408, 64, 10  # as scikit-learn's digits, in whole batches
+ROUNDS = 5
+
+
+class Case(NamedTuple):
+    """A network of ``depth`` hidden layers; ``seeds`` of it, and ``steps`` of a peer, take about a second."""
+
+    width: int
+    depth: int
+    batch: int
+    epochs: int
+    seeds: int
+    steps: int
+    together: int  # seeds in the batched products of the peer
+    least: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        return f"{self.depth} x {self.width}, batch {self.batch}"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of all layers, input and output included."""
+        return (FEATURES, *[self.width] * self.depth, CLASSES)
+
+    @property
+    def flops(self) -> int:
+        """Of the matrix products of a step: forward, and backward by kernels and, but for the first layer, inputs."""
+        products = [a * b for a, b in zip(self.widths, self.widths[1:], strict=False)]
+        return 2 * self.batch * (3 * sum(products) - products[0])
+
+
+SMALL = Case(64, 4, 32, 10, 96, 1000, 32, {"torch": 8.0, "torch fused": 5.5, "jax loop": 5.0})
+LARGE = Case(256, 8, 128, 4, 16, 100, 4, {"torch": 1.25, "torch fused": 1.05})
+
+TORCH = """
+import sys, time, torch
+from torch import nn
+torch.set_num_threads(1)
+kind, batch, together = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+widths = [int(w) for w in sys.argv[4].split(",")]
+n = {examples}
+x, y = torch.randn(n, widths[0]), torch.randint(0, {classes}, (n,))
+pairs = list(zip(widths, widths[1:]))
+if kind == "bmm":
+    weights = [(torch.randn(together, a, b) * (2 / a) ** 0.5).requires_grad_() for a, b in pairs]
+    biases = [torch.zeros(together, 1, b, requires_grad=True) for _, b in pairs]
+    optimizer = torch.optim.Adam([*weights, *biases], 1e-3, fused=True)
+    def loss(order):
+        z = x[order]
+        for w, b in zip(weights[:-1], biases[:-1]):
+            z = torch.relu(torch.baddbmm(b, z, w))
+        z = torch.baddbmm(biases[-1], z, weights[-1])
+        return together * nn.functional.cross_entropy(z.reshape(-1, widths[-1]), y[order].reshape(-1))
+else:
+    together = 1
+    layers = [m for a, b in pairs[:-1] for m in (nn.Linear(a, b), nn.ReLU())]
+    network = nn.Sequential(*layers, nn.Linear(*pairs[-1]))
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=kind == "fused")
+    def loss(order):
+        return nn.functional.cross_entropy(network(x[order]), y[order])
+def run(steps):
+    done = 0
+    while done < steps:
+        if kind == "bmm":
+            order = torch.argsort(torch.rand(together, n), 1)
+        else:
+            order = torch.randperm(n)
+        for i in range(n // batch):
+            optimizer.zero_grad(set_to_none=True)
+            loss(order[..., i * batch : (i + 1) * batch]).backward()
+            optimizer.step()
+            done += 1
+    return done * together
+run(20)
+print("ready", flush=True)
+for line in sys.stdin:
+    start = time.perf_counter()
+    done = run(int(line))
+    print(done / (time.perf_counter() - start), flush=True)
+""".replace("{examples}", str(EXAMPLES)).replace("{classes}", str(CLASSES))
+
+
+@contextmanager
+def torch_rate(kind: str, case: Case) -> Any:
+    """A function that gives the peer's seed-steps a second, all cores together, each a process of its own."""
+    arguments = [kind, str(case.batch), str(case.together), ",".join(map(str, case.widths))]
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    command = [sys.executable, "-c", TORCH, *arguments]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen(command, **pipes) for _ in cores]  # type: ignore[call-overload]
+    for worker in workers:
+        worker.stdout.readline()
+    steps = max(1, case.steps // case.together) if kind == "bmm" else case.steps
+
+    def rate() -> float:
+        for worker in workers:
+            worker.stdin.write(f"{steps}\n")
+            worker.stdin.flush()
+        return sum(float(worker.stdout.readline()) for worker in workers)
+
+    try:
+        yield rate
+    finally:
+        for worker in workers:
+            worker.communicate()
+
+
+def data() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Numbers of the shape of digits."""
+    rng = np.random.default_rng(0)
+    make = lambda n: (rng.normal(size=(n, FEATURES)).astype(np.float32), rng.integers(0, CLASSES, n).astype(np.int32))
+    return {"train": make(EXAMPLES), "test": make(350)}
+
+
+def training(case: Case) -> Callable[..., dict[str, jax.Array]]:
+    """One run, from the library's own parts."""
+    layer = Layer(jax.nn.relu, initializers.he_normal(), precision=None)
+    adam = lambda learning_rate: optax.adam(learning_rate)
+    return trainer(
+        mlp(case.widths, layer), losses.softmax_cross_entropy, adam, epochs=case.epochs, batch_size=case.batch
+    )
+
+
+class Swept(NamedTuple):
+    """A sweep: seed-steps a second after the first chunk, seconds up to it and in all, and the plan."""
+
+    rate: float
+    start: float
+    total: float
+    plan: list[int]
+
+
+def swept(case: Case, seeds: int, chunk: Any = "auto") -> Swept:
+    """Time a sweep; what comes before the first results (tracing, compiling, trials) is told apart."""
+    times: list[tuple[float, int]] = []
+    note: Callable[[Progress], None] = lambda seen: times.append((time.perf_counter(), seen.done))
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        sweep(
+            training(case), seeds=seeds, grid={"learning_rate": (1e-3,)}, shared=data(), chunk=chunk, progress=note,
+            store=folder,
+        )  # fmt: skip
+        assert len(load(folder).seeds) == seeds
+        plan = jax.tree.leaves(json.loads(Path(folder, "manifest.json").read_text())["plans"])
+    first, last = times[1], times[-1]
+    steps = case.epochs * (EXAMPLES // case.batch)
+    return Swept((last[1] - first[1]) * steps / (last[0] - first[0]), first[0] - begin, last[0] - first[0], plan)
+
+
+def jax_loop(case: Case) -> Callable[[], float]:
+    """A function that gives the seed-steps a second of a Python loop over a jitted step."""
+    network = mlp(case.widths, Layer(jax.nn.relu, initializers.he_normal(), precision=None))
+    optimizer = optax.adam(1e-3)
+    x, y = data()["train"]
+
+    @jax.jit
+    def step(params: Any, state: Any, x: jax.Array, y: jax.Array) -> Any:
+        def loss(params: Any) -> jax.Array:
+            return jnp.mean(losses.softmax_cross_entropy(network.apply(params, (), x, train=True, key=None)[0], y))
+
+        updates, state = optimizer.update(jax.grad(loss)(params), state)
+        return optax.apply_updates(params, updates), state
+
+    params = network.init(jax.random.key(0))[0]
+    start = params, optimizer.init(params)
+    rng = np.random.default_rng(0)
+
+    def run(steps: int) -> float:
+        carry, done, begin = start, 0, time.perf_counter()
+        while done < steps:
+            for batch in rng.permutation(EXAMPLES).reshape(-1, case.batch):
+                carry = step(*carry, x[batch], y[batch])
+                done += 1
+        jax.block_until_ready(carry)
+        return done / (time.perf_counter() - begin)
+
+    run(50)
+    return lambda: run(case.steps)
+
+
+def peak() -> Callable[[], float]:
+    """A function that gives floating-point operations a second of a product of 1024-cubed matrices, on all cores."""
+    a = jnp.ones((1024, 1024))
+    product = jax.jit(lambda a: a @ a)
+    jax.block_until_ready(product(a))
+
+    def measure() -> float:
+        begin = time.perf_counter()
+        jax.block_until_ready([product(a) for _ in range(20)])
+        return 20 * 2 * 1024**3 / (time.perf_counter() - begin)
+
+    return measure
+
+
+MEMORY = """
+import resource
+from experiments.common import use_cores
+use_cores()
+from benchmarks.sweep import SMALL, swept
+swept(SMALL._replace(epochs=1), {seeds}, 8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def compare(case: Case) -> list[Row]:
+    """One network: the sweep beside its peers, round by round."""
+    with (
+        torch_rate("plain", case) as plain,
+        torch_rate("fused", case) as fused,
+        torch_rate("bmm", case) as bmm,
+    ):
+        peers = {"torch": plain, "torch fused": fused, "torch bmm": bmm, "jax loop": jax_loop(case), "peak": peak()}
+        seen: dict[str, list[float]] = {name: [] for name in peers}
+        ours: list[Swept] = []
+        for _ in range(ROUNDS):
+            ours.append(swept(case, case.seeds))
+            for name, measure in peers.items():
+                seen[name].append(measure())
+    rates = [one.rate for one in ours]
+    rate, top = statistics.median(rates), statistics.median(seen["peak"])
+    rows = []
+    for name in ("torch", "torch fused", "torch bmm", "jax loop"):
+        times = statistics.median(a / b for a, b in zip(rates, seen[name], strict=True))
+        detail = f"{rate:,.0f} against {statistics.median(seen[name]):,.0f} seed-steps/s"
+        rows.append(Row(f"{case.name}: {name}", times, "times", least=case.least.get(name), detail=detail))
+    share = statistics.median(a * case.flops / b for a, b in zip(rates, seen["peak"], strict=True))
+    floor = case.flops / top * 1e6
+    width, _, _, chunk, devices = ours[-1].plan
+    detail = f"peak {top / 1e9:.0f} Gflop/s; floor {floor:.1f} us a seed-step, taken {1e6 / rate:.1f}"
+    least = 60.0 if case is LARGE else None
+    return [
+        *rows,
+        Row(f"{case.name}: share of the peak", 100 * share, "%", least=least, detail=detail),
+        Row(
+            f"{case.name}: until the first results",
+            statistics.median(one.start for one in ours),
+            "s",
+            detail=f"tracing, compiling, trials; {width} side by side on each of {devices} devices, {chunk} in a chunk",
+        ),
+    ]
+
+
+def run() -> list[Row]:
+    """All rows; a few minutes."""
+    use_cores()
+    rows = [row for case in (SMALL, LARGE) for row in compare(case)]
+    doubled = []
+    for _ in range(ROUNDS):
+        few, many = (swept(SMALL, seeds, 8) for seeds in (SMALL.seeds, 2 * SMALL.seeds - 8 * len(jax.devices())))
+        doubled.append(many.total / few.total / 2)  # without the first chunk, twice as many to the last one
+    memory = [fresh(MEMORY.format(seeds=seeds), rounds=1) for seeds in (64, 512)]
+    return [
+        *rows,
+        Row(
+            "time of twice the seeds, over twice the time",
+            statistics.median(doubled),
+            "times",
+            most=1.05,
+            detail=f"{SMALL.name}, 8 side by side",
+        ),
+        Row(
+            "peak memory of 512 seeds over that of 64",
+            memory[1] / memory[0],
+            "times",
+            most=1.05,
+            detail=f"{memory[1]:.0f} against {memory[0]:.0f} MiB, 8 side by side",
+        ),
+    ]
