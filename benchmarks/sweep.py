@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from benchmarks.harness import Row, fresh
 from experiments.common import use_cores
@@ -184,15 +186,16 @@ def jax_loop(case: Case) -> Callable[[], float]:
     optimizer = optax.adam(1e-3)
     x, y = data()["train"]
 
+    params, none = network.init(jax.random.key(0))
+
     @jax.jit
     def step(params: Any, state: Any, x: jax.Array, y: jax.Array) -> Any:
         def loss(params: Any) -> jax.Array:
-            return jnp.mean(losses.softmax_cross_entropy(network.apply(params, (), x, train=True, key=None)[0], y))
+            return jnp.mean(losses.softmax_cross_entropy(network.apply(params, none, x, train=True, key=None)[0], y))
 
         updates, state = optimizer.update(jax.grad(loss)(params), state)
         return optax.apply_updates(params, updates), state
 
-    params = network.init(jax.random.key(0))[0]
     start = params, optimizer.init(params)
     rng = np.random.default_rng(0)
 
@@ -210,15 +213,24 @@ def jax_loop(case: Case) -> Callable[[], float]:
 
 
 def peak() -> Callable[[], float]:
-    """A function that gives floating-point operations a second of a product of 1024-cubed matrices, on all cores."""
+    """A function that gives floating-point operations a second of products of 1024-cubed matrices.
+
+    One product on all cores, or one on every device at once, whichever is faster.
+    """
     a = jnp.ones((1024, 1024))
-    product = jax.jit(lambda a: a @ a)
-    jax.block_until_ready(product(a))
+    mesh = jax.make_mesh((len(jax.devices()),), ("device",), (AxisType.Auto,))
+    spread = jax.shard_map(lambda a: a @ a, mesh=mesh, in_specs=P("device"), out_specs=P("device"))
+    every = jax.device_put(jnp.tile(a, (mesh.size, 1)), NamedSharding(mesh, P("device")))
+    products = [(jax.jit(lambda a: a @ a), a, 1), (jax.jit(spread), every, mesh.size)]
 
     def measure() -> float:
-        begin = time.perf_counter()
-        jax.block_until_ready([product(a) for _ in range(20)])
-        return 20 * 2 * 1024**3 / (time.perf_counter() - begin)
+        rates = []
+        for product, operand, count in products:
+            jax.block_until_ready(product(operand))
+            begin = time.perf_counter()
+            jax.block_until_ready([product(operand) for _ in range(20)])
+            rates.append(20 * count * 2 * 1024**3 / (time.perf_counter() - begin))
+        return max(rates)
 
     return measure
 

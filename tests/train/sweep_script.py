@@ -38,7 +38,7 @@ if __name__ == "__main__":
     if options.processes > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(
-            f"127.0.0.1:{options.port}", options.processes, options.process, heartbeat_timeout_seconds=10
+            f"127.0.0.1:{options.port}", options.processes, options.process, heartbeat_timeout_seconds=5
         )
     from jnorm.train.sweep import sweep
 

@@ -64,9 +64,8 @@ def test_one_process_is_killed_the_other_ends_with_an_error_and_a_resume_complet
         raise
     processes[victim].communicate()
     assert processes[1 - victim].returncode != 0
-    assert (
-        victim == 0 or "a process of this sweep has gone" in errors
-    )  # without the first one JAX itself ends all others
+    if victim:  # where the first one is gone JAX itself may be quicker to end the others
+        assert "a process of this sweep has gone" in errors
     kept = chunks(tmp_path)
     assert 3 <= len(kept) < 10
     one, other = finished(two(tmp_path, *steps))

@@ -19,7 +19,7 @@ from jnorm.train import files, store
 from jnorm.train.sweep import sweep
 
 SCRIPT = Path(__file__).with_name("sweep_script.py")
-KILLS = int(os.environ.get("JNORM_KILLS", "3"))
+KILLS = int(os.environ.get("JNORM_KILLS", "2"))
 
 
 def train(key, shared, rate):
