@@ -20,6 +20,8 @@ import numpy as np
 
 from jnorm import activations, fans, gaussian, initializers, losses
 from jnorm.data import augment, batches, standardize
+from jnorm.measure import effects, estimates, paired, statistics
+from jnorm.measure import ranks as method_ranks
 from jnorm.nn import (
     batch_norm,
     batch_renorm,
@@ -374,6 +376,45 @@ add(
     nan=MOVES,
 )
 
+COUNTS = {"gradient": "piecewise constant"}
+for _estimate in (estimates.mean, estimates.median, estimates.iqm):
+    add(f"measure.estimates.{_estimate.__name__}", partial(_estimate, axis=-1), ROWS, dtypes=LAYER)
+add(
+    "measure.estimates.bootstrap",
+    each(lambda key, x: estimates.bootstrap(key, x, axis=-1, samples=20)),
+    *(KEYS, ROWS),
+    gradient="draws from a key",
+)
+add("measure.paired.sign_test", partial(paired.sign_test, axis=-1), ROWS, **COUNTS)
+add("measure.paired.wilcoxon", partial(paired.wilcoxon, axis=-1), ROWS, compile=LOOP, **COUNTS)
+add(
+    "measure.paired.permutation",
+    each(lambda key, x: paired.permutation(key, x, axis=-1, samples=15)),
+    *(KEYS, ROWS),
+    gradient="draws from a key",
+)
+add("measure.paired.holm", partial(paired.holm, axis=-1), 1 / (1 + np.exp(ROWS)) / 2)
+for _effect in (effects.cohen_d, effects.cohen_d_paired, effects.hedges_g):
+    add(f"measure.effects.{_effect.__name__}", partial(_effect, axis=-1), ROWS, np.roll(ROWS, 1, 0), dtypes=LAYER)
+for _effect in (effects.probability_of_superiority, effects.cliffs_delta):
+    add(f"measure.effects.{_effect.__name__}", partial(_effect, axis=-1), ROWS, np.roll(ROWS, 1, 0), **COUNTS)
+add("measure.ranks.ranks", partial(method_ranks.ranks, axis=-1), ROWS, **COUNTS)
+add("measure.ranks.average_ranks", partial(method_ranks.average_ranks, axis=-1, over=-2), BATCHES, **COUNTS)
+add(
+    "measure.ranks.friedman",
+    partial(method_ranks.friedman, axis=-1, over=-2),
+    # Rolled, so that not the lane BAD is the last to converge: JAX iterates the beta function until all lanes have.
+    np.roll(BATCHES, 1, 0),
+    **COUNTS,
+)
+add(
+    "measure.statistics.summary",
+    partial(statistics.summary, axis=-1, samples=20),
+    ROWS,
+    gradient="draws from a key",
+    nan="a run that diverged is counted",
+)
+
 # Types and constants, by module.
 DATA = {
     "__init__": "",
@@ -383,6 +424,10 @@ DATA = {
     "lsuv": "Lsuv",
     "data.batches": "Batches Data",
     "data.standardize": "Axes State",
+    "measure.estimates": "POLICIES WORKSPACE Estimator Interval Bootstrap ESTIMATORS",
+    "measure.paired": "ALTERNATIVES EXACT Test",
+    "measure.ranks": "Friedman",
+    "measure.statistics": "Summary",
     "nn.convolution": "METHODS",
     "nn.dropout": "Affine SATURATION",
     "nn.networks": "Network",
@@ -411,6 +456,16 @@ EXEMPT = {
     "fans.row_axes": "maps shapes to Python numbers",
     "interop": "modules of other libraries over `nn`, tested against theirs",
     "lsuv.lsuv": "scales the parameters of a caller's network",
+    "measure.estimates.bca_interval": "a part of `bootstrap`, which passes",
+    "measure.estimates.bca_p_value": "inverts `bca_interval`, and is tested to",
+    "measure.estimates.resample": "a part of `bootstrap`, which passes",
+    "measure.evidence": "NumPy on the host",
+    "measure.power": "NumPy on the host",
+    "measure.ranks.critical_difference": "maps Python numbers to a Python number",
+    "measure.rules": "declarations",
+    "measure.runs": "selects rows by Python values",
+    "measure.samples": "parts of the statistics, which pass",
+    "measure.verdicts": "NumPy on the host, to words",
     "nn.batch_norm.init": "constants of a shape",
     "nn.batch_norm.normalize": "a part of `apply`",
     "nn.feature_norm.init": "constants of a shape",

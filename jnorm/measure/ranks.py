@@ -102,8 +102,12 @@ def friedman(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest", dive
     within = jnp.where(within <= k * n * k**2 * jnp.finfo(x.dtype).eps, 0, within)
     f = (n - 1) * between / within
     low, high = jnp.asarray((k - 1) / 2, x.dtype), jnp.asarray((k - 1) * (n - 1) / 2, x.dtype)
-    share = jnp.where(jnp.isnan(f), jnp.nan, 1 / (1 + f * low / high))  # 0 at an infinite F
-    parts = (jnp.mean(table, -1), chi2, gammaincc(low, chi2 / 2), f, betainc(high, low, share))
+    # Both functions iterate until all lanes have converged: a NaN in one would move the last digits of the others.
+    share = 1 / (1 + f * low / high)  # 0 at an infinite F
+    p = gammaincc(low, jnp.where(jnp.isnan(chi2), 0, chi2 / 2))
+    f_p = betainc(high, low, jnp.where(jnp.isnan(f), 0, share))
+    p, f_p = jnp.where(jnp.isnan(chi2), jnp.nan, p), jnp.where(jnp.isnan(f), jnp.nan, f_p)
+    parts = (jnp.mean(table, -1), chi2, p, f, f_p)
     return Friedman(*(a.astype(dtype) for a in parts))
 
 

@@ -22,15 +22,17 @@ def draws(seed, *shape):
 def test_ranks_equal_scipys(best):
     x = draws(0, 5, 4, 7)
     sign = -1 if best == "highest" else 1
-    for axis in (0, 1, -1):
-        np.testing.assert_array_equal(ranks(x, axis=axis, best=best), stats.rankdata(sign * x, axis=axis))
+    got = jax.jit(lambda x: [ranks(x, axis=axis, best=best) for axis in (0, 1, -1)])(x)
+    for axis, each in zip((0, 1, -1), got, strict=True):
+        np.testing.assert_array_equal(each, stats.rankdata(sign * x, axis=axis))
 
 
 def test_diverged_methods():
     x = np.array([[0.3, np.nan, 0.5, np.nan], [1.0, 2.0, 2.0, 0.0]])
     for best, first in (("highest", [2, 3.5, 1, 3.5]), ("lowest", [1, 3.5, 2, 3.5])):
-        np.testing.assert_array_equal(ranks(x, axis=1, best=best, diverged="worst")[0], first)
-    np.testing.assert_array_equal(np.isnan(ranks(x, axis=1)), [[True] * 4, [False] * 4])
+        got = jax.jit(lambda x, best=best: ranks(x, axis=1, best=best, diverged="worst"))(x)
+        np.testing.assert_array_equal(got[0], first)
+    np.testing.assert_array_equal(np.isnan(jax.jit(lambda x: ranks(x, axis=1))(x)), [[True] * 4, [False] * 4])
 
 
 def test_friedman_equals_scipys(x64):
@@ -57,9 +59,10 @@ def test_friedman_knows_no_units_and_no_order_of_sets():
 
 
 def test_all_alike_or_none():
-    same = friedman(np.tile([3.0, 2.0, 1.0], (5, 1)), axis=1, over=0)
+    program = jax.jit(lambda x: friedman(x, axis=1, over=0))
+    same = program(np.tile([3.0, 2.0, 1.0], (5, 1)))
     assert (same.chi2, same.f, same.f_p) == (10, np.inf, 0)
-    assert np.isnan(friedman(np.ones((5, 3)), axis=1, over=0).p)
+    assert np.isnan(program(np.ones((5, 3))).p)
 
 
 def test_false_alarms():
@@ -98,9 +101,10 @@ def test_bad_input():
 
 def test_published_comparison():
     """58 of the paper's 121 data sets give its average ranks as far as a part of a population can."""
-    got = friedman(TABLE, axis=1, over=0, diverged="worst")
-    assert TABLE.shape == (58, 7)
-    each = np.float64(ranks(TABLE, axis=1, diverged="worst"))
+    options = {"axis": 1, "diverged": "worst"}
+    got, each = jax.jit(lambda x: (friedman(x, over=0, **options), ranks(x, **options)))(TABLE)
+    assert each.shape == (58, 7)
+    each = np.float64(each)
     published = np.array([GOLDEN["published_rank_differences"][m] for m in METHODS])
     # 58 of 121 drawn without replacement: the deviation of their mean; the largest of seven z is 1.9.
     error = each.std(0, ddof=1) / np.sqrt(58) * np.sqrt(1 - 58 / 121)
