@@ -50,7 +50,8 @@ def test_lanes_stop_where_a_plain_loop_does(window, maximize, x64):
         step = lambda c, t: (c + 1, {"value": values[t], "epoch": t})
         return early_stopping.scan(step, 0, 30, rule, value=lambda o: o["value"], keep=lambda c: {"count": c})
 
-    got = jax.jit(jax.vmap(one))(values, patience, tol)
+    got = jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(values, patience, tol))
+    patience, tol = np.asarray(patience), np.asarray(tol)
     assert len(set(got.epochs.tolist())) > 5
     for i in range(60):
         best, epochs = reference(values[i], patience[i], tol[i], window, maximize)

@@ -22,7 +22,7 @@ from jnorm.train import early_stopping, evaluation, loop
 # Each program runs once or twice: what it costs is compiling it.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
-SIZE, BATCH, EPOCHS = 11, 4, 3  # a last batch of three
+SIZE, BATCH, EPOCHS = 11, 4, 2  # a last batch of three
 STEPS = EPOCHS * batches.steps(SIZE, BATCH)
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(30, 3)), RNG.integers(0, 2, 30)
@@ -109,7 +109,7 @@ def test_linear_regression_is_the_loop_in_numpy(x64):
             seen.append((np.mean(error**2), np.linalg.norm(gradient)))
             velocity = 0.9 * velocity + gradient
             w = w - 0.1 * velocity
-    # Nine steps of sums of four: rounding of double precision.
+    # Six steps of sums of four: rounding of double precision.
     np.testing.assert_allclose(got["params"], w, rtol=1e-13)
     np.testing.assert_allclose(np.stack([got["step_loss"], got["step_gradient_norm"]], 1), seen, rtol=1e-13)
 
@@ -163,7 +163,7 @@ def test_statistics_of_the_last_batch_are_of_its_valid_examples(takes_mask, x64)
     train = trainer(network if takes_mask else without_mask(network), record=["loss"], optimizer=optax.sgd(0.1))
     got = jit(train)(key, pairs)
     params, state, history = by_hand(network, optax.sgd(0.1), key, pairs["train"])
-    assert_close(got["params"], params, 1e3)  # nine steps of sums of four, divided by standard deviations down to .1
+    assert_close(got["params"], params, 1e3)  # six steps of sums of four, divided by standard deviations down to .1
     assert_close(got["state"], state, 1e3)
     np.testing.assert_allclose(got["step_loss"], history[:, 0], rtol=1e-12)
     assert int(got["state"].count) == STEPS
@@ -179,28 +179,17 @@ def test_batch_norm_of_the_library_learns_in_microbatches():
 
 
 def test_l2_under_sgd_is_decoupled_decay(x64):
-    run = jit
-    l2 = trainer(penalty=lambda params, strength: strength * losses.l2_penalty(params))
+    l2 = jit(trainer(penalty=lambda params, strength: strength * losses.l2_penalty(params)))
     decoupled = trainer(
         optimizer=lambda learning_rate, strength: optax.chain(
             optax.add_decayed_weights(strength), optax.scale_by_learning_rate(learning_rate)
         )
     )
     args = jax.random.key(3), data(float)
-    a = run(l2)(*args, learning_rate=0.2, strength=0.1)
-    b = run(decoupled)(*args, learning_rate=0.2, strength=0.1)
-    c = run(l2)(*args, learning_rate=0.2, strength=0.0)
+    a = l2(*args, learning_rate=0.2, strength=0.1)
+    b = jit(decoupled)(*args, learning_rate=0.2, strength=0.1)
     assert_close(a["params"], b["params"], 100)
-    assert abs(a["test_loss"] - c["test_loss"]) > 1e-3
-    # Under Adam they are two things.
-    adam = trainer(
-        optimizer=lambda learning_rate: optax.adam(learning_rate),
-        penalty=lambda params, strength: strength * losses.l2_penalty(params),
-    )
-    adamw = trainer(optimizer=lambda learning_rate, strength: optax.adamw(learning_rate, weight_decay=strength))
-    a = run(adam)(*args, learning_rate=0.02, strength=0.5)["test_loss"]
-    b = run(adamw)(*args, learning_rate=0.02, strength=0.5)["test_loss"]
-    assert abs(a - b) > 1e-3
+    assert abs(a["test_loss"] - l2(*args, learning_rate=0.2, strength=0.0)["test_loss"]) > 1e-3
 
 
 def test_clipping_bounds_the_step_and_is_off_beyond_the_gradient():
@@ -359,8 +348,6 @@ def test_each_stream_moves_what_it_says():
     key, pairs = jax.random.key(0), data()
     own = loop.streams(key)
     base = run(key, pairs, learning_rate=0.0, rate=0.3, **own)
-    for a, b in zip(jax.tree.leaves(base), jax.tree.leaves(run(key, pairs, learning_rate=0.0, rate=0.3)), strict=True):
-        np.testing.assert_array_equal(a, b)  # the streams are those folded out of the key
     other = jax.random.key(77)
     for name in ("init_key", "order_key", "dropout_key"):
         got = run(key, pairs, learning_rate=0.0, rate=0.3, **own | {name: other})
@@ -368,7 +355,7 @@ def test_each_stream_moves_what_it_says():
         assert same == (name != "init_key"), name
         assert not np.array_equal(got["step_loss"], base["step_loss"]), name
     # The order alone: without dropout and without learning, the same losses in another order.
-    plain = [run(key, pairs, learning_rate=0.0, rate=0.0, **own | {"order_key": k})["step_loss"] for k in (0, 1)]
+    plain = [run(key, pairs, learning_rate=0.0, rate=0.0, **own | {"order_key": k})["step_loss"] for k in (key, other)]
     weights = np.tile([4, 4, 3], EPOCHS)
     totals = [np.sum(weights * np.asarray(p)) for p in plain]
     np.testing.assert_allclose(totals[0], totals[1], rtol=1e-6)  # sums of 33 in float32
@@ -415,7 +402,7 @@ def test_optimizers_that_search_along_a_line_get_what_they_need(x64):
 
 
 def test_the_gradient_with_respect_to_a_learning_rate_is_exact(x64):
-    train = trainer(epochs=2, curves=["dev"])
+    train = trainer(epochs=1)
     key, pairs = jax.random.key(0), data(float)
     f = lambda rate: train(key, pairs, learning_rate=rate)["test_loss"]
     h = 1e-4
