@@ -18,7 +18,6 @@ from scipy import special
 from jnorm import checks
 
 LARGEST = 10**7  # no more runs than this are suggested
-_PANELS = 256  # so many that a rejection that sets in steeply falls into several
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
@@ -80,8 +79,9 @@ def _power(
     t, z = float(special.stdtrit(df, 1 - tail)), effect * math.sqrt(size / arms)
     if reach is not None:  # no rejection above
         high = min(high, math.log(reach / t))
-    width = (high - low) / _PANELS
-    log_s = low + width * (np.arange(_PANELS)[:, None] + (1 + _NODES) / 2)
+    panels = 256 if df < 8 else 48  # with few degrees of freedom a rejection sets in steeply within a wide law
+    width = (high - low) / panels
+    log_s = low + width * (np.arange(panels)[:, None] + (1 + _NODES) / 2)
     square = df * np.exp(2 * log_s) / 2
     density = 2 * np.exp(df / 2 * np.log(square) - square - special.gammaln(df / 2))
     total = np.sum(_WEIGHTS * density * rejects(z, t * np.exp(log_s))) * width / 2
@@ -120,7 +120,7 @@ def detectable(size: float, *, target: float = 0.8, level: float = 0.05, arms: i
     low, high = 0.0, 1.0
     while power(high, size, level=level, arms=arms) < target:
         low, high = high, 2 * high
-    for _ in range(50):
+    for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if power(middle, size, level=level, arms=arms) < target else (low, middle)
     return high

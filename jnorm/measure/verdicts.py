@@ -20,8 +20,9 @@ a beats b: supported
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -201,7 +202,7 @@ def correct(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
     for places in members.values():
         p = np.array([new[i][j].p for i, j in places])
         with jax.enable_x64(True):
-            adjusted = np.asarray(paired.holm(p, axis=0))
+            adjusted = np.asarray(_holm()(p))
         divisor = np.empty(len(p))
         divisor[np.argsort(p, kind="stable")] = np.arange(len(p), 0, -1)
         for (i, j), q, share in zip(places, adjusted, divisor, strict=True):
@@ -211,6 +212,12 @@ def correct(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
                 setting, verdict=outcome, adjusted_p=float(q), **_plan(rule, setting, rule.level / share)
             )
     return tuple(Verdict(verdict.rule, tuple(s)) for verdict, s in zip(verdicts, new, strict=True))
+
+
+@cache
+def _holm() -> Callable[[np.ndarray], jax.Array]:
+    """One program for a size of family, instead of its dozen operations."""
+    return jax.jit(partial(paired.holm, axis=0))
 
 
 def _runs(name: str, x: ArrayLike, axis: int) -> tuple[np.ndarray, float]:

@@ -6,6 +6,9 @@ from scipy import stats
 
 from jnorm.measure.effects import cliffs_delta, cohen_d, cohen_d_paired, hedges_g, probability_of_superiority
 
+# Hundreds of small programs, each run once.
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(0.4, 1, (3, 9)), RNG.normal(0, 1.5, (3, 14))
 

@@ -20,6 +20,9 @@ from jnorm.measure.estimates import (
     resample,
 )
 
+# Hundreds of small programs, each run once.
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 KEY = jax.random.key(0)
 
 

@@ -9,6 +9,9 @@ from scipy import stats
 from jnorm.measure import paired
 from jnorm.measure.paired import holm, permutation, sign_test, wilcoxon
 
+# Hundreds of small programs, each run once.
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 KEY = jax.random.key(0)
 ALTERNATIVES = ("two-sided", "greater", "less")
 TIED = np.array([0.5, -0.5, 1.0, 1.0, 0.0, 2.0, -1.0, 0.0, 3.0])

@@ -13,6 +13,9 @@ from jnorm.measure.rules import CLAIMS, Rule
 from jnorm.measure.runs import Runs, averaged, matched, tuned
 from jnorm.measure.verdicts import compare, correct, judge
 
+# Hundreds of small programs, each run once.
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 RULE = Rule(claim="greater", effect=0.1, diverged="exclude")
 EPS = float(np.finfo(float).eps)
 
