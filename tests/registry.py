@@ -34,6 +34,7 @@ from jnorm.nn import (
 )
 from jnorm.theory import closed_forms, constants, fixed_points, meanfield, mills, moments, portraits
 from jnorm.theory.moments import Moments
+from jnorm.train import evaluation, schedules
 
 PACKAGE = Path(__file__).resolve().parents[1] / "jnorm"
 LAWS = ("jit", "batch", "gradient", "dtype", "compile", "nan")
@@ -376,6 +377,7 @@ add(
     nan=MOVES,
 )
 
+PARTS = {"nan": "each value depends on some of the arguments"}
 COUNTS = {"gradient": "piecewise constant"}
 for _estimate in (estimates.mean, estimates.median, estimates.iqm):
     add(f"measure.estimates.{_estimate.__name__}", partial(_estimate, axis=-1), ROWS, dtypes=LAYER)
@@ -415,6 +417,12 @@ add(
     nan="a run that diverged is counted",
 )
 
+add("train.evaluation.accuracy", evaluation.accuracy, ROWS, CLASSES, **COUNTS)
+for _schedule in (schedules.inverse_time, schedules.exponential):
+    add(f"train.schedules.{_schedule.__name__}", lambda a, k, t, f=_schedule: f(a, k)(t), MEAN, TAU, POSITIVE)
+add("train.schedules.inverse_sqrt", lambda a, t: schedules.inverse_sqrt(a)(t), MEAN, POSITIVE)
+add("train.schedules.piecewise", each(lambda a, t: schedules.piecewise(a[:2], [1])(t)), ROWS, POSITIVE + 0.1, **PARTS)
+
 # Types and constants, by module.
 DATA = {
     "__init__": "",
@@ -428,6 +436,8 @@ DATA = {
     "measure.paired": "ALTERNATIVES EXACT Test",
     "measure.ranks": "Friedman",
     "measure.statistics": "Summary",
+    "train.evaluation": "Metric",
+    "train.schedules": "Schedule",
     "nn.convolution": "METHODS",
     "nn.dropout": "Affine SATURATION",
     "nn.networks": "Network",
@@ -466,6 +476,24 @@ EXEMPT = {
     "measure.runs": "selects rows by Python values",
     "measure.samples": "parts of the statistics, which pass",
     "measure.verdicts": "NumPy on the host, to words",
+    "train.configurations": "Python values on the host",
+    "train.differences": "texts",
+    "train.early_stopping": "loops over a carry that the caller brings; held against a plain loop",
+    "train.evaluation.evaluate": "averages what the caller's functions return",
+    "train.evaluation.per_example": "a check of shapes",
+    "train.files": "files on the host",
+    "train.gradients": "differentiates the caller's function",
+    "train.hyperparameters": "signatures of the caller's functions",
+    "train.loop": "builds a training from the caller's parts; held against plain loops",
+    "train.plans": "numbers on the host",
+    "train.processes": "communication between processes",
+    "train.programs": "compiles the caller's function",
+    "train.progress": "prints",
+    "train.results": "arrays on the host",
+    "train.search": "Python numbers from a key",
+    "train.steps": "a step of the caller's parts",
+    "train.store": "files on the host",
+    "train.sweep": "runs the caller's function",
     "nn.batch_norm.init": "constants of a shape",
     "nn.batch_norm.normalize": "a part of `apply`",
     "nn.feature_norm.init": "constants of a shape",
