@@ -235,13 +235,14 @@ def peak() -> Callable[[], float]:
     return measure
 
 
+# Not ru_maxrss, which begins at the size of the process that starts this one.
 MEMORY = """
-import resource
+from pathlib import Path
 from experiments.common import use_cores
 use_cores()
 from benchmarks.sweep import SMALL, swept
 swept(SMALL._replace(epochs=1), {seeds}, 8)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").open() if line.startswith("VmHWM")))
 """
 
 
