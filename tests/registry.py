@@ -20,7 +20,7 @@ import numpy as np
 
 from jnorm import activations, fans, gaussian, initializers, losses
 from jnorm.data import augment, batches, standardize
-from jnorm.measure import effects, estimates, paired, statistics
+from jnorm.measure import components, effects, estimates, paired, statistics
 from jnorm.measure import ranks as method_ranks
 from jnorm.nn import (
     batch_norm,
@@ -387,6 +387,14 @@ add(
     *(KEYS, ROWS),
     gradient="draws from a key",
 )
+# Without what only tells the design.
+add("measure.components.components", lambda x: components.components(x, axes=(-2, -1))[:3], BATCHES)
+add(
+    "measure.components.intervals",
+    each(lambda key, x: components.intervals(key, components.components(x, axes=(0, 1)), samples=20)),
+    *(KEYS, BATCHES),
+    gradient="draws from a key",
+)
 add("measure.paired.sign_test", partial(paired.sign_test, axis=-1), ROWS, **COUNTS)
 add("measure.paired.wilcoxon", partial(paired.wilcoxon, axis=-1), ROWS, compile=LOOP, **COUNTS)
 add(
@@ -432,6 +440,7 @@ DATA = {
     "lsuv": "Lsuv",
     "data.batches": "Batches Data",
     "data.standardize": "Axes State",
+    "measure.components": "Bounds Components",
     "measure.estimates": "POLICIES WORKSPACE Estimator Interval Bootstrap ESTIMATORS",
     "measure.paired": "ALTERNATIVES EXACT Test",
     "measure.ranks": "Friedman",
@@ -466,6 +475,7 @@ EXEMPT = {
     "fans.row_axes": "maps shapes to Python numbers",
     "interop": "modules of other libraries over `nn`, tested against theirs",
     "lsuv.lsuv": "scales the parameters of a caller's network",
+    "measure.components.subsets": "maps a number to tuples",
     "measure.estimates.bca_interval": "a part of `bootstrap`, which passes",
     "measure.estimates.bca_p_value": "inverts `bca_interval`, and is tested to",
     "measure.estimates.resample": "a part of `bootstrap`, which passes",

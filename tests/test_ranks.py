@@ -69,6 +69,7 @@ ORDER = {
         "gradcheck",
         "samples",
         "estimates",
+        "components",
         "paired",
         "effects",
         "power",

@@ -19,7 +19,13 @@ ROOT = Path(cli.__file__).parents[1]
 def test_listing_names_every_experiment_with_its_line(capsys):
     assert cli.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if line.startswith("  ")] == ["certificate", "mnist", "seed_sweep", "selu_fixed_point"]
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == [
+        "certificate",
+        "mnist",
+        "seed_sweep",
+        "selu_fixed_point",
+        "streams",
+    ]
     line = selu_fixed_point.__doc__.partition("\n")[0]
     assert any(line in text for text in lines)
 
@@ -52,7 +58,10 @@ def test_help_explains_every_option(capsys):
 
 def test_unknown_experiment_lists_the_known(capsys):
     assert cli.main(["selu"]) == 2
-    assert "`experiment` must be one of certificate, mnist, seed_sweep, selu_fixed_point; got 'selu'" in capsys.readouterr().err
+    assert (
+        "`experiment` must be one of certificate, mnist, seed_sweep, selu_fixed_point, streams; got 'selu'"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
