@@ -1,15 +1,17 @@
-"""Flax linen modules over `jnorm.nn`: BatchNorm, BatchRenorm, AlphaDropout and WeightStandardization.
+"""Flax linen modules over `jnorm.nn`, and any linen module as a `Network` to train.
 
-Each extends its sibling in ``flax.linen`` and has its fields, defaults, call arguments, collections and leaf names.
-What changes is the arithmetic: statistics are centred, in at least float32, and added up over ``axis_name`` by counts,
-so ``use_fast_variance`` no longer matters, nor does ``epsilon`` for weights; running statistics are debiased; and the
-rate of dropout may be traced.
+BatchNorm, BatchRenorm, AlphaDropout and WeightStandardization: each extends its sibling in ``flax.linen`` and has its
+fields, defaults, call arguments, collections and leaf names. What changes is the arithmetic: statistics are centred, in
+at least float32, and added up over ``axis_name`` by counts, so ``use_fast_variance`` no longer matters, nor does
+``epsilon`` for weights; running statistics are debiased; and the rate of dropout may be traced.
 
 Batch statistics carry one more leaf, ``count``, of the features' shape: the updates behind them. A checkpoint of Flax
 has none and is taken as fully warmed up, also where its leaves are copied over fresh ones that count zero updates;
 `restore` fills it in where a tool insists on equal trees. Flax's modules ignore the extra leaf.
 """
 
+import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +22,10 @@ from jax.typing import ArrayLike
 
 from jnorm.nn import batch_norm, batch_renorm, dropout, statistics, weight_norm
 from jnorm.nn.batch_norm import Params, State
+from jnorm.nn.networks import Network
+
+MODES = {"train": True, "training": True, "deterministic": False, "use_running_average": False}
+"""How modules are told to train: the keywords of their calls that `network` knows, and what they are in training."""
 
 
 class BatchNorm(nn.BatchNorm):
@@ -143,6 +149,67 @@ class WeightStandardization(nn.WeightNorm):
             trans_in_fn=lambda variables: jax.tree_util.tree_map_with_path(transform, variables),
             init=self.is_initializing(),
         )(self.layer_instance)
+
+
+def network(module: nn.Module, example: Any) -> Network:
+    """A linen module as a pair of pure functions, as `jnorm.train.loop.trainer` takes them.
+
+    ``init(key) -> (params, state)`` is ``module.init(key, example)``: the collection "params", and a dictionary of all
+    others, such as "batch_stats". ``apply(params, state, x, *, train, key) -> (outputs, state)`` computes
+    ``module(x)``; with ``train`` the state moves, and ``key`` serves the stream "dropout" (others get one folded out
+    of it). ``example`` is an input, or a pytree, of any number of examples.
+
+    `MODES` lists the keywords by which ``train`` reaches the module: those of its ``__call__``, or else its fields of
+    these names. A module with none of them computes the same in training and in evaluation, where its state must stay.
+
+    Raises ``TypeError`` for anything but a linen module.
+
+    >>> class Model(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x, train):
+    ...         x = BatchNorm(use_running_average=not train)(nn.Dense(4)(x))
+    ...         return nn.Dropout(0.5, deterministic=not train)(x)
+    >>> model = network(Model(), jnp.ones((1, 3)))
+    >>> params, state = model.init(jax.random.key(0))
+    >>> y, state = model.apply(params, state, jnp.ones((2, 3)), train=True, key=jax.random.key(1))
+    >>> sorted(params), y.shape, state["batch_stats"]["BatchNorm_0"]["count"].tolist()
+    (['BatchNorm_0', 'Dense_0'], (2, 4), [1.0, 1.0, 1.0, 1.0])
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"`module` must be a flax.linen.Module; got {module!r}")
+    called = mode(module, train=False)
+    fields = {} if called else {f.name for f in dataclasses.fields(module)} & set(MODES)
+
+    def run(train: bool) -> tuple[nn.Module, dict[str, Any]]:
+        changed: dict[str, Any] = {name: MODES[name] == train for name in fields}
+        return module.clone(**changed), mode(module, train=train)
+
+    def init(key: jax.Array) -> tuple[Any, Any]:
+        evaluated, options = run(False)
+        state = dict(evaluated.init(key, example, **options))
+        return state.pop("params", {}), state
+
+    def apply(params: Any, state: Any, x: Any, *, train: bool, key: jax.Array | None) -> tuple[Any, Any]:
+        chosen, options = run(train)
+        variables = {"params": params, **state}
+        if not train:
+            return chosen.apply(variables, x, **options), state
+        # Flax takes the stream "params" for any that it is not given.
+        rngs = None if key is None else {"dropout": key, "params": jax.random.fold_in(key, 0)}
+        outputs, new = chosen.apply(variables, x, rngs=rngs, mutable=list(state), **options)
+        return outputs, dict(new)
+
+    return Network(init, apply)
+
+
+def mode(module: Any, *, train: bool) -> dict[str, Any]:
+    """Those of the keywords in `MODES` that the module's call names, for training or evaluation.
+
+    >>> mode(nn.Dropout(0.5), train=True), mode(nn.Dense(2), train=True)
+    ({'deterministic': False}, {})
+    """
+    named = inspect.signature(type(module).__call__).parameters
+    return {name: value == train for name, value in MODES.items() if name in named}
 
 
 def restore(variables: Any, checkpoint: Any) -> Any:

@@ -38,6 +38,7 @@
   that is kept, if there was any.
 """
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -55,6 +56,14 @@ STREAMS = ("init_key", "order_key", "dropout_key", "augment_key", "noise_key")
 """The random streams of a run, in the order of their fold-in numbers."""
 
 STEP_RECORDS = ("loss", "gradient_norm")
+
+_PAIR = "a pair init(key), apply(params, state, x, *, train, key)"
+
+_ADAPTERS = {
+    "flax.linen": "jnorm.interop.flax_linen.network(module, example)",
+    "flax.nnx": "jnorm.interop.flax_nnx.network(lambda rngs: Module(rngs=rngs))",
+}
+"""What makes such a pair of another library's modules."""
 
 
 def streams(key: jax.Array, given: Mapping[str, ArrayLike] = {}) -> dict[str, jax.Array]:
@@ -98,7 +107,8 @@ def trainer(
     Parts, each of which may name hyperparameters:
 
     - ``model``: a pair ``init(key) -> (params, state)``, ``apply(params, state, x, *, train, key) -> (outputs, state)``
-      such as a `jnorm.nn.networks.Network`, or a function of hyperparameters that returns one.
+      such as a `jnorm.nn.networks.Network`, or a function of hyperparameters that returns one. The ``network`` of
+      `jnorm.interop.flax_linen` and of `jnorm.interop.flax_nnx` makes one of a Flax module.
     - ``loss(outputs, targets)``: a number for each example (or several, of which the mean counts).
     - ``optimizer``: an Optax one, or a function of hyperparameters that returns one.
     - ``penalty(params)``: a number that is added to the mean loss of a step; it is not part of reported losses.
@@ -120,13 +130,17 @@ def trainer(
     - with ``stop``: ``"epochs"`` trained and ``"best_epoch"``, counted from 0, -1 for none; curves go on as NaN.
 
     Raises ``ValueError`` for options out of range where the trainer is built, and for data without a part that is asked
-    for, of unequal lengths or smaller than a batch; ``TypeError`` for missing and for unknown hyperparameters.
+    for, of unequal lengths or smaller than a batch; ``TypeError`` for missing and for unknown hyperparameters, and for
+    a model that is no such pair.
     """
     checks.whole(1, epochs=epochs, batch_size=batch_size, accumulate=accumulate)
     if batch_size % accumulate:
         raise ValueError(f"`accumulate` must divide batch_size = {batch_size}; got {accumulate}")
     for name in record:
         checks.choice("record", name, STEP_RECORDS)
+    _refuse_flax(model)
+    if _fixed(model):
+        _check_model(model)
     measures = {"loss": loss, **(metrics or {})}
     watched = _part_of(monitor, measures) if stop is not None else []
     per_epoch = list(dict.fromkeys([*curves, *watched]))
@@ -145,7 +159,7 @@ def trainer(
 
         bound = hyperparameters.bind(loss, values, 2)
         parts = steps.Parts(
-            made(model),
+            _check_model(made(model)),
             bound,
             optax.with_extra_args_support(made(optimizer)),
             keys,
@@ -192,6 +206,22 @@ def trainer(
 def _fixed(part: Any) -> bool:
     """Whether a part is there already, not a function that makes it: pairs and rules are named tuples or objects."""
     return part is None or not callable(part) or (hasattr(part, "init") and hasattr(part, "apply"))
+
+
+def _check_model(model: Any) -> Any:
+    """The model, if it is a pair."""
+    _refuse_flax(model)
+    if not (hasattr(model, "init") and hasattr(model, "apply")):
+        raise TypeError(f"`model` must be or return {_PAIR}; got {type(model).__name__}")
+    return model
+
+
+def _refuse_flax(model: Any) -> None:
+    """Flax's modules have another init and apply, or are callable; there is one only where Flax is loaded already."""
+    kind = model if isinstance(model, type) else type(model)
+    for library, adapted in _ADAPTERS.items():
+        if issubclass(kind, getattr(sys.modules.get(library), "Module", ())):
+            raise TypeError(f"`model` must be or return {_PAIR}: {adapted}; got the module {kind.__name__}")
 
 
 def _part_of(monitor: str, measures: Collection[str]) -> list[str]:

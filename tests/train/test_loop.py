@@ -14,6 +14,7 @@ import pytest
 from jnorm import losses
 from jnorm.activations import selu
 from jnorm.data import batches
+from jnorm.interop import flax_linen
 from jnorm.nn import batch_norm, networks
 from jnorm.nn.dropout import alpha_dropout
 from jnorm.nn.layers import Layer, Normalizer
@@ -377,16 +378,14 @@ def test_a_flax_module_trains_as_the_same_network(x64):
         [flax.linen.Dense(4, param_dtype=float), flax.linen.tanh, flax.linen.Dense(2, param_dtype=float)]
     )
     own = mlp()
+    adapted = flax_linen.network(module, jnp.ones((1, 3)))
 
     def init(key):
         params, _ = own.init(key)
         return {"layers_0": params[0], "layers_2": params[1]}, {}
 
-    def apply(params, state, x, *, train, key):
-        return module.apply({"params": params, **state}, x), state
-
     args = jax.random.key(6), data(float)
-    a = jit(trainer(networks.Network(init, apply)))(*args, learning_rate=0.3)
+    a = jit(trainer(adapted._replace(init=init)))(*args, learning_rate=0.3)
     b = jit(trainer(own))(*args, learning_rate=0.3)
     assert_close([a["params"]["layers_0"], a["params"]["layers_2"]], b["params"], 100)
     np.testing.assert_allclose(a["test_loss"], b["test_loss"], rtol=1e-13)
