@@ -1,4 +1,4 @@
-"""Statistics of many runs: one place for `summary` and for all that the modules beside it hold.
+"""Statistics of many runs: one place for `summary` and for what the modules beside it hold, but for `components`.
 
 >>> loss = jnp.array([[0.25, 0.75, 0.5, 0.5], [1.0, jnp.nan, 2.0, 3.0]])  # [configuration, seed]
 >>> found = summary(loss, axis=1)
