@@ -15,6 +15,8 @@ from jnorm import activations, initializers
 from jnorm.fans import fans, row_axes
 from jnorm.initializers import for_activation, lsuv, variance_scaling
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 EPS = float(np.finfo(np.float32).eps)
 DENSE, TALL, CONV, BATCH = (300, 200), (400, 60), (3, 3, 40, 60), (4, 50, 70)
 SHAPES = {DENSE: {}, TALL: {}, CONV: {}, BATCH: {"batch_axis": 0}}

@@ -8,6 +8,8 @@ import pytest
 from jnorm.data import standardize
 from jnorm.data.standardize import State, apply, fit, invert, merge
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 EPS = float(np.finfo(np.float32).eps)
 
 

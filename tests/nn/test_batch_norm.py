@@ -13,6 +13,8 @@ from jax import lax
 from jnorm.nn import batch_norm, statistics
 from jnorm.nn.batch_norm import Params, State
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 EPS = 1e-5
 # Shape, feature axes: vectors, sequences, images, features in front or in the middle, several.
 LAYOUTS = [

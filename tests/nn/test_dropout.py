@@ -12,6 +12,8 @@ from jnorm.nn import dropout as lib
 from jnorm.nn.dropout import affine, alpha_dropout, dropout, feature_alpha_dropout, gaussian_dropout
 from jnorm.theory.constants import selu_constants
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 KEY = jax.random.key(7)
 ALL = (dropout, gaussian_dropout, alpha_dropout, feature_alpha_dropout)
 # Each z-score below fails by chance with probability 5.7e-7 (two-sided, 5 standard errors), were its seed not fixed; it

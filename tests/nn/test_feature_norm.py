@@ -7,6 +7,8 @@ import pytest
 from jnorm.nn import feature_norm
 from jnorm.nn.batch_norm import Params
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 EPS = 1e-5
 
 

@@ -14,6 +14,8 @@ from jnorm.nn import weight_norm
 from jnorm.nn.weight_norm import Params, exact_gain, init_from_data, standardize
 from jnorm.theory.moments import Moments, layer_map
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 SHAPES = [((6, 4), -1), ((3, 3, 5, 4), -1), ((4, 6), 0), ((2, 5, 3, 4), (0, 3)), ((5, 4), ())]
 EPS = {jnp.float32: 2.0**-23, jnp.float64: 2.0**-52, jnp.bfloat16: 2.0**-8}
 

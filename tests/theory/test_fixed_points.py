@@ -14,6 +14,8 @@ from jnorm.activations import relu, selu, tanh
 from jnorm.theory import fixed_points
 from jnorm.theory.moments import Moments, layer_map
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "fixed_points.json").read_text())["points"]
 EPS = {jnp.float32: 2.0**-23, jnp.float64: 2.0**-52}
 

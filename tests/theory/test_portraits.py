@@ -8,6 +8,8 @@ from jnorm.theory import portraits
 from jnorm.theory.fixed_points import iterate, solve
 from jnorm.theory.moments import Moments, layer_map
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 
 def two_wells(x):
     """Attracting points (0, 1) and (0, 4), parted by (0, 2): log2(var) -> u - .3 u (u - 1) (u - 2)."""

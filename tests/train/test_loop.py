@@ -20,6 +20,8 @@ from jnorm.nn.dropout import alpha_dropout
 from jnorm.nn.layers import Layer, Normalizer
 from jnorm.train import early_stopping, evaluation, loop
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 # Each program runs once or twice: what it costs is compiling it.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
