@@ -7,6 +7,8 @@ import pytest
 
 from jnorm import losses
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 EPS = float(np.finfo(np.float32).eps)
 GAPS = [0.0, 1e-3, -0.7, 3.0, 20.0, -20.0, 80.0, -80.0, 1e4, -1e4]
 LOGITS = np.array([[0.0, gap, gap / 3] for gap in GAPS], np.float32)

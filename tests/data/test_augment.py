@@ -6,6 +6,8 @@ from scipy import ndimage
 
 from jnorm.data import augment
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 KEY = jax.random.key(3)
 IMAGES = np.random.default_rng(0).normal(size=(6, 7, 7, 2)).astype(np.float32)
 rotated = jax.jit(augment.rotated, static_argnames="fill")  # eager, its many steps compile one by one

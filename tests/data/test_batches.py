@@ -6,6 +6,8 @@ from scipy import stats
 
 from jnorm.data import batches
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 KEY = jax.random.key(5)
 X = np.random.default_rng(0).normal(size=(11, 3)).astype(np.float32)
 

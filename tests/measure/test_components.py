@@ -8,6 +8,8 @@ from scipy import stats
 from jnorm.measure import components as under_test
 from jnorm.measure.components import subsets
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 components = jax.jit(under_test.components, static_argnames="axes")  # the laws hold eager calls against these
 intervals = jax.jit(under_test.intervals, static_argnames="samples")
 

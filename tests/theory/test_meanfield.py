@@ -6,6 +6,8 @@ from jnorm import activations
 from jnorm.theory import meanfield
 from jnorm.theory.moments import Moments, activation_moments
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 
 @pytest.mark.parametrize("name", ["selu", "tanh", "relu"])
 def test_the_mean_turns_into_variance(name, x64):

@@ -19,6 +19,8 @@ from jnorm.nn import networks
 from jnorm.nn.layers import Layer
 from jnorm.train import early_stopping, evaluation, loop
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 
 def reference(values, patience, tol, window, maximize=False):
     """(best epoch, epochs run) by the definition, in Python."""

@@ -8,6 +8,8 @@ import pytest
 from jnorm import losses as jlosses
 from jnorm.train import gradients
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 RNG = np.random.default_rng(0)
 X, T = RNG.normal(size=(12, 3)), RNG.normal(size=(12, 2))
 PARAMS = {"w": RNG.normal(size=(3, 2)), "b": RNG.normal(size=2)}
