@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jnorm import atomic
+
 
 class Refused(ValueError):
     """Input that can be judged before any work starts; the command line prints it without a traceback."""
@@ -45,14 +47,12 @@ class Output:
 
     def bytes(self, name: str, data: bytes) -> None:
         """A file with this content."""
-        from jnorm import plots  # deferred: matplotlib takes longer to import than an experiment's help should
-
-        plots.write(self.folder / name, data)
+        atomic.write(self.folder / name, data)
         self.files.append(name)
 
     def figure(self, name: str, figure: Any, **arrays: Any) -> None:
         """A figure as PNG and SVG, and beside it the numbers that it shows as ``.npz``."""
-        from jnorm import plots
+        from jnorm import plots  # deferred: matplotlib takes longer to import than an experiment's help should
 
         self.files.extend(path.name for path in plots.save(figure, self.folder / name))
         buffer = io.BytesIO()

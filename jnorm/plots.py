@@ -24,6 +24,8 @@ from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
+from jnorm import atomic
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """The colours of Okabe and Ito, those that carry lines best first."""
 
@@ -333,25 +335,6 @@ def legend(figure: Figure, axes: Axes, *, title: str | None = None) -> None:
     figure.legend(handles, labels, loc="outside lower center", title=title, **options)
 
 
-def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file under a temporary name beside ``path`` and move it there: whole or not at all, even on Ctrl-C.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write(Path(folder, "a.txt"), b"whole")
-    ...     [file.name for file in Path(folder).iterdir()]
-    ['a.txt']
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def save(figure: Figure, path: str | os.PathLike[str]) -> list[Path]:
     """Save a figure as ``path`` with the endings ``.png`` and ``.svg``, the same picture and the same bytes every time.
 
@@ -371,7 +354,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> list[Path]:
         figure.set_layout_engine("none")  # the second drawing keeps the places that the first one found
         drawn[Path(f"{os.fspath(path)}{ending}")] = buffer.getvalue()
     for file, data in drawn.items():
-        write(file, data)
+        atomic.write(file, data)
     return list(drawn)
 
 

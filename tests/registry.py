@@ -512,6 +512,7 @@ EXEMPT = {
     "nn.networks.rectangular": "maps sizes to Python numbers",
     "nn.running": "parts of the normalizers, which pass, and a reduction of an iterable on the host",
     "nn.statistics": "parts of the normalizers, which pass",
+    "atomic": "files on the host",
     "paths.mask": "maps a pytree to Python booleans",
     "plots": "draws on matplotlib axes",
     "protocol.cast": "one conversion, for the initializers",

@@ -55,18 +55,6 @@ def test_png_and_svg_have_one_size_and_the_svg_needs_no_fonts(tmp_path):
     assert b"<dc:date" not in svg
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    plots.write(tmp_path / "a", b"old")
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(plots.os, "replace", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        plots.write(tmp_path / "a", b"new")
-    assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [("a", b"old")]
-
-
 def test_no_figure_is_written_where_drawing_the_second_format_fails(tmp_path, monkeypatch):
     with plots.style():
         fig = drawing()

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RANKS = {
     "__init__": 0,
     "checks": 0,
+    "atomic": 0,
     "paths": 0,
     "fans": 0,
     "gaussian": 0,
@@ -28,7 +29,18 @@ RANKS = {
 }
 # Within the top folder's list, and within each folder, a module may import only the ones before it.
 ORDER = {
-    "": ["checks", "paths", "fans", "gaussian", "activations", "lsuv", "protocol", "structured", "initializers"],
+    "": [
+        "checks",
+        "atomic",
+        "paths",
+        "fans",
+        "gaussian",
+        "activations",
+        "lsuv",
+        "protocol",
+        "structured",
+        "initializers",
+    ],
     "theory": [
         "mills",
         "closed_forms",

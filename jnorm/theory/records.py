@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jnorm import atomic
 from jnorm.theory.claims import Proof, search, verify
 from jnorm.theory.domains import Domain, Pair
 from jnorm.theory.enclosures import Box, flint
@@ -137,7 +138,7 @@ class Verified(NamedTuple):
 def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> None:
     """Write certificates to a JSON file: statements, arguments, bounds, points, leaf boxes, versions and a digest.
 
-    The file appears whole or not at all: it is written beside its place and moved there.
+    The file appears whole or not at all. Raises ``OSError``, which names it, where it cannot be written.
     """
     content = {
         "format": FORMAT,
@@ -162,16 +163,7 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
         ],
     }
     text = json.dumps({**content, "digest": digest(content)}, separators=(",", ":"))
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with part.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    atomic.write(path, text.encode())
 
 
 def check(path: str | os.PathLike[str]) -> list[Verified]:

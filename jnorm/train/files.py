@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and a lock that dies with its owner."""
+"""Journals of JSON lines, arrays as bytes, and a lock that dies with its owner."""
 
 import io
 import json
@@ -10,38 +10,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write under a temporary name beside ``path``, to the disk itself, and move it there.
-
-    After a crash or a power cut the file is the old one or the new one. Raises ``OSError``, which says which file, and
-    leaves nothing behind, where that fails: a full disk, a folder without permission.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"could not write '{path}': {error.strerror}") from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows opens no folders
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jnorm import atomic
 from jnorm.train import files, processes
 from jnorm.train.differences import differences
 from jnorm.train.results import SweepResult, arranged
@@ -68,7 +69,7 @@ class Store:
         part, parts = jax.process_index(), processes.count()
         name = f"{first:08d}-{end:08d}.{part}of{parts}.npz"
         data = files.pack({"run": runs, **outputs})
-        files.write(self.folder / "chunks" / name, data)
+        atomic.write(self.folder / "chunks" / name, data)
         record = {"chunk": [first, end], "part": part, "parts": parts, "file": name, "sha256": _sum(data)}
         files.append(_journal(self.folder), record)
 
@@ -177,7 +178,7 @@ def _claim(held: ExitStack, folder: Path, manifest: Mapping[str, Any], size: int
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    files.write(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+    atomic.write(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def test_all_orders_are_equally_likely(size):
 
 
 def test_large_orders_are_uniform_too():
-    # Three rounds of sorting: a round that undid the one before would leave rising pairs. Of 70 000 neighbours half
+    # Two rounds of sorting: a round that undid the one before would leave rising pairs. Of 70 000 neighbours half
     # rise, with sd sqrt(n / 12) = 76; positions and values are uncorrelated with sd 1 / sqrt(n) = .0038; z = 4.
     order = np.asarray(batches.permutation(KEY, 70001))
     assert abs(np.sum(np.diff(order) > 0) - 35000) < 4 * 76.4
@@ -38,10 +38,27 @@ def test_large_orders_are_uniform_too():
 
 
 def test_ties_of_the_last_round_are_broken_by_the_rounds_before(monkeypatch):
-    # With no bits in the last round, the order is that of the first one; without it, as they came.
-    drawn = jax.random.bits(KEY, (2, 1000), jnp.uint32)
+    # With no bits in the last round, the order is that of the first one.
+    drawn = jax.random.bits(KEY, (2, 5000), jnp.uint32).at[0].set(jnp.arange(5000, 0, -1, jnp.uint32))
     monkeypatch.setattr(jax.random, "bits", lambda *_: drawn.at[1].set(0))
-    np.testing.assert_array_equal(batches.permutation(KEY, 1000), np.argsort(drawn[0] << 10, stable=True))
+    np.testing.assert_array_equal(batches.permutation(KEY, 5000), np.arange(5000)[::-1])
+
+
+@pytest.mark.parametrize("size", [2, 1000, 1001])
+def test_the_bit_that_sorting_leaves_over_decides_between_two(monkeypatch, size):
+    coin = np.random.default_rng(0).integers(0, 2, size).astype(np.uint32)
+    pairs = np.arange(size, dtype=np.uint32) // 2
+    monkeypatch.setattr(jax.random, "bits", lambda *_: jnp.asarray((coin << 31) + pairs)[None])
+    order = np.arange(size)
+    for i in range(0, size - 1, 2):
+        if coin[i]:
+            order[i : i + 2] = i + 1, i
+    np.testing.assert_array_equal(batches.permutation(KEY, size), order)
+
+
+def test_where_three_tie_they_stay_a_permutation(monkeypatch):
+    monkeypatch.setattr(jax.random, "bits", lambda *_: jnp.full((1, 9), 1 << 31, jnp.uint32))
+    np.testing.assert_array_equal(batches.permutation(KEY, 9), [1, 0, *range(2, 9)])
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (8, 4), (3, 4), (1, 1), (5, 1), (2, 9)])

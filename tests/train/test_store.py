@@ -286,16 +286,6 @@ def test_killed_at_random_moments_and_resumed(tmp_path, chunk):
     print(f"{kills} kills, of which {interrupted} found some chunks finished and some not")
 
 
-def test_files_are_whole_or_not_there(tmp_path, monkeypatch):
-    files.write(tmp_path / "a", b"old")
-    with monkeypatch.context() as patch:
-        patch.setattr(files.os, "replace", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            files.write(tmp_path / "a", b"new")
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    assert (tmp_path / "a").read_bytes() == b"old"
-
-
 def test_packed_arrays_are_the_same_bytes_and_come_back(tmp_path):
     arrays = {"a": np.arange(3.0), "b": np.asarray(jnp.ones((2, 1), jnp.bfloat16)), "c": np.array([True])}
     data = files.pack(arrays)
