@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import jax
 import pytest
+
+from tests import compiling
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -35,22 +38,33 @@ def _gpu_marker(request):
         pytest.skip("needs a GPU; this machine has none")
 
 
+def pytest_configure(config):
+    config.programs = getattr(config, "workerinput", {}).get("programs") or tempfile.mkdtemp(prefix="programs-")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["programs"] = node.config.programs
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(config.programs)
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _cached_programs(tmp_path_factory):
-    """What one module compiles the next one reads; a folder a worker, since entries are not written atomically."""
-    folder = tmp_path_factory.mktemp("programs")
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+def _cached_programs(request):
+    """What one module or worker compiles the next one reads."""
+    jax.config.update("jax_compilation_cache_dir", request.config.programs)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    shutil.rmtree(folder)
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # else the folder's name is part of the keys
 
 
 @pytest.fixture(scope="module")
 def unoptimized():
     """For modules of many programs that each run once: most of their time would go into optimizing these."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with compiling.unoptimized():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

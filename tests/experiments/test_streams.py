@@ -50,7 +50,7 @@ def test_without_dropout_its_key_brings_nothing(tmp_path):
     squares = numbers["test_loss"]["squares"]
     # Runs of the same key in another lane may round otherwise: float32 losses, relative 1e-6 after 40 steps, squared.
     assert squares[with_it].max() < 1e-10 * squares.sum()
-    assert (squares[np.logical_not(with_it)] > 1e-3 * squares.sum()).all()
+    assert squares[np.logical_not(with_it)].min() > 1e4 * squares[with_it].max()
 
 
 def test_divergence_is_said(tmp_path):
