@@ -74,42 +74,40 @@ widths = [int(w) for w in sys.argv[4].split(",")]
 n = {examples}
 x, y = torch.randn(n, widths[0]), torch.randint(0, {classes}, (n,))
 pairs = list(zip(widths, widths[1:]))
-if kind == "bmm":
-    weights = [(torch.randn(together, a, b) * (2 / a) ** 0.5).requires_grad_() for a, b in pairs]
-    biases = [torch.zeros(together, 1, b, requires_grad=True) for _, b in pairs]
-    optimizer = torch.optim.Adam([*weights, *biases], 1e-3, fused=True)
-    def loss(order):
-        z = x[order]
-        for w, b in zip(weights[:-1], biases[:-1]):
-            z = torch.relu(torch.baddbmm(b, z, w))
-        z = torch.baddbmm(biases[-1], z, weights[-1])
-        return together * nn.functional.cross_entropy(z.reshape(-1, widths[-1]), y[order].reshape(-1))
-else:
-    together = 1
+def fresh():
+    if kind == "bmm":
+        weights = [(torch.randn(together, a, b) * (2 / a) ** 0.5).requires_grad_() for a, b in pairs]
+        biases = [torch.zeros(together, 1, b, requires_grad=True) for _, b in pairs]
+        def loss(order):
+            z = x[order]
+            for w, b in zip(weights[:-1], biases[:-1]):
+                z = torch.relu(torch.baddbmm(b, z, w))
+            z = torch.baddbmm(biases[-1], z, weights[-1])
+            return together * nn.functional.cross_entropy(z.reshape(-1, widths[-1]), y[order].reshape(-1))
+        return loss, torch.optim.Adam([*weights, *biases], 1e-3, fused=True)
     layers = [m for a, b in pairs[:-1] for m in (nn.Linear(a, b), nn.ReLU())]
     network = nn.Sequential(*layers, nn.Linear(*pairs[-1]))
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=kind == "fused")
-    def loss(order):
-        return nn.functional.cross_entropy(network(x[order]), y[order])
+    loss = lambda order: nn.functional.cross_entropy(network(x[order]), y[order])
+    return loss, torch.optim.Adam(network.parameters(), 1e-3, fused=kind == "fused")
 def run(steps):
-    done = 0
+    # As many epochs as the sweep before beginning anew: long after all is learned, gradients become subnormal and slow.
+    done = spent = 0
     while done < steps:
-        if kind == "bmm":
-            order = torch.argsort(torch.rand(together, n), 1)
-        else:
-            order = torch.randperm(n)
-        for i in range(n // batch):
-            optimizer.zero_grad(set_to_none=True)
-            loss(order[..., i * batch : (i + 1) * batch]).backward()
-            optimizer.step()
-            done += 1
-    return done * together
+        loss, optimizer = fresh()
+        start = time.perf_counter()
+        for _ in range({epochs}):
+            order = torch.argsort(torch.rand(together, n), 1) if kind == "bmm" else torch.randperm(n)
+            for i in range(n // batch):
+                optimizer.zero_grad(set_to_none=True)
+                loss(order[..., i * batch : (i + 1) * batch]).backward()
+                optimizer.step()
+                done += 1
+        spent += time.perf_counter() - start
+    return done * (together if kind == "bmm" else 1) / spent
 run(20)
 print("ready", flush=True)
 for line in sys.stdin:
-    start = time.perf_counter()
-    done = run(int(line))
-    print(done / (time.perf_counter() - start), flush=True)
+    print(run(int(line)), flush=True)
 """.replace("{examples}", str(EXAMPLES)).replace("{classes}", str(CLASSES))
 
 
@@ -118,7 +116,7 @@ def torch_rate(kind: str, case: Case) -> Any:
     """A function that gives the peer's seed-steps a second, all cores together, each a process of its own."""
     arguments = [kind, str(case.batch), str(case.together), ",".join(map(str, case.widths))]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    command = [sys.executable, "-c", TORCH, *arguments]
+    command = [sys.executable, "-c", TORCH.replace("{epochs}", str(case.epochs)), *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     workers = [subprocess.Popen(command, **pipes) for _ in cores]  # type: ignore[call-overload]
     for worker in workers:

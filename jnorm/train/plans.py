@@ -17,7 +17,7 @@ import numpy as np
 from jnorm.train import processes
 from jnorm.train.programs import Compiled
 
-CPU = (1, 8, 64, 512)
+CPU = (1, 2, 8, 64, 512)
 ACCELERATOR = (4096, 256, 16)  # one run alone would leave most of the chip idle
 GAIN = 0.95  # another program must take less than this part of the time
 SECONDS = 2.0  # of work in a chunk: what a crash can cost
