@@ -82,7 +82,7 @@ def mills(x0: jax.Array, x1: jax.Array, x2: jax.Array) -> Mills:
 
 @mills.defjvp
 def _(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[Mills, Mills]:
-    # Unrolled, the second derivative of a layer map takes minutes to compile; in a loop, a second.
+    # Unrolled, the second derivative of a layer map takes a minute to compile; in a loop, seconds.
     return jax.jvp(partial(_mills, unroll=False), primals, tangents)
 
 
