@@ -19,7 +19,7 @@ from jnorm.train.programs import Compiled
 
 CPU = (1, 2, 8, 64, 512)
 ACCELERATOR = (4096, 256, 16)  # one run alone would leave most of the chip idle
-GAIN = 0.95  # another program must take less than this part of the time
+GAIN = 0.98  # another program must take less than this part of the time
 SECONDS = 2.0  # of work in a chunk: what a crash can cost
 SHORT = 0.2  # seconds below which a measurement is repeated
 GROUPS = 1024
