@@ -22,9 +22,6 @@ from jnorm.train import early_stopping, evaluation, loop
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
-# Each program runs once or twice: what it costs is compiling it.
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 SIZE, BATCH, EPOCHS = 11, 4, 2  # a last batch of three
 STEPS = EPOCHS * batches.steps(SIZE, BATCH)
 RNG = np.random.default_rng(0)
@@ -80,7 +77,7 @@ def by_hand(network, optimizer, key, pairs, *, cost=losses.softmax_cross_entropy
                 history.append(jnp.stack([loss, optax.tree.norm(grads)]))
         return params, state, jnp.stack(history)
 
-    return jit(run)(key)
+    return jax.jit(run)(key)
 
 
 def assert_close(got, exact, roundings):
@@ -131,7 +128,7 @@ def test_steps_are_those_of_a_python_loop(accumulate, x64):
         record=["loss", "gradient_norm"],
     )
     key = jax.random.key(1)
-    got = jit(train)(key, pairs, rate=rate, learning_rate=0.05, b1=0.8, l1=0.01)
+    got = jax.jit(train)(key, pairs, rate=rate, learning_rate=0.05, b1=0.8, l1=0.01)
     params, _, history = by_hand(
         mlp(rate), optax.adam(0.05, b1=0.8), key, pairs["train"], penalty=partial(penalty, l1=0.01)
     )
@@ -164,7 +161,7 @@ def test_statistics_of_the_last_batch_are_of_its_valid_examples(takes_mask, x64)
     network = masked_batch_norm()
     key, pairs = jax.random.key(2), data(float)
     train = trainer(network if takes_mask else without_mask(network), record=["loss"], optimizer=optax.sgd(0.1))
-    got = jit(train)(key, pairs)
+    got = jax.jit(train)(key, pairs)
     params, state, history = by_hand(network, optax.sgd(0.1), key, pairs["train"])
     assert_close(got["params"], params, 1e3)  # six steps of sums of four, divided by standard deviations down to .1
     assert_close(got["state"], state, 1e3)
@@ -175,14 +172,14 @@ def test_statistics_of_the_last_batch_are_of_its_valid_examples(takes_mask, x64)
 def test_batch_norm_of_the_library_learns_in_microbatches():
     norm = Normalizer(batch_norm.init, batch_norm.apply)
     train = trainer(mlp(normalizer=norm), accumulate=2, record=["loss"])
-    got = jit(train)(jax.random.key(0), data(), learning_rate=0.1)
+    got = jax.jit(train)(jax.random.key(0), data(), learning_rate=0.1)
     # Two updates of the statistics for each full batch, one for the last.
     assert float(got["state"][0].count) == EPOCHS * (2 * 2 + 1)
     assert np.all(np.isfinite(got["step_loss"]))
 
 
 def test_l2_under_sgd_is_decoupled_decay(x64):
-    l2 = jit(trainer(penalty=lambda params, strength: strength * losses.l2_penalty(params)))
+    l2 = jax.jit(trainer(penalty=lambda params, strength: strength * losses.l2_penalty(params)))
     decoupled = trainer(
         optimizer=lambda learning_rate, strength: optax.chain(
             optax.add_decayed_weights(strength), optax.scale_by_learning_rate(learning_rate)
@@ -190,7 +187,7 @@ def test_l2_under_sgd_is_decoupled_decay(x64):
     )
     args = jax.random.key(3), data(float)
     a = l2(*args, learning_rate=0.2, strength=0.1)
-    b = jit(decoupled)(*args, learning_rate=0.2, strength=0.1)
+    b = jax.jit(decoupled)(*args, learning_rate=0.2, strength=0.1)
     assert_close(a["params"], b["params"], 100)
     assert abs(a["test_loss"] - l2(*args, learning_rate=0.2, strength=0.0)["test_loss"]) > 1e-3
 
@@ -199,7 +196,7 @@ def test_clipping_bounds_the_step_and_is_off_beyond_the_gradient():
     def clipped(learning_rate, clip):
         return optax.chain(optax.clip_by_global_norm(clip), optax.sgd(learning_rate))
 
-    train = jit(trainer(optimizer=clipped, epochs=1, batch_size=SIZE, record=["gradient_norm"]))
+    train = jax.jit(trainer(optimizer=clipped, epochs=1, batch_size=SIZE, record=["gradient_norm"]))
     key = jax.random.key(0)
     start = mlp().init(loop.streams(key)["init_key"])[0]
     free = train(key, data(), learning_rate=0.5, clip=1e6)
@@ -226,7 +223,7 @@ def test_gradient_noise_is_annealed_and_has_its_own_stream():
         probe=lambda params, state: {"w": params},
     )
     pairs = {"train": (jnp.ones((SIZE, 1)), jnp.ones((SIZE, 1)))}
-    run = jit(train)
+    run = jax.jit(train)
     path = run(jax.random.key(0), pairs, eta=0.3, gamma=0.55)["probe_w"]
     var = np.var(np.diff(np.asarray(path), axis=0, prepend=0), axis=1)
     expected = 0.3 / np.arange(1, 5) ** 0.55
@@ -287,7 +284,7 @@ def test_one_compilation_serves_all_values(everything):
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, **__: compiled.append(event) if event.endswith("backend_compile_duration") else None
     )
-    run, seen = jit(train), set()
+    run, seen = jax.jit(train), set()
     key, pairs = jax.random.key(0), data()
     values = {name: jnp.float32(value) for name, value in HYPER.items()}
     seeds = {name: jnp.uint32(5) for name in loop.STREAMS}
@@ -310,7 +307,7 @@ def test_lanes_are_single_runs_and_a_diverged_one_is_alone():
     pairs, keys = data(), jax.random.split(jax.random.key(1), 5)
     rates = jnp.array([0.01, 3.0, jnp.nan, 1e-6, 0.5])
     run = lambda key, rate: train(key, pairs, learning_rate=rate)
-    many, one = jit(jax.vmap(run))(keys, rates), jit(run)
+    many, one = jax.jit(jax.vmap(run))(keys, rates), jax.jit(run)
     assert len(set(many["epochs"].tolist())) > 1
     for i in range(5):
         single = one(keys[i], rates[i])
@@ -324,11 +321,11 @@ def test_lanes_are_single_runs_and_a_diverged_one_is_alone():
 
 def test_early_stopping_keeps_the_parameters_of_the_best_epoch():
     options = {"epochs": 12, "curves": ["dev"], "probe": lambda params, state: {"out": params[1]["kernel"]}}
-    free = jit(trainer(**options))(jax.random.key(5), data(), learning_rate=1.5)
+    free = jax.jit(trainer(**options))(jax.random.key(5), data(), learning_rate=1.5)
     curve = np.asarray(free["curve_dev_loss"])
     patience = 2
     rule = early_stopping.rule(patience, tol=0.0)
-    got = jit(trainer(stop=rule, **options))(jax.random.key(5), data(), learning_rate=1.5)
+    got = jax.jit(trainer(stop=rule, **options))(jax.random.key(5), data(), learning_rate=1.5)
     best, waited, end = 0, 0, 12
     for t in range(12):
         waited = 0 if t == 0 or curve[t] <= curve[best] else waited + 1
@@ -347,7 +344,7 @@ def test_early_stopping_keeps_the_parameters_of_the_best_epoch():
 
 def test_each_stream_moves_what_it_says():
     train = trainer(lambda rate: mlp(rate), probe=lambda params, state: {"b": params[1]["bias"]}, record=["loss"])
-    run = jit(train)
+    run = jax.jit(train)
     key, pairs = jax.random.key(0), data()
     own = loop.streams(key)
     base = run(key, pairs, learning_rate=0.0, rate=0.3, **own)
@@ -387,8 +384,8 @@ def test_a_flax_module_trains_as_the_same_network(x64):
         return {"layers_0": params[0], "layers_2": params[1]}, {}
 
     args = jax.random.key(6), data(float)
-    a = jit(trainer(adapted._replace(init=init)))(*args, learning_rate=0.3)
-    b = jit(trainer(own))(*args, learning_rate=0.3)
+    a = jax.jit(trainer(adapted._replace(init=init)))(*args, learning_rate=0.3)
+    b = jax.jit(trainer(own))(*args, learning_rate=0.3)
     assert_close([a["params"]["layers_0"], a["params"]["layers_2"]], b["params"], 100)
     np.testing.assert_allclose(a["test_loss"], b["test_loss"], rtol=1e-13)
 
@@ -398,7 +395,7 @@ def test_optimizers_that_search_along_a_line_get_what_they_need(x64):
     network = networks.Network(lambda key: (jnp.zeros((3, 1)), ()), lambda w, s, x, *, train, key: (x @ w, s))
     x, t = X[:SIZE], RNG.normal(size=(SIZE, 1))
     train = trainer(network, optax.lbfgs(), loss=losses.squared_error, epochs=12, batch_size=SIZE)
-    got = jit(train)(jax.random.key(0), {"train": (x, t)})
+    got = jax.jit(train)(jax.random.key(0), {"train": (x, t)})
     np.testing.assert_allclose(got["params"], np.linalg.lstsq(x, t)[0], rtol=1e-6)
 
 
@@ -407,10 +404,10 @@ def test_the_gradient_with_respect_to_a_learning_rate_is_exact(x64):
     key, pairs = jax.random.key(0), data(float)
     f = lambda rate: train(key, pairs, learning_rate=rate)["test_loss"]
     h = 1e-4
-    above, below = jit(jax.vmap(f))(jnp.array([0.2 + h, 0.2 - h]))
+    above, below = jax.jit(jax.vmap(f))(jnp.array([0.2 + h, 0.2 - h]))
     central = (above - below) / (2 * h)
     # Central differences: h^2 / 6 times a third derivative of order one.
-    reverse, forward = jit(lambda rate: (jax.grad(f)(rate), jax.jacfwd(f)(rate)))(0.2)
+    reverse, forward = jax.jit(lambda rate: (jax.grad(f)(rate), jax.jacfwd(f)(rate)))(0.2)
     np.testing.assert_allclose([reverse, forward], central, rtol=1e-6)
 
 
