@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.harness import Row, fresh
 from experiments.certificate import prove
-from jnorm.theory import certificate
+from jnorm.proofs import certificate
 
 FIRST = """
 import time

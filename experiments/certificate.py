@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from experiments.common import Clock, Output, Refused
-from jnorm import checks
-from jnorm.theory import certificate as proofs
-from jnorm.theory.certificate import Certificate
-from jnorm.theory.domains import Domain
+from jnorm._ground import checks
+from jnorm.proofs import certificate as proofs
+from jnorm.proofs._domains import Domain
+from jnorm.proofs.certificate import Certificate
 
 PAPER = {"mean": (-0.1, 0.1), "var": (0.8, 1.5)}
 WIDE = (0.8, 1.25)

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jnorm import atomic
+from jnorm._ground import atomic
 
 
 class Refused(ValueError):

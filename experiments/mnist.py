@@ -12,10 +12,10 @@ import optax
 
 from experiments import classification
 from experiments.common import Clock, Output
-from jnorm import checks, losses
-from jnorm.measure import statistics
+from jnorm import losses, statistics
+from jnorm._ground import checks
+from jnorm.sweeps._sweep import sweep
 from jnorm.train import evaluation, loop
-from jnorm.train.sweep import sweep
 
 
 @dataclass(frozen=True)

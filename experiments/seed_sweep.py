@@ -15,10 +15,12 @@ import optax
 
 from experiments import classification
 from experiments.common import Clock, Output, Refused
-from jnorm import checks, losses
-from jnorm.measure import runs, statistics
-from jnorm.train import evaluation, loop, processes
-from jnorm.train.sweep import sweep
+from jnorm import losses, statistics
+from jnorm._ground import checks
+from jnorm.statistics import _runs as runs
+from jnorm.sweeps import _processes as processes
+from jnorm.sweeps._sweep import sweep
+from jnorm.train import evaluation, loop
 
 STORE = "store"
 

@@ -15,10 +15,11 @@ import optax
 
 from experiments import classification
 from experiments.common import Clock, Output, Refused
-from jnorm import checks, losses
-from jnorm.measure.components import Bounds, Components, components, intervals, subsets
+from jnorm import losses
+from jnorm._ground import checks
+from jnorm.statistics._components import Bounds, Components, components, intervals, subsets
+from jnorm.sweeps._sweep import sweep
 from jnorm.train import evaluation, loop
-from jnorm.train.sweep import sweep
 
 STREAMS = {"init_key": "initialization", "order_key": "data order", "dropout_key": "dropout"}
 SCORES = {"test_accuracy": "test accuracy", "test_loss": "test loss"}

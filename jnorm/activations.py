@@ -25,7 +25,35 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnorm.checks import operands, require
+from jnorm._ground.checks import operands, require
+
+__all__ = [
+    "ELEMENTWISE",
+    "SELU_ALPHA",
+    "SELU_LAMBDA",
+    "P",
+    "celu",
+    "elu",
+    "erf",
+    "gelu",
+    "hard_tanh",
+    "hardmax",
+    "identity",
+    "kinks",
+    "leaky_relu",
+    "log_softmax",
+    "mish",
+    "relu",
+    "scaled_elu",
+    "selu",
+    "sigmoid",
+    "silu",
+    "sin",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+]
 
 P = ParamSpec("P")
 

@@ -15,7 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
+
+__all__ = [
+    "NODES",
+    "REACH",
+    "elementwise",
+    "expectation",
+    "expectation2",
+    "moments",
+]
 
 NODES = 256
 """Nodes of the one-dimensional rule, shared out over its panels."""

@@ -21,7 +21,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnorm import checks, paths
+from jnorm import paths
+from jnorm._ground import checks
+
+__all__ = [
+    "hinge",
+    "l1_penalty",
+    "l2_penalty",
+    "sigmoid_cross_entropy",
+    "softmax_cross_entropy",
+    "squared_error",
+]
 
 
 def softmax_cross_entropy(logits: ArrayLike, targets: ArrayLike, *, smoothing: ArrayLike = 0.0) -> jax.Array:
@@ -163,7 +173,7 @@ def _predictions(**named: ArrayLike) -> tuple[jax.Array, Any]:
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"`{name}` must have a floating dtype; got {array.dtype}")
-    return (array if jnp.finfo(array.dtype).bits >= 32 else array.astype(jnp.float32)), array.dtype
+    return array.astype(checks.wide(array.dtype)), array.dtype
 
 
 def _same_shape(predictions: jax.Array, targets: ArrayLike, name: str) -> jax.Array:

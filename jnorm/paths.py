@@ -5,6 +5,11 @@ from typing import Any
 
 import jax
 
+__all__ = [
+    "Where",
+    "mask",
+]
+
 Where = str | Sequence[str] | Callable[[str, Any], Any] | None
 """Which leaves: a path prefix, several of them, a predicate ``(path, leaf) -> bool``, or ``None`` for every leaf."""
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from jnorm import atomic
+from jnorm._ground import atomic
 
 
 @pytest.mark.parametrize("stopped", [KeyboardInterrupt(), OSError(28, "No space left on device")])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jnorm import activations, initializers, losses
-from jnorm.fans import fans
+from jnorm.initializers._fans import fans
 from jnorm.nn import batch_norm, dropout, feature_norm, weight_norm
 from jnorm.nn.batch_norm import Params, State
 

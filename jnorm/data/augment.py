@@ -18,7 +18,16 @@ from jax import lax
 from jax.scipy import ndimage
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
+
+__all__ = [
+    "flip",
+    "noise",
+    "rotate",
+    "rotated",
+    "shift",
+    "shifted",
+]
 
 
 def shift(key: jax.Array, images: ArrayLike, limit: int, *, fill: float = 0.0) -> jax.Array:

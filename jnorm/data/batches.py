@@ -25,7 +25,18 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
+
+__all__ = [
+    "Batches",
+    "Data",
+    "epoch",
+    "in_order",
+    "length",
+    "permutation",
+    "steps",
+    "take",
+]
 
 Data = TypeVar("Data")
 

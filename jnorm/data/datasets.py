@@ -24,9 +24,23 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jnorm import checks
-from jnorm.data import formats
+from jnorm._ground import checks
+from jnorm.data import _formats as formats
 from jnorm.data.splits import Fold
+
+__all__ = [
+    "BUNDLED",
+    "Dataset",
+    "Folder",
+    "Published",
+    "from_csv",
+    "from_npz",
+    "load",
+    "mnist",
+    "names",
+    "published",
+    "uci",
+]
 
 BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 Folder = str | Path | None

@@ -24,7 +24,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
+
+__all__ = [
+    "Fold",
+    "Key",
+    "Split",
+    "by_source",
+    "folds",
+    "random",
+    "source_folds",
+    "stratified",
+    "stratified_folds",
+]
 
 Key = jax.Array | None
 

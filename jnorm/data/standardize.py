@@ -24,7 +24,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
+
+__all__ = [
+    "Axes",
+    "State",
+    "apply",
+    "fit",
+    "invert",
+    "merge",
+]
 
 Axes = int | Sequence[int]
 

@@ -1,1 +1,5 @@
-"""Modules for other libraries: thin shells around `jnorm.nn`, drop-ins for what they replace there."""
+"""Drop-in modules for Flax, over `jnorm.nn`."""
+
+from jnorm.interop import flax_linen, flax_nnx
+
+__all__ = ["flax_linen", "flax_nnx"]

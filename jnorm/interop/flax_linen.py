@@ -20,9 +20,24 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnorm.nn import batch_norm, batch_renorm, dropout, statistics, weight_norm
+from jnorm._ground import checks
+from jnorm.nn import _statistics as statistics
+from jnorm.nn import batch_norm, batch_renorm, dropout, weight_norm
 from jnorm.nn.batch_norm import Params, State
 from jnorm.nn.networks import Network
+
+__all__ = [
+    "MODES",
+    "AlphaDropout",
+    "BatchNorm",
+    "BatchRenorm",
+    "WeightStandardization",
+    "known_state",
+    "mode",
+    "network",
+    "normalize",
+    "restore",
+]
 
 MODES = {"train": True, "training": True, "deterministic": False, "use_running_average": False}
 """How modules are told to train: the keywords of their calls that `network` knows, and what they are in training."""
@@ -137,7 +152,7 @@ class WeightStandardization(nn.WeightNorm):
             if self.variable_filter and not any(part in name for part in self.variable_filter):
                 return value
             axes = () if self.feature_axes is None else statistics.axes_of(value, self.feature_axes)
-            gain = jnp.asarray(self.gain, statistics.widened(value.dtype))
+            gain = jnp.asarray(self.gain, checks.wide(value.dtype))
             if self.use_scale:
                 shape = tuple(value.shape[a] for a in axes)
                 gain = gain * self.param(f"{name}/scale", self.scale_init, shape, self.param_dtype).astype(gain.dtype)
@@ -285,7 +300,7 @@ def _batch_layer(
     train = not nn.merge_param("use_running_average", module.use_running_average, use_running_average)
     x = jnp.asarray(x)
     shape = [x.shape[a] for a in statistics.axes_of(x, module.axis)]
-    wide = jnp.float32 if module.force_float32_reductions else statistics.widened(module.param_dtype)
+    wide = jnp.float32 if module.force_float32_reductions else checks.wide(module.param_dtype)
     new = module.is_initializing()
     variables = [
         module.variable("batch_stats", name, init, shape, wide)

@@ -21,10 +21,22 @@ from flax import nnx
 from flax.errors import TraceContextError
 from jax.typing import ArrayLike
 
+from jnorm._ground import checks
 from jnorm.interop.flax_linen import known_state, mode, normalize
-from jnorm.nn import batch_norm, batch_renorm, dropout, statistics, weight_norm
+from jnorm.nn import _statistics as statistics
+from jnorm.nn import batch_norm, batch_renorm, dropout, weight_norm
 from jnorm.nn.batch_norm import Params, State
 from jnorm.nn.networks import Network
+
+__all__ = [
+    "AlphaDropout",
+    "BatchCount",
+    "BatchNorm",
+    "BatchRenorm",
+    "WeightStandardization",
+    "network",
+    "without_counts",
+]
 
 
 class BatchCount(nnx.BatchStat):
@@ -212,7 +224,7 @@ class WeightStandardization(nnx.Module):
                 kernels.append((path, param))
                 continue
             value = param[...]
-            gain = jnp.asarray(self.gain, statistics.widened(value.dtype))
+            gain = jnp.asarray(self.gain, checks.wide(value.dtype))
             if self.use_scale:
                 gain = gain * self.scales[_name(path)][...].astype(gain.dtype)
             new = weight_norm.standardize(value, gain=gain, axis=self._axes(value))

@@ -14,12 +14,20 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm import checks
-from jnorm.nn import statistics
-from jnorm.nn.folding import fold as fold
-from jnorm.nn.running import State, broadcast_state, or_running, update
-from jnorm.nn.running import precise_state as precise_state
-from jnorm.nn.statistics import Params, broadcast_params
+from jnorm._ground import checks
+from jnorm.nn import _statistics as statistics
+from jnorm.nn._folding import fold as fold
+from jnorm.nn._running import State, broadcast_state, or_running, update
+from jnorm.nn._running import precise_state as precise_state
+from jnorm.nn._statistics import Params, broadcast_params
+
+__all__ = [
+    "apply",
+    "fold",
+    "init",
+    "normalize",
+    "precise_state",
+]
 
 
 def init(
@@ -38,7 +46,7 @@ def init(
     """
     shape = tuple(np.atleast_1d(features).tolist())
     checks.require(lambda n: n >= 1, "`{}` must satisfy {} >= 1", features=features)
-    wide = statistics.widened(dtype)
+    wide = checks.wide(dtype)
     params = Params(jnp.ones(shape, dtype) if scale else None, jnp.zeros(shape, dtype) if shift else None)
     return params, State(jnp.zeros(shape, wide), jnp.ones(shape, wide), jnp.zeros((), wide))
 
@@ -68,7 +76,7 @@ def apply(
     steps; likewise the variance, which is n/(n - 1) times the batch's if ``unbiased`` (y never uses that one).
 
     Options: ``axis`` is the feature axis, or several. ``axis_name`` adds the statistics up over that axis of
-    ``shard_map`` or ``vmap``; members may hold unequal numbers of entries, or none; `jnorm.nn.statistics.Groups`
+    ``shard_map`` or ``vmap``; members may hold unequal numbers of entries, or none; `jnorm.nn._statistics.Groups`
     splits them up further. ``mask`` is True where an entry counts: it has the axes of ``x``, or these without the
     features, each of the length in ``x`` or 1; entries that do not count are normalized too, and may hold anything, NaN
     too, unless gradients are taken. ``ghost`` normalizes every ``ghost`` successive examples (of axis 0) by their own

@@ -11,10 +11,16 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm import checks
-from jnorm.nn import batch_norm, statistics
-from jnorm.nn.running import State, broadcast_state, or_running, update
-from jnorm.nn.statistics import Params, broadcast_params
+from jnorm._ground import checks
+from jnorm.nn import _statistics as statistics
+from jnorm.nn import batch_norm
+from jnorm.nn._running import State, broadcast_state, or_running, update
+from jnorm.nn._statistics import Params, broadcast_params
+
+__all__ = [
+    "apply",
+    "schedule",
+]
 
 
 def apply(

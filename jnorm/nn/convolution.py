@@ -9,8 +9,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm import checks
-from jnorm.nn import statistics
+from jnorm._ground import checks
+from jnorm.nn import _statistics as statistics
+
+__all__ = [
+    "METHODS",
+    "convolve",
+]
 
 METHODS = ("auto", "im2col", "lax")
 
@@ -86,7 +91,7 @@ def _im2col(
         for tap in itertools.product(*map(range, window))
     ]
     matrix = kernel.reshape(-1, kernel.shape[-1])
-    wide = statistics.widened(x.dtype)
+    wide = checks.wide(x.dtype)
     return jnp.matmul(jnp.concatenate(taps, -1), matrix, precision=precision, preferred_element_type=wide)
 
 

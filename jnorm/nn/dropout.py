@@ -20,9 +20,19 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
 from jnorm.activations import SELU_ALPHA, SELU_LAMBDA
-from jnorm.nn import statistics
+from jnorm.nn import _statistics as statistics
+
+__all__ = [
+    "SATURATION",
+    "Affine",
+    "affine",
+    "alpha_dropout",
+    "dropout",
+    "feature_alpha_dropout",
+    "gaussian_dropout",
+]
 
 SATURATION = -SELU_LAMBDA * SELU_ALPHA
 """SELU's limit for x -> -inf, which is what alpha dropout puts in the place of dropped entries."""
@@ -53,7 +63,7 @@ def dropout(
     if not train:
         return x
     kept = _kept(key, x, rate, shared_axes)
-    return (jnp.where(kept, x.astype(statistics.widened(x.dtype)), 0) / _keep(rate, x)).astype(x.dtype)
+    return (jnp.where(kept, x.astype(checks.wide(x.dtype)), 0) / _keep(rate, x)).astype(x.dtype)
 
 
 def gaussian_dropout(
@@ -168,7 +178,7 @@ def affine(
     _check_rate(rate)
     checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", var=var)
     own, arguments = checks.wide_floats(rate=rate, mean=mean, var=var, saturation=saturation)
-    rate, mean, var, saturation = (v.astype(statistics.widened(dtype or own)) for v in arguments)
+    rate, mean, var, saturation = (v.astype(checks.wide(dtype or own)) for v in arguments)
     keep = _keep(rate, rate)
     lost = rate * (saturation - mean)
     scale = jnp.sqrt(var / (keep * (lost * (saturation - mean) + var)))
@@ -190,7 +200,7 @@ def _checked(x: ArrayLike, rate: ArrayLike) -> jax.Array:
 
 def _keep(rate: ArrayLike, x: jax.Array) -> jax.Array:
     """1 - rate in at least float32; NaN for a rate out of range, of which a mask alone would show no sign."""
-    rate = jnp.asarray(rate).astype(statistics.widened(x.dtype))
+    rate = jnp.asarray(rate).astype(checks.wide(x.dtype))
     return jnp.where((rate >= 0) & (rate < 1), 1 - rate, jnp.nan)
 
 

@@ -15,9 +15,18 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm import checks
-from jnorm.nn import batch_norm, statistics
-from jnorm.nn.statistics import Params, broadcast_params
+from jnorm._ground import checks
+from jnorm.nn import _statistics as statistics
+from jnorm.nn import batch_norm
+from jnorm.nn._statistics import Params, broadcast_params
+
+__all__ = [
+    "group_norm",
+    "init",
+    "instance_norm",
+    "layer_norm",
+    "rms_norm",
+]
 
 
 def init(features: int | Sequence[int], *, scale: bool = True, shift: bool = True, dtype: Any = jnp.float32) -> Params:

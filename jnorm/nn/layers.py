@@ -12,7 +12,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnorm.nn import statistics
+from jnorm._ground import checks
+
+__all__ = [
+    "Block",
+    "Layer",
+    "Linear",
+    "Normalizer",
+    "Run",
+    "Tap",
+    "Weights",
+    "chain",
+    "hidden",
+    "linear",
+    "readout",
+    "stateless",
+    "weighted",
+]
 
 Tap = Callable[[str, jax.Array], jax.Array]
 """Is shown a value by name while the network computes, and returns the one to go on with."""
@@ -130,7 +146,7 @@ def linear(layer: Layer, inputs: int, outputs: int) -> Linear:
     """
 
     def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        wide = statistics.widened(x.dtype)
+        wide = checks.wide(x.dtype)
         return jnp.matmul(x, kernel, precision=layer.precision, preferred_element_type=wide)
 
     return weighted(layer, (inputs, outputs), product)

@@ -18,11 +18,24 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnorm import checks, initializers
+from jnorm import initializers
+from jnorm._ground import checks
 from jnorm.activations import sigmoid
-from jnorm.nn import layers, statistics
+from jnorm.nn import _statistics as statistics
+from jnorm.nn import layers
 from jnorm.nn.convolution import convolve
 from jnorm.nn.layers import Block, Layer, Linear, Run, Tap
+
+__all__ = [
+    "Network",
+    "cnn",
+    "conic",
+    "highway",
+    "mlp",
+    "record",
+    "rectangular",
+    "residual",
+]
 
 
 class Network(NamedTuple):

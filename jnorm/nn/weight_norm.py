@@ -18,8 +18,18 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm import activations, checks, gaussian
-from jnorm.nn import statistics
+from jnorm import activations, gaussian
+from jnorm._ground import checks
+from jnorm.nn import _statistics as statistics
+
+__all__ = [
+    "Params",
+    "apply",
+    "exact_gain",
+    "init",
+    "init_from_data",
+    "standardize",
+]
 
 
 class Params(NamedTuple):
@@ -102,7 +112,7 @@ def standardize(kernel: ArrayLike, *, gain: ArrayLike = 1.0, axis: int | Sequenc
     inputs = _inputs(kernel, axis)
     if math.prod(kernel.shape[a] for a in inputs) == 1:
         raise ValueError(f"`kernel` must have at least two weights for each output; got shape {kernel.shape}")
-    wide = kernel.astype(statistics.widened(kernel.dtype))
+    wide = kernel.astype(checks.wide(kernel.dtype))
     # Centred on one of the weights, on the mean, and on the mean of what rounding left. The result depends on none of
     # the three, so only one carries a derivative; without the first, equal weights would leave their mean's rounding.
     first = wide[tuple(slice(0, 1) if a in inputs else slice(None) for a in range(kernel.ndim))]
@@ -149,7 +159,7 @@ def _inputs(kernel: jax.Array, axis: int | Sequence[int]) -> tuple[int, ...]:
 
 def _polar(v: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     """``v / |v|`` and ``|v|`` along ``axes``, in at least float32; zeros stay zeros, with derivatives zero."""
-    v = v.astype(statistics.widened(v.dtype))
+    v = v.astype(checks.wide(v.dtype))
     top = lax.stop_gradient(jnp.max(jnp.abs(v), axes, keepdims=True, initial=0))
     top = jnp.where(top == 0, 1, top)
     square = jnp.sum((v / top) ** 2, axes, keepdims=True)

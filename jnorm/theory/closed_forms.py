@@ -19,8 +19,24 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnorm import activations, checks
+from jnorm import activations
+from jnorm._ground import checks
 from jnorm.theory.mills import mills
+
+__all__ = [
+    "GaussianMoments",
+    "Halves",
+    "celu",
+    "elu",
+    "halves",
+    "identity",
+    "leaky_relu",
+    "lookup",
+    "relu",
+    "scaled_elu",
+    "selu",
+    "sin",
+]
 
 
 class GaussianMoments(NamedTuple):

@@ -12,11 +12,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnorm import checks
-from jnorm.theory.constants import SeluConstants as SeluConstants
-from jnorm.theory.constants import selu_constants as selu_constants
+from jnorm._ground import checks
+from jnorm.theory._constants import SeluConstants as SeluConstants
+from jnorm.theory._constants import selu_constants as selu_constants
+from jnorm.theory._newton import descend, solve_2x2, where
 from jnorm.theory.moments import LayerMap, Moments, cast, lift
-from jnorm.theory.newton import descend, solve_2x2, where
+
+__all__ = [
+    "FixedPoint",
+    "SeluConstants",
+    "Stability",
+    "iterate",
+    "selu_constants",
+    "solve",
+    "solve_all",
+    "stability",
+]
 
 
 class FixedPoint(NamedTuple):
@@ -110,7 +121,7 @@ def solve_all(
     checks.require(
         lambda w: w > 0, "`box` must satisfy high.{} - low.{} > 0", mean=high[0] - low[0], var=high[1] - low[1]
     )
-    dtype = low.dtype if jnp.finfo(low.dtype).bits >= 32 else np.dtype(np.float32)
+    dtype = checks.wide(low.dtype)
     limit = _tolerance(tol, dtype)
     into, out = (np.log, np.exp) if low[1] > 0 else (np.sqrt, np.square)
 

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
 from jnorm.theory.moments import Activation, LayerMap, Moments, activation_moments
+
+__all__ = [
+    "layer_map",
+]
 
 
 def layer_map(

@@ -13,7 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
+
+__all__ = [
+    "Mills",
+    "erfcx",
+    "mills",
+]
 
 # Chebyshev coefficients of (x + _POLE) R(x) in u = 1 - 2 (_POLE - 1) / (x + _POLE), which maps x in [-1, inf) to
 # [-1, 1]. The first 15 serve float32. The tests derive them anew at 60 digits.

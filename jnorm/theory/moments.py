@@ -12,8 +12,20 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnorm import activations, checks, gaussian
+from jnorm import activations, gaussian
+from jnorm._ground import checks
 from jnorm.theory import closed_forms
+
+__all__ = [
+    "Activation",
+    "LayerMap",
+    "Moments",
+    "activation_moments",
+    "cast",
+    "gradient_factor",
+    "layer_map",
+    "lift",
+]
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -139,7 +151,7 @@ def lift(map: LayerMap, start: Moments) -> tuple[LayerMap, Moments, Any]:
 
     like = jax.eval_shape(call, Moments(mean, var)).mean
     shape = jnp.broadcast_shapes(like.shape, mean.shape)
-    wide = like.dtype if jnp.finfo(like.dtype).bits >= 32 else jnp.float32
+    wide = checks.wide(like.dtype)
 
     def spread(x: Moments) -> Moments:
         return cast(Moments(*(jnp.broadcast_to(a, shape) for a in x)), wide)

@@ -9,9 +9,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jnorm import checks
+from jnorm._ground import checks
 from jnorm.theory.fixed_points import iterate
 from jnorm.theory.moments import LayerMap, Moments, lift
+
+__all__ = [
+    "Basin",
+    "Trajectories",
+    "VectorField",
+    "basin",
+    "trajectories",
+    "vector_field",
+]
 
 
 class VectorField(NamedTuple):

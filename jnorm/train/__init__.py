@@ -1,1 +1,5 @@
-"""Training as one pure function of a key, and sweeps of it over seeds and hyperparameters."""
+"""Training as one pure function of a key."""
+
+from jnorm.train import early_stopping, evaluation, gradients, loop, schedules
+
+__all__ = ["early_stopping", "evaluation", "gradients", "loop", "schedules"]

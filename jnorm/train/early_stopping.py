@@ -12,7 +12,18 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
+
+__all__ = [
+    "Carry",
+    "Rule",
+    "State",
+    "Stopped",
+    "init",
+    "rule",
+    "scan",
+    "update",
+]
 
 Carry = TypeVar("Carry")
 

@@ -8,9 +8,15 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
 from jnorm.data import batches
-from jnorm.nn.statistics import widened
+
+__all__ = [
+    "Metric",
+    "accuracy",
+    "evaluate",
+    "per_example",
+]
 
 Metric = Callable[[Any, Any], jax.Array]
 """``metric(outputs, targets)``: one number an example, or several of which the mean is meant, the examples first."""
@@ -35,7 +41,7 @@ def accuracy(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
     if targets.ndim == outputs.ndim:
         targets = jnp.argmax(targets, -1)
     right = jnp.argmax(outputs, -1).astype(targets.dtype) == targets
-    return jnp.where(jnp.any(jnp.isnan(outputs), -1), jnp.nan, right.astype(widened(outputs.dtype)))
+    return jnp.where(jnp.any(jnp.isnan(outputs), -1), jnp.nan, right.astype(checks.wide(outputs.dtype)))
 
 
 def per_example(values: ArrayLike, examples: int, name: str = "metric") -> jax.Array:
@@ -49,7 +55,7 @@ def per_example(values: ArrayLike, examples: int, name: str = "metric") -> jax.A
     values = jnp.asarray(values)
     if values.ndim < 1 or values.shape[0] != examples:
         raise ValueError(f"`{name}` must return a number for each of the {examples} examples; got shape {values.shape}")
-    values = values.astype(widened(values.dtype) if jnp.issubdtype(values.dtype, jnp.floating) else float)
+    values = values.astype(checks.wide(values.dtype) if jnp.issubdtype(values.dtype, jnp.floating) else float)
     return jnp.mean(values.reshape(examples, -1), -1) if values.ndim > 1 else values
 
 

@@ -10,9 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jnorm import checks
+from jnorm._ground import checks
 from jnorm.data import batches
-from jnorm.nn.statistics import widened
+
+__all__ = [
+    "Gradient",
+    "Losses",
+    "gradient",
+]
 
 Losses = Callable[[Any, Any, Any, jax.Array | None, jax.Array], tuple[jax.Array, Any]]
 """``losses(params, state, batch, mask, key) -> (one number an example, new state)``."""
@@ -85,7 +90,7 @@ def gradient(
     batch, mask = jax.tree.map(lambda a: a.reshape(parts, size // parts, *a.shape[1:]), (batch, mask))
     first = jax.tree.map(lambda a: a[0], (batch, mask))
     loss = jnp.zeros((), jax.eval_shape(total, params, state, *first, key)[0].dtype)
-    zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, widened(p.dtype)), params)
+    zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, checks.wide(p.dtype)), params)
     (loss, grads, state), _ = jax.lax.scan(piece, (loss, zeros, state), (jnp.arange(parts), batch, mask))
     value = loss
     if penalty is not None:

@@ -2,7 +2,7 @@
 
 >>> import optax
 >>> from jnorm import losses
->>> from jnorm.initializers import lecun_normal
+>>> from jnorm.initializers._scaled import lecun_normal
 >>> from jnorm.nn.layers import Layer
 >>> from jnorm.nn.networks import mlp
 >>> x = jax.random.normal(jax.random.key(0), (70, 2))
@@ -48,9 +48,18 @@ import optax
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
 from jnorm.data import batches
-from jnorm.train import early_stopping, evaluation, hyperparameters, steps
+from jnorm.train import _hyperparameters as hyperparameters
+from jnorm.train import _steps as steps
+from jnorm.train import early_stopping, evaluation
+
+__all__ = [
+    "STEP_RECORDS",
+    "STREAMS",
+    "streams",
+    "trainer",
+]
 
 STREAMS = ("init_key", "order_key", "dropout_key", "augment_key", "noise_key")
 """The random streams of a run, in the order of their fold-in numbers."""

@@ -16,7 +16,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnorm import checks
+from jnorm._ground import checks
+
+__all__ = [
+    "Schedule",
+    "exponential",
+    "inverse_sqrt",
+    "inverse_time",
+    "piecewise",
+]
 
 Schedule = Callable[[ArrayLike], jax.Array]
 

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from jnorm.data import batches, datasets, formats
+from jnorm.data import _formats as formats
+from jnorm.data import batches, datasets
 
 MNIST = {
     "train-images-idx3-ubyte": (2051, 6, 4, 4),

@@ -8,7 +8,7 @@ pytest.importorskip("flint")
 
 from experiments import certificate
 from experiments.common import Refused
-from jnorm.theory import records
+from jnorm.proofs import _records as records
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jnorm.nn import batch_norm, statistics
+from jnorm.nn import _statistics as statistics
+from jnorm.nn import batch_norm
 from jnorm.nn.batch_norm import Params, State
 
 pytestmark = pytest.mark.usefixtures("unoptimized")

@@ -10,7 +10,7 @@ import pytest
 
 from jnorm.nn import dropout as lib
 from jnorm.nn.dropout import affine, alpha_dropout, dropout, feature_alpha_dropout, gaussian_dropout
-from jnorm.theory.constants import selu_constants
+from jnorm.theory._constants import selu_constants
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 

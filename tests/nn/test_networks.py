@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jnorm import activations, initializers
-from jnorm.lsuv import lsuv
+from jnorm.initializers._lsuv import lsuv
 from jnorm.nn import batch_norm, feature_norm, networks, weight_norm
 from jnorm.nn.dropout import alpha_dropout, dropout
 from jnorm.nn.layers import Layer, Normalizer, stateless

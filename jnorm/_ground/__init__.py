@@ -1,0 +1,1 @@
+"""What every room stands on: argument checks, whole files, names that load when they are asked for."""

@@ -1,0 +1,59 @@
+"""Initializers: factories of ``init(key, shape, dtype=None, out_sharding=None)``, the ``jax.nn.initializers`` protocol.
+
+- **Use.** Flax linen and nnx take an initializer as ``kernel_init``; Equinox and plain JAX call it; Haiku's ``w_init``
+  is ``lambda shape, dtype: init(hk.next_rng_key(), shape, dtype)``. All work under ``jit`` and ``vmap`` (over keys:
+  a kernel each), with typed and raw keys; a law that JAX has too draws JAX's weights from the same key.
+- **Types.** ``dtype=None`` is the default float. Half precision is drawn in float32 and rounded.
+- **Axes.** ``in_axis``, ``out_axis`` and ``batch_axis`` of a kernel are those of `fans`.
+- **The law called normal.** As in JAX, ``glorot_normal``, ``he_normal``, ``lecun_normal`` and `for_activation` are
+  normal laws cut at two of their standard deviations, with the variance restored.
+- **Errors.** Options are checked when a factory is called, shapes and dtypes when the initializer is: ``ValueError``
+  names the rule and the value, or lists the known names; ``TypeError`` for an integer, boolean or complex dtype.
+"""
+
+from jnorm.initializers._fans import Fans, fans
+from jnorm.initializers._lsuv import Lsuv, lsuv
+from jnorm.initializers._protocol import Initializer
+from jnorm.initializers._scaled import (
+    constant,
+    for_activation,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    lecun_normal,
+    lecun_uniform,
+    normal,
+    ones,
+    truncated_normal,
+    uniform,
+    variance_scaling,
+    zeros,
+)
+from jnorm.initializers._structured import delta_orthogonal, identity, orthogonal, sparse
+
+__all__ = [
+    "Fans",
+    "Initializer",
+    "Lsuv",
+    "constant",
+    "delta_orthogonal",
+    "fans",
+    "for_activation",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "identity",
+    "lecun_normal",
+    "lecun_uniform",
+    "lsuv",
+    "normal",
+    "ones",
+    "orthogonal",
+    "sparse",
+    "truncated_normal",
+    "uniform",
+    "variance_scaling",
+    "zeros",
+]

@@ -1,1 +1,0 @@
-"""What did happen: measurements of real networks and the statistics that judge them."""

@@ -1,0 +1,87 @@
+"""Folding: a frozen batch norm becomes part of the dense or convolution layer before or after it."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jnorm._ground import checks
+from jnorm.nn import _running as running
+from jnorm.nn import _statistics as statistics
+
+
+def fold(
+    params: statistics.Params,
+    state: running.State,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    norm: str,
+    eps: ArrayLike = 1e-5,
+    linear: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    shape: Sequence[int] | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Kernel and bias of one dense or convolution layer that does what it and a frozen batch norm did.
+
+    With ``a = scale / sqrt(var + eps)`` and ``b = shift - mean * a``, the layer being ``x * kernel + bias``:
+
+        norm="after":   kernel * a[out],  (bias - mean) * a + shift
+        norm="before":  kernel * a[in],   bias + b * kernel
+
+    ``kernel`` is (..., in, out), as in Flax and `jax.lax`; a grouped convolution has (..., in / groups, out). ``bias``
+    is (out,), or a map from an earlier fold. The new one is (out,) too, with one exception: a convolution that pads
+    with zeros pads behind the norm, where zero means zero, but the folded layer pads in front of it, so that the bias
+    must differ along the border. Pass the layer without bias as ``linear(x, kernel)`` and the ``shape`` (..., in) of
+    its input without the batch: the bias is then the map ``bias + linear(b everywhere, kernel)`` of the output's shape,
+    exact for every padding, stride and dilation.
+
+    Raises ``ValueError`` for another ``norm``, ``eps < 0``, feature counts that do not fit the kernel, and ``linear``
+    without ``shape`` or the other way round; ``TypeError`` for an integer kernel.
+
+    >>> params = statistics.Params(None, None)
+    >>> state = running.State(jnp.array([2.0]), jnp.array([4.0]), jnp.array(jnp.inf))
+    >>> kernel, bias = fold(params, state, jnp.ones((1, 1)), norm="before", eps=0.0)
+    >>> kernel.tolist(), bias.tolist()
+    ([[0.5]], [-1.0])
+    """
+    checks.choice("norm", norm, ("before", "after"))
+    checks.require(lambda e: e >= 0, "`{}` must satisfy {} >= 0", eps=eps)
+    kernel = statistics.floating(kernel, "kernel")
+    wide = max(checks.wide(kernel.dtype), state.mean.dtype, key=lambda d: jnp.finfo(d).bits)
+    features = state.mean.shape
+    inputs, outputs = kernel.shape[-2:]
+    groups = 1 if norm == "after" else math.prod(features) // inputs
+    if len(features) != 1 or features[0] != (outputs if norm == "after" else groups * inputs) or outputs % groups:
+        raise ValueError(f"`kernel` (..., in, out) must fit the {features} features {norm} it; got {kernel.shape}")
+    if (linear is None) != (shape is None):
+        raise ValueError("`linear` and `shape` must be given together; got one of them")
+
+    x = jnp.zeros(features, wide)
+    mean, var, _ = running.broadcast_state(state, x, (0,))
+    scale, shift = statistics.broadcast_params(params, x, (0,))
+    gain = jnp.broadcast_to(lax.rsqrt(var + jnp.asarray(eps, wide)) * scale, features)
+    old = jnp.zeros(outputs, wide) if bias is None else jnp.asarray(bias).astype(wide)
+    weights = kernel.astype(wide)
+
+    def ranked(value: jax.Array, like: jax.Array) -> jax.Array:
+        return jnp.expand_dims(value, range(max(0, like.ndim - value.ndim)))
+
+    if norm == "after":
+        folded = (old - ranked(mean, old)) * ranked(gain, old) + ranked(shift, old)
+        return (weights * ranked(gain, weights)).astype(kernel.dtype), folded.astype(kernel.dtype)
+
+    def per_weight(value: jax.Array) -> jax.Array:
+        """From (groups * in,) to the axes of the kernel: output channels go by groups."""
+        value = jnp.repeat(value.reshape(groups, inputs).T, outputs // groups, axis=1)
+        return ranked(value, weights)
+
+    offset = shift - mean * gain
+    if linear is None:
+        added = jnp.sum(weights * per_weight(offset), tuple(range(kernel.ndim - 1)))
+    else:
+        added = linear(jnp.broadcast_to(offset, (1, *(shape or ()))), weights)[0]
+    folded = ranked(old, added) + ranked(added, old)
+    return (weights * per_weight(gain)).astype(kernel.dtype), folded.astype(kernel.dtype)

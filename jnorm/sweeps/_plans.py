@@ -1,0 +1,147 @@
+"""How many runs go side by side, and how many make a chunk: by measurement, within the memory there is.
+
+``vmap`` and one run after the other differ by a factor of two either way: small networks gain from company,
+convolutions whose kernels differ between runs lose by it. Which it is shows only in the compiled program.
+"""
+
+import functools
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jnorm.sweeps import _processes as processes
+from jnorm.sweeps._programs import Compiled
+
+CPU = (1, 2, 8, 64, 512)
+ACCELERATOR = (4096, 256, 16)  # one run alone would leave most of the chip idle
+GAIN = 0.98  # another program must take less than this part of the time
+SECONDS = 2.0  # of work in a chunk: what a crash can cost
+SHORT = 0.2  # seconds below which a measurement is repeated
+GROUPS = 1024
+OUTPUTS = 1 << 26  # bytes of the outputs of a chunk on a device
+MEMORY_SHARE = 0.6  # of the free memory, for temporary arrays and outputs
+
+
+class Plan(NamedTuple):
+    """``width`` runs side by side on a device, ``groups`` of them one after another in a call at most.
+
+    The program's runs are cut after ``first`` of them, and then after every ``chunk``. ``devices`` says for how many
+    this was made; with other devices the cuts remain.
+    """
+
+    width: int
+    groups: int
+    first: int
+    chunk: int
+    devices: int
+
+    def cuts(self, runs: int) -> list[tuple[int, int]]:
+        """First run and end of every chunk.
+
+        >>> Plan(width=1, groups=2, first=2, chunk=4, devices=2).cuts(9)
+        [(0, 2), (2, 6), (6, 9)]
+        """
+        starts = [0, *range(self.first, runs, self.chunk)]
+        return list(zip(starts, [*starts[1:], runs], strict=True))
+
+    def on(self, devices: int) -> "Plan":
+        """The same cuts for another number of devices."""
+        if devices == self.devices:
+            return self
+        groups = -(-max(self.first, self.chunk) // (devices * self.width))
+        return self._replace(groups=groups, devices=devices)
+
+
+class Timed(NamedTuple):
+    """A program that was tried: seconds it takes a run on one device and took to compile, outputs of its first runs."""
+
+    program: Compiled
+    plan: Plan
+    seconds: float
+    compiling: float
+    outputs: tuple[dict[str, jax.Array], np.ndarray]
+
+
+def fixed(chunk: int, runs: int, devices: int) -> Plan:
+    """``chunk`` runs side by side on every device, saved together."""
+    width = min(chunk, -(-runs // devices))
+    return Plan(width, 1, width * devices, width * devices, devices)
+
+
+def widths(runs: int, devices: int) -> list[int]:
+    """What is tried, in order: no wider than the runs that a device has."""
+    each = -(-runs // devices)
+    return list(dict.fromkeys(min(width, each) for width in (CPU if jax.default_backend() == "cpu" else ACCELERATOR)))
+
+
+def trial(width: int, runs: int, devices: int, size: int) -> Plan:
+    """A plan for measuring: as many groups as a call may need, ``size`` bytes of output a run."""
+    groups = min(-(-runs // (devices * width)), GROUPS, OUTPUTS // max(1, size * width))
+    return Plan(width, max(1, groups), width * devices, width * devices, devices)
+
+
+def choose(
+    plans: Sequence[Plan],
+    runs: int,
+    build: Callable[[Plan], Compiled],
+    call: Callable[[Compiled, int], tuple[dict[str, jax.Array], np.ndarray]],
+) -> Timed:
+    """The fastest of the plans, tried in order for as long as they get faster, fit, and trying can pay.
+
+    ``call(program, n)`` starts the first n of the ``runs``. A further plan is tried only if half of the work that
+    remains would take longer than compiling and timing it. The chunks of the plan that is returned take about
+    `SECONDS`. What the leading process measures holds for all.
+    """
+    best: Timed | None = None
+    for plan in plans:
+        if best:
+            remaining = -(-runs // plan.devices) - best.plan.width  # what was timed is done
+            if remaining * best.seconds / 2 < best.compiling + plan.width * best.seconds:
+                break
+        program = build(plan)
+        known = [program.seconds, program.memory <= MEMORY_SHARE * room()]
+        compiling, fits = processes.decide(lambda known=known: known)  # type: ignore[misc]
+        if not fits and best:
+            break
+        if not fits and plan != plans[-1]:
+            continue
+        outputs, spent = _timed(functools.partial(call, program, min(runs, plan.first)))
+        seconds = processes.decide(lambda spent=spent: spent) / plan.width  # type: ignore[misc]
+        if best and seconds > GAIN * best.seconds:
+            break
+        best = Timed(program, plan, seconds, compiling, outputs)
+    assert best is not None, "the last plan is always tried where none before it was"
+    groups = math.ceil(SECONDS / (best.seconds * best.plan.width))
+    chunk = best.plan.first * max(1, min(groups, best.plan.groups))
+    return best._replace(plan=best.plan._replace(chunk=chunk))
+
+
+def room() -> float:
+    """Free memory of a device, in bytes; the devices of a CPU share the machine's."""
+    device = jax.local_devices()[0]
+    known = device.memory_stats() or {}
+    if "bytes_limit" in known:
+        return known["bytes_limit"] - known.get("bytes_in_use", 0)
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on every system
+        free = 1 << 32
+    return free / jax.local_device_count()
+
+
+def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call returns, and its seconds: the least of several where it is short, as the first one warms up."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(call())
+    least = total = time.perf_counter() - start
+    while total < SHORT:
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        spent = time.perf_counter() - start
+        least, total = min(least, spent), total + spent
+    return result, least

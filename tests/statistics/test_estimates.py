@@ -1,0 +1,190 @@
+from functools import partial
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from jnorm.statistics import _samples as samples
+from jnorm.statistics._estimates import (
+    ESTIMATORS,
+    WORKSPACE,
+    bca_interval,
+    bca_p_value,
+    bootstrap,
+    iqm,
+    mean,
+    median,
+    resample,
+)
+
+# Hundreds of small programs, each run once.
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
+KEY = jax.random.key(0)
+
+
+def draws(seed, *shape):
+    return np.random.default_rng(seed).exponential(size=shape)
+
+
+def sliced_iqm(x):
+    """The integral of the step function of sorted values over the middle half, by brute force."""
+    x = np.repeat(np.sort(x), 4)  # each value four quarters wide: the cuts at n/4 fall between quarters
+    return x[len(x) // 4 : -(len(x) // 4)].mean()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 13, 64])
+def test_location(n, x64):
+    x = draws(n, 3, n)
+    got = jax.jit(lambda x: [f(x, axis=1) for f in (mean, median, iqm)])(x)
+    exact = [x.mean(1), np.median(x, 1), [sliced_iqm(row) for row in x]]
+    np.testing.assert_allclose(got, exact, rtol=1e-14)  # sums of up to 64 terms in float64
+    if n % 4 == 0:
+        np.testing.assert_allclose(got[2], stats.trim_mean(x, 0.25, axis=1), rtol=1e-14)
+
+
+def test_one_outlier_does_not_move_the_middle():
+    x = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
+    y = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 1e30])
+    assert iqm(x, axis=0) == iqm(y, axis=0)
+    assert median(x, axis=0) == median(y, axis=0)
+
+
+def test_axes():
+    x = draws(0, 2, 3, 4)
+    np.testing.assert_allclose(iqm(x, axis=(0, 2)), [sliced_iqm(x[:, i].ravel()) for i in range(3)], rtol=1e-6)
+    np.testing.assert_allclose(mean(x, axis=-2), x.mean(1), rtol=1e-6)  # float32
+    with pytest.raises(ValueError, match=r"`axis` must satisfy -3 <= axis < 3 for `x`; got 3"):
+        mean(x, axis=3)
+    with pytest.raises(ValueError, match="at least one axis, each once"):
+        mean(x, axis=(0, -3))
+    with pytest.raises(ValueError, match="at least one value along axis 1"):
+        mean(np.ones((2, 0)), axis=1)
+    with pytest.raises(ValueError, match="must agree in all axes but 0"):
+        samples.arms(np.ones((3, 2)), np.ones((3, 4)), 0)
+    with pytest.raises(TypeError, match="must hold real numbers"):
+        mean(np.array([1j]), axis=0)
+
+
+@pytest.mark.parametrize("estimator", [mean, median, iqm])
+def test_diverged_runs(estimator):
+    x = np.array([[3.0, np.nan, 1.0, 2.0, 8.0], [1.0, 2.0, 3.0, 4.0, 5.0], [np.nan] * 5])
+    skipped = estimator(x, axis=1, diverged="exclude")
+    assert skipped[0] == estimator(x[0, [0, 2, 3, 4]], axis=0)
+    np.testing.assert_array_equal(np.isnan(skipped), [False, False, True])
+    np.testing.assert_array_equal(np.isnan(estimator(x, axis=1)), [True, False, True])
+    with pytest.raises(ValueError, match=r"`diverged` must be one of nan, exclude; got 'worst'"):
+        estimator(x, axis=1, diverged="worst")
+
+
+@pytest.fixture(scope="module")
+def found():
+    with jax.enable_x64(True):
+        x = draws(1, 3, 20)
+        return x, jax.jit(lambda x: resample(KEY, x, iqm, axis=1, samples=999))(x)
+
+
+def test_interval_equals_scipys_on_the_same_draws(found):
+    x, boot = found
+    with jax.enable_x64(True):
+        got = jax.jit(bca_interval)(boot, level=0.1)
+    for lane in range(3):
+        exact = stats.bootstrap(
+            (x[lane],),
+            lambda a, axis: np.apply_along_axis(sliced_iqm, axis, a),
+            n_resamples=0,
+            bootstrap_result=SimpleNamespace(bootstrap_distribution=np.asarray(boot.draws[:, lane])),
+            confidence_level=0.9,
+            method="BCa",
+        ).confidence_interval
+        # 1e-9: normal quantiles and their inverse in float64, on quantiles of 999 draws
+        np.testing.assert_allclose([got.low[lane], got.high[lane]], exact, rtol=1e-9)
+
+
+def test_draws_have_scipys_distribution(found):
+    x, boot = found
+    rng = np.random.default_rng(2)
+    for lane in range(3):
+        other = [sliced_iqm(rng.choice(x[lane], 20)) for _ in range(999)]
+        assert stats.ks_2samp(other, np.asarray(boot.draws[:, lane])).pvalue > 1e-3  # false alarm of three: 0.3 %
+
+
+def test_p_value_inverts_the_interval(found):
+    _, boot = found
+    with jax.enable_x64(True):
+
+        @jax.jit
+        def ends(level):
+            interval = bca_interval(boot, level=level)
+            return bca_p_value(boot, interval.low), bca_p_value(boot, interval.high)
+
+        for level in (0.02, 0.1, 0.5):
+            # Two draws of 999: the interval interpolates between them, the p-value counts them.
+            np.testing.assert_allclose(ends(level), np.broadcast_to([[level / 2], [1 - level / 2]], (2, 3)), atol=2e-3)
+        nulls = np.linspace(-1, 4, 201)
+        p = np.asarray(jax.jit(jax.vmap(partial(bca_p_value, boot)))(nulls))
+        assert np.all(np.diff(p, axis=0) >= 0)
+        np.testing.assert_allclose(p[[0, -1]], [[1e-3] * 3, [1 - 1e-3] * 3])  # as far as 999 draws can see
+
+
+def test_coverage():
+    runs, sims = 32, 1000
+    x = np.random.default_rng(3).normal(size=(sims, runs)).astype(np.float32)
+    each = jax.jit(jax.vmap(lambda key, x: bootstrap(key, x, axis=0, samples=300)))
+    got = each(jax.random.split(KEY, sims), x)
+    covered = np.mean((got.low <= 0) & (got.high >= 0))
+    # 92.7 % over 4000 sets with 1000 draws (t with 31 degrees of freedom and the biased deviation: 93.7 %); z = 4.
+    assert abs(covered - 0.927) < 4 * np.sqrt(0.927 * 0.073 / sims)
+
+
+def test_half_a_lane_excluded_is_the_bootstrap_of_the_rest():
+    x = draws(4, 24)
+    y = np.where(np.arange(24) % 2, x, np.nan)
+    got = jax.jit(lambda y: resample(KEY, y, ESTIMATORS["mean"], axis=0, samples=500))(y)
+    rest = x[1::2]
+    assert got.draws.min() >= rest.min()
+    # z = 4 for the spread of 500 means: a quarter relative; 12 values with the biased variance
+    np.testing.assert_allclose(np.std(got.draws), rest.std() / np.sqrt(12), rtol=0.15)
+    skew = (rest - rest.mean()) ** 3
+    closed = np.sum(skew) / (6 * np.sum((rest - rest.mean()) ** 2) ** 1.5)  # the jackknife of a mean in closed form
+    np.testing.assert_allclose(got.acceleration, closed, rtol=1e-4)  # float32
+    assert np.all(np.isnan(jax.jit(lambda y: resample(KEY, y, axis=0, samples=9).draws)(y)))
+
+
+def test_no_interval_from_fewer_than_two_runs():
+    interval = jax.jit(lambda x: bootstrap(KEY, x, ESTIMATORS["iqm"], axis=1, samples=9))
+    for x in (np.ones((2, 1)), np.array([[np.nan, 1.0], [np.nan, np.nan]])):
+        got = interval(x)
+        assert np.all(np.isnan([got.low, got.high]))
+
+
+def test_a_constant_sample_has_no_width():
+    x = np.full(11, 0.1, np.float32)
+    got = jax.jit(lambda x: [bootstrap(KEY, x, f, axis=0, samples=50) for f in (mean, iqm)])(x)
+    np.testing.assert_allclose(np.asarray(got), 0.1, rtol=1e-6)  # sums of equal numbers in float32
+
+
+def test_batches_of_resamples_change_nothing(monkeypatch):
+    x = draws(5, 40)
+    whole = jax.jit(lambda x: resample(KEY, x, median, axis=0, samples=64))(x)
+    monkeypatch.setattr("jnorm.statistics._estimates.WORKSPACE", 400)
+    parts = jax.jit(lambda x: resample(KEY, x, median, axis=0, samples=64))(x)
+    assert WORKSPACE > 64 * 40
+    np.testing.assert_array_equal(whole.draws, parts.draws)
+    np.testing.assert_array_equal(whole.acceleration, parts.acceleration)
+
+
+def test_any_estimator_will_do():
+    x = draws(6, 30)
+    got = jax.jit(lambda x: bootstrap(KEY, x, partial(jnp.quantile, q=0.25), axis=0, samples=200))(x)
+    assert got.low < np.quantile(x, 0.25) < got.high
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match=r"`level` must satisfy 0 < level < 1; got 2"):
+        bootstrap(KEY, np.ones(3), axis=0, level=2)
+    with pytest.raises(ValueError, match=r"`samples` must be a whole number >= 1; got 0"):
+        bootstrap(KEY, np.ones(3), axis=0, samples=0)

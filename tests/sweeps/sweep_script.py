@@ -1,0 +1,54 @@
+"""A small sweep in a process of its own: killed, resumed and spread over processes by the tests.
+
+``python sweep_script.py FOLDER [--chunk N] [--process I --processes N --port P]``
+"""
+
+import argparse
+
+import jax
+
+parser = argparse.ArgumentParser()
+parser.add_argument("folder")
+parser.add_argument("--chunk", default="2")
+parser.add_argument("--seeds", type=int, default=13)
+parser.add_argument("--steps", type=int, default=300)
+parser.add_argument("--devices", type=int, default=1)
+parser.add_argument("--process", type=int, default=0)
+parser.add_argument("--processes", type=int, default=1)
+parser.add_argument("--port", type=int, default=0)
+
+
+def train(key, shared, learning_rate):
+    """A linear map that learns a random one by stochastic gradients; with a large rate it diverges."""
+    x, steps = shared["x"], shared["steps"]
+    first, target, order = jax.random.split(key, 3)
+    w, goal = jax.random.normal(first, (16, 16)), jax.random.normal(target, (16, 16))
+
+    def step(t, w):
+        batch = x[jax.random.randint(jax.random.fold_in(order, t), (8,), 0, len(x))]
+        return w - learning_rate * batch.T @ (batch @ (w - goal)) / 8
+
+    w = jax.lax.fori_loop(0, steps, step, w)
+    return {"loss": ((x @ (w - goal)) ** 2).mean(), "weights": w, "steps": steps}
+
+
+if __name__ == "__main__":
+    options = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", options.devices)
+    if options.processes > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(
+            f"127.0.0.1:{options.port}", options.processes, options.process, heartbeat_timeout_seconds=5
+        )
+    from jnorm.sweeps._sweep import sweep
+
+    x = jax.random.normal(jax.random.key(9), (64, 16))
+    result = sweep(
+        train,
+        seeds=options.seeds,
+        grid={"learning_rate": (0.01, 0.05, 10.0)},
+        shared={"x": x, "steps": options.steps},
+        chunk=options.chunk if options.chunk == "auto" else int(options.chunk),
+        store=options.folder,
+    )
+    print(result["loss"].tobytes().hex(), len(result.failures))

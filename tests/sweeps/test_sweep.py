@@ -1,0 +1,393 @@
+import logging
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jnorm.sweeps import _plans as plans
+from jnorm.sweeps import _programs as programs
+from jnorm.sweeps import _store as store
+from jnorm.sweeps._configurations import describe, expand, numbered
+from jnorm.sweeps._plans import Plan
+from jnorm.sweeps._results import failed_runs
+from jnorm.sweeps._sweep import sweep
+
+GRID = {"rate": (0.3, 0.01, 0.1), "decay": (0.0, 0.5)}
+
+
+def train(key, rate, decay, depth=1):
+    """Gradient descent with decay on |tanh(w) - 1|^2 from a random start; depth repeats the tanh."""
+    start = jax.random.normal(key, (4,))
+
+    def loss(w):
+        for _ in range(depth):
+            w = jnp.tanh(w)
+        return jnp.sum((w - 1) ** 2)
+
+    step = lambda w, _: (w - rate * (jax.grad(loss)(w) + decay * w), loss(w))
+    w, curve = jax.lax.scan(step, start, None, length=20)
+    return {"loss": loss(w), "weights": w, "curve": curve, "start": start}
+
+
+def plain(seed, **configuration):
+    """What a run is, without any engine."""
+    return jax.jit(train)(jax.random.key(seed), **configuration)
+
+
+def same(a, b):
+    assert list(a) == list(b)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], strict=True)
+
+
+def test_every_run_is_train_with_its_key_and_its_configuration():
+    result = sweep(train, seeds=(5, 0, 2), grid=GRID, chunk=4)
+    assert result["loss"].shape == (6, 3)
+    assert result["curve"].shape == (6, 3, 20)
+    assert result.configurations[1] == {"rate": 0.3, "decay": 0.5}
+    for c, configuration in enumerate(result.configurations):
+        for s, seed in enumerate((5, 0, 2)):
+            alone = plain(seed, **configuration)
+            np.testing.assert_array_equal(result["start"][c, s], alone["start"])
+            for name in ("loss", "weights", "curve"):
+                # vmap may fuse otherwise: a few ulps of 20 steps that contract
+                np.testing.assert_allclose(result[name][c, s], alone[name], rtol=2e-5, atol=2e-6)
+    assert result.failures == ()
+
+
+@pytest.mark.parametrize("chunk", [1, 4, "auto"])
+def test_the_order_of_configurations_and_seeds_changes_no_bit(chunk):
+    # the plan of "auto" is measured: it is the same for both here since so few short runs pay no trial
+    one = sweep(train, seeds=(0, 1, 2), grid=GRID, chunk=chunk)
+    other = sweep(train, seeds=(2, 0, 1), grid={"decay": (0.5, 0.0), "rate": (0.1, 0.3, 0.01)}, chunk=chunk)
+    for c, configuration in enumerate(one.configurations):
+        part = other.select(**configuration)
+        for name in one:
+            np.testing.assert_array_equal(part[name][0, [1, 2, 0]], one[name][c])
+
+
+def test_chunks_change_results_by_rounding_only():
+    one = sweep(train, seeds=7, grid=GRID, chunk=1)
+    for chunk in (2, 5, 64):
+        other = sweep(train, seeds=7, grid=GRID, chunk=chunk)
+        for name in one:  # 20 steps of rounding at 1e-7 each, none of which grows
+            np.testing.assert_allclose(one[name], other[name], rtol=2e-5, atol=2e-6)
+
+
+def compilations(caplog, call):
+    """Names of the programs that XLA compiles during a call."""
+    jax.config.update("jax_log_compiles", True)  # for all threads, which the context manager is not
+    try:
+        with caplog.at_level(logging.WARNING):
+            caplog.clear()
+            call()
+    finally:
+        jax.config.update("jax_log_compiles", False)
+    said = [re.match(r"Finished XLA compilation of (\S+) in", record.getMessage()) for record in caplog.records]
+    return [match[1] for match in said if match]
+
+
+def test_a_grid_of_rates_is_one_compilation_and_static_values_are_one_each(caplog):
+    rates = np.geomspace(1e-3, 0.1, 25)
+    grid = {"rate": rates, "decay": (0.0, 0.1)}
+    sweep(train, seeds=3, grid=GRID)  # making keys takes programs of its own, once
+    for chunk in (4, "auto"):
+        assert compilations(caplog, lambda c=chunk: sweep(train, seeds=3, grid=grid, chunk=c)) == ["jit(sweep)"]
+    grid = {"rate": rates, "decay": (0.0,), "depth": (1, 2, 3)}
+    done = compilations(caplog, lambda: sweep(train, seeds=2, grid=grid, static=["depth"], chunk=4))
+    assert [name for name in done if "sweep" in name] == ["jit(sweep)"] * 3
+
+
+def test_train_is_traced_no_oftener_for_more_configurations():
+    calls = []
+
+    def counted(key, rate):
+        calls.append(rate)
+        return {"x": jax.random.normal(key) * rate}
+
+    sweep(counted, seeds=40, grid={"rate": np.linspace(0.1, 1, 30)})
+    assert len(calls) <= 2  # what it returns, and the program
+
+
+def test_static_values_make_their_own_program():
+    grid = {"rate": (0.1, 0.2), "decay": (0.0,), "depth": (2, 1)}
+    result = sweep(train, seeds=2, grid=grid, static=("depth",), chunk=3)
+    for c, configuration in enumerate(result.configurations):
+        alone = jax.jit(train, static_argnames="depth")(jax.random.key(1), **configuration)
+        np.testing.assert_allclose(result["loss"][c, 1], alone["loss"], rtol=2e-5)
+
+
+def test_functions_may_be_static_and_selected_by():
+    def run(key, phi):
+        return {"y": phi(jax.random.normal(key))}
+
+    result = sweep(run, seeds=3, grid={"phi": (jax.nn.relu, jnp.tanh)}, static=("phi",))
+    assert (result.select(phi=jax.nn.relu)["y"] >= 0).all()
+    assert (result.select(phi=jnp.tanh)["y"] < 1).all()
+
+
+def test_shared_data_are_an_argument_and_not_a_constant():
+    data = {"x": np.arange(1000.0), "key": jax.random.key(3), "n": 4}
+
+    def run(key, shared, scale):
+        return {"y": scale * shared["x"].sum() + shared["n"].astype(float) + 0 * jax.random.normal(shared["key"])}
+
+    result = sweep(run, seeds=2, grid={"scale": (1.0, 2.0)}, shared=data)
+    np.testing.assert_array_equal(result["y"], [[499504, 499504], [999004, 999004]])
+
+
+def test_without_a_grid_there_are_seeds_alone():
+    result = sweep(lambda key: {"x": jax.random.normal(key)}, seeds=[3, 1])
+    assert result.configurations == ({},)
+    np.testing.assert_array_equal(result["x"][0], [jax.random.normal(jax.random.key(s)) for s in (3, 1)])
+
+
+def test_configurations_may_be_listed():
+    listed = [{"rate": 0.1, "decay": 0}, {"rate": 0.3, "decay": 0.5}]
+    result = sweep(train, seeds=2, grid=listed, chunk=2)
+    np.testing.assert_array_equal(result["loss"][1], sweep(train, seeds=2, grid=GRID, chunk=2)["loss"][1])
+
+
+def test_a_diverged_run_is_nan_in_its_own_lane_and_counted():
+    def run(key, rate):
+        w = jax.lax.fori_loop(0, 200, lambda _, w: w - rate * w, jax.random.normal(key))
+        return {"loss": w * jnp.where(jnp.isfinite(w), 1.0, jnp.nan), "curve": jnp.full(3, jnp.nan)}
+
+    seen = []
+    result = sweep(run, seeds=3, grid={"rate": (0.1, 100.0)}, chunk=6, progress=seen.append)
+    assert result.failures == (({"rate": 100.0}, 0), ({"rate": 100.0}, 1), ({"rate": 100.0}, 2))
+    assert np.isnan(result["loss"][1]).all()
+    assert np.isfinite(result["loss"][0]).all()
+    assert (seen[-1].done, seen[-1].total, seen[-1].diverged) == (6, 6, 3)
+    assert str(seen[-1]).endswith("0:00:00 left, 3 diverged")
+
+
+def test_which_runs_have_failed():
+    scalars = {"a": np.array([1.0, np.inf]), "curve": np.array([[np.nan], [0.0]]), "n": np.array([1, 2])}
+    assert failed_runs(scalars, 2).tolist() == [False, True]
+    assert failed_runs({"curve": scalars["curve"]}, 2).tolist() == [True, False]
+    assert failed_runs(scalars | {"diverged": np.array([True, False])}, 2).tolist() == [True, False]
+    assert failed_runs({"n": scalars["n"]}, 2).tolist() == [False, False]
+
+
+def test_float64_and_bfloat16(tmp_path):
+    run = lambda key, rate: {"x": (jax.random.normal(key) * rate), "y": jnp.full(2, rate).astype(jnp.bfloat16)}
+    with jax.enable_x64(True):
+        result = sweep(run, seeds=2, grid={"rate": (0.1, 1.0)}, store=tmp_path / "a")
+        assert result["x"].dtype == np.float64
+        assert result["x"][0, 0] == 0.1 * jax.random.normal(jax.random.key(0))
+    assert result["y"].dtype == jnp.bfloat16
+    same(store.load(tmp_path / "a"), result)
+
+
+def test_a_result_as_xarray():
+    xarray = pytest.importorskip("xarray")
+    result = sweep(train, seeds=2, grid=GRID, chunk=4)
+    data = result.to_xarray()
+    assert isinstance(data, xarray.Dataset)
+    assert data["curve"].dims == ("configuration", "seed", "curve_0")
+    part = data["loss"].isel(configuration=(data["rate"] == 0.1) & (data["decay"] == 0.5))
+    np.testing.assert_array_equal(part.values, result.select(rate=0.1, decay=0.5)["loss"])
+
+
+def test_a_mesh_of_any_shape_and_kind():
+    mesh = jax.make_mesh((1, 1), ("a", "b"), (jax.sharding.AxisType.Explicit,) * 2)
+    same(sweep(train, seeds=3, grid=GRID, chunk=2, mesh=mesh), sweep(train, seeds=3, grid=GRID, chunk=2))
+
+
+def test_plain_lines_without_rich(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    sweep(train, seeds=2, grid=GRID, chunk=6, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("sweep: 0/12 runs")
+    assert lines[-1].startswith("sweep: 12/12 runs")
+
+
+def test_a_bar_where_rich_is(capsys):
+    pytest.importorskip("rich")
+    sweep(train, seeds=2, grid=GRID, chunk=6, progress=True)
+    assert "12/12 runs" in capsys.readouterr().err
+
+
+class Fake:
+    """A program whose calls take as long as they are told: the clock moves instead."""
+
+    def __init__(self, clock, seconds, compiling=1.0, memory=0):
+        self.clock, self.took, self.seconds, self.memory = clock, seconds, compiling, memory
+
+
+def chosen(monkeypatch, per_run, runs, memory=lambda width: 0, backend="cpu"):
+    """The width that is chosen where `width` runs side by side take per_run(width) seconds each; and all tried."""
+    clock, tried = [0.0], []
+    monkeypatch.setattr(plans.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(plans, "room", lambda: 1e9)
+    monkeypatch.setattr(plans.jax, "default_backend", lambda: backend)
+
+    def build(plan):
+        tried.append(plan.width)
+        return Fake(clock, per_run(plan.width) * plan.width, memory=memory(plan.width))
+
+    def call(program, count):
+        clock[0] += program.took
+        return {}, np.zeros(0)
+
+    best = plans.choose([plans.trial(w, runs, 1, 8) for w in plans.widths(runs, 1)], runs, build, call)
+    return best.plan, tried
+
+
+def test_runs_go_side_by_side_where_that_is_faster(monkeypatch):
+    assert chosen(monkeypatch, lambda width: 0.1 / min(width, 64), 10_000)[0].width == 64
+    # a convolution with kernels of its own in every run: the first trial is the last
+    plan, tried = chosen(monkeypatch, lambda width: 0.1 * (1 if width == 1 else 3), 10_000)
+    assert (plan.width, tried) == (1, [1, 2])
+    assert plan.chunk == 20  # two seconds of work
+
+
+def test_nothing_is_tried_that_cannot_pay(monkeypatch):
+    assert chosen(monkeypatch, lambda width: 0.1 / width, 8)[1] == [1]
+    assert chosen(monkeypatch, lambda width: 3600.0, 4)[1] == [1]
+
+
+def test_width_stays_within_memory(monkeypatch):
+    plan, tried = chosen(monkeypatch, lambda width: 0.1 / width, 10_000, lambda width: 1e7 * width)
+    assert (plan.width, tried) == (8, [1, 2, 8, 64])
+
+
+def test_accelerators_begin_with_the_widest_that_fits(monkeypatch):
+    wide = lambda width: 1.0 / width  # a call takes as long for any number
+    assert chosen(monkeypatch, wide, 1000, backend="gpu")[1] == [1000]
+    plan, tried = chosen(monkeypatch, wide, 100_000, lambda width: 1e6 * width, backend="gpu")
+    assert (plan.width, tried) == (256, [4096, 256, 16])
+    plan, tried = chosen(monkeypatch, lambda width: 0.1 * width, 100_000, backend="gpu")
+    assert (plan.width, tried) == (16, [4096, 256, 16])
+
+
+def test_a_plan_cuts_all_runs_once_also_with_other_devices():
+    plan = Plan(width=3, groups=4, first=6, chunk=18, devices=2)
+    assert plan.cuts(50) == [(0, 6), (6, 24), (24, 42), (42, 50)]
+    assert plan.cuts(4) == [(0, 4)]
+    for devices in (1, 3, 7):
+        other = plan.on(devices)
+        assert other.cuts(50) == plan.cuts(50)
+        assert other.width * other.groups * devices >= plan.chunk
+
+
+def test_equal_programs_have_equal_fingerprints_and_others_have_not():
+    lanes = programs.Lanes(np.zeros((1, 2), np.uint32), {"rate": np.ones(1, np.float32)})
+    sum_of = lambda f: programs.trace(f, {}, lanes, None).fingerprint
+
+    def make(scale, table):
+        return lambda key, rate: {"x": jax.nn.selu(jax.random.normal(key, (3,)) * rate * scale) + jnp.asarray(table)}
+
+    table = np.arange(3, dtype=np.float32)
+    first = sum_of(make(2.0, table))
+    jax.clear_caches()
+    assert sum_of(make(2.0, table)) == first
+    assert sum_of(make(3.0, table)) != first
+    assert sum_of(make(2.0, table + 1)) != first
+    assert sum_of(lambda key, rate: {"x": jax.random.normal(key, (3,)) - rate}) != sum_of(
+        lambda key, rate: {"x": rate - jax.random.normal(key, (3,))}
+    )
+
+
+@pytest.mark.parametrize(
+    ("grid", "error", "text"),
+    [
+        ({}, ValueError, "`grid` must name at least one hyperparameter"),
+        ([], ValueError, "`grid` must hold at least one configuration"),
+        ({"rate": ()}, ValueError, "`rate` must have at least one value"),
+        ({"rate": "fast"}, TypeError, "`rate` must be a sequence of values; got 'fast'"),
+        ({"rate": 0.1}, TypeError, "`rate` must be a sequence of values; got 0.1"),
+        ({"rate": (0.1, 0.2, 0.1)}, ValueError, "`rate` must not repeat a value; got 0.1"),
+        ({"rate": (1, 1.0)}, ValueError, "`grid` must not repeat itself"),
+        ({"rate": (float("nan"),)}, ValueError, "`rate` must not be NaN"),
+        ([{"rate": 1}, {"decay": 1}], ValueError, "`decay`, `rate` is not in all of them"),
+        ([{"rate": 1}, {"rate": 1}], ValueError, "`grid` must not repeat itself"),
+        ({"f": (lambda x: x, lambda x: 2 * x)}, ValueError, "`f` must not repeat a value"),
+        ({"f": (object(),)}, ValueError, "has no stable name"),
+    ],
+)
+def test_bad_grids(grid, error, text):
+    with pytest.raises(error, match=text):
+        expand(grid)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "error", "text"),
+    [
+        (0, ValueError, "`seeds` must name at least one seed; got 0"),
+        ([], ValueError, "`seeds` must name at least one seed"),
+        ((1, 2, 1), ValueError, "`seeds` must not repeat one; got 1 twice"),
+        ((-1,), ValueError, "`seeds` must satisfy 0 <= seed < 2\\^31; got -1"),
+        ((2**31,), ValueError, "got 2147483648"),
+        (1.5, TypeError, "`seeds` must be a count or a sequence of whole numbers; got 1.5"),
+        (True, TypeError, "got True"),
+    ],
+)
+def test_bad_seeds(seeds, error, text):
+    with pytest.raises(error, match=text):
+        numbered(seeds)
+
+
+def test_seeds_of_numpy_and_jax():
+    assert numbered(np.arange(3)) == numbered(jnp.arange(3)) == numbered(np.int64(3)) == (0, 1, 2)
+    assert describe(np.float32(0.5)) == 0.5
+
+
+def shapes(key, depth):
+    return {"x": jnp.zeros(depth)}
+
+
+@pytest.mark.parametrize(
+    ("run", "options", "error", "text"),
+    [
+        (
+            train,
+            {"grid": {"rat": (0.1,), "decay": (0.0,)}},
+            TypeError,
+            "must accept train\\(key, rat=..., decay=...\\)",
+        ),
+        (train, {"grid": {"rate": (0.1,)}}, TypeError, "missing a required argument: 'decay'"),
+        (train, {"grid": GRID, "shared": np.ones(3)}, TypeError, "multiple values for argument 'rate'"),
+        (
+            train,
+            {"grid": GRID, "static": ("depth",)},
+            ValueError,
+            "must name .*\\(rate, decay\\); got `depth`",
+        ),
+        (train, {"grid": GRID, "static": "rate"}, TypeError, "`static` must be a sequence of names; got the string"),
+        (train, {"grid": {"rate": ("a",), "decay": (0.0,)}}, ValueError, "`rate` must hold numbers, or be named in"),
+        (train, {"grid": {"rate": (2**40,), "decay": (0.0,)}}, ValueError, "`rate` must hold whole numbers of int32"),
+        (train, {"grid": GRID, "chunk": 0}, ValueError, "`chunk` must be a whole number >= 1; got 0"),
+        (train, {"grid": GRID, "chunk": "big"}, ValueError, '`chunk` must be "auto" or a whole number'),
+        (lambda key: jnp.ones(3), {}, TypeError, "`train` must return a dict of arrays by name; got"),
+        (lambda key: {}, {}, TypeError, "`train` must return a dict of arrays by name; got"),
+        (lambda key: {"loss": "low"}, {}, TypeError, "its output `loss` is str 'low'"),
+        (lambda key: {"p": {"w": jnp.ones(3)}}, {}, TypeError, "its output `p` is dict"),
+        (lambda key: {"k": key}, {}, TypeError, "return jax.random.key_data\\(k\\)"),
+        (lambda key: {"run": jnp.ones(3)}, {}, ValueError, "must not call an output `run`"),
+        (
+            shapes,
+            {"grid": {"depth": (1, 2)}, "static": ["depth"]},
+            ValueError,
+            "float32\\[1\\] with {'depth': 1}",
+        ),
+        (lambda key, shared: {"x": 1.0}, {"shared": {"a": "text"}}, TypeError, "`shared` must hold arrays; got 'text'"),
+    ],
+)
+def test_bad_calls(run, options, error, text):
+    with pytest.raises(error, match=text):
+        sweep(run, seeds=2, **options)
+
+
+def test_unknown_names_of_a_result():
+    result = sweep(train, seeds=2, grid=GRID, chunk=6)
+    with pytest.raises(KeyError, match="`acc` is not an output; there are curve, loss, start, weights"):
+        result["acc"]
+    with pytest.raises(ValueError, match="`depth` is not a hyperparameter of this sweep; there are: rate, decay"):
+        result.select(depth=1)
+    with pytest.raises(ValueError, match=r"`rate` has no value 0.5; there are 0.3, 0.01, 0.1"):
+        result.select(rate=0.5)
