@@ -1,0 +1,33 @@
+"""The README's table of rooms, made from what they say themselves: ``python -m tests.readme`` writes it anew."""
+
+import importlib
+import types
+from pathlib import Path
+
+import jnorm
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+START, END = "<!-- rooms -->\n", "<!-- end of rooms -->\n"
+
+
+def rows() -> list[str]:
+    """A row a room, from the lowest floor up: its name, what it is, and what its ``__all__`` lists."""
+    table = ["| room | what it holds | public |", "|---|---|---|"]
+    for room in (room for floor in jnorm.FLOORS for room in floor):
+        module = importlib.import_module(f"jnorm.{room}")
+        what = (module.__doc__ or "").partition("\n")[0].rstrip(".:")
+        parts = [name for name in module.__all__ if isinstance(getattr(module, name), types.ModuleType)]
+        names = [f"`{name}`" for name in (parts or sorted(module.__all__, key=str.lower))]
+        table.append(f"| `jnorm.{room}` | {what} | {' '.join(names)} |")
+    return table
+
+
+def written(text: str) -> str:
+    """The README with the table as it should be."""
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    return "".join([before, START, "\n".join(rows()), "\n", END, after])
+
+
+if __name__ == "__main__":
+    README.write_text(written(README.read_text()))
