@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jnorm._ground import callables
 from jnorm._ground.checks import operands, require
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "SELU_LAMBDA",
     "P",
     "celu",
+    "closed_form",
     "elu",
     "erf",
     "gelu",
@@ -46,6 +48,7 @@ __all__ = [
     "relu",
     "scaled_elu",
     "selu",
+    "set_closed_form",
     "sigmoid",
     "silu",
     "sin",
@@ -427,3 +430,43 @@ def kinks(phi: Callable[..., Any]) -> tuple[float, ...]:
         return ()
     inner = phi.func if isinstance(phi, functools.partial) else getattr(phi, "__wrapped__", None)
     return (0.0,) if inner is None else kinks(inner)
+
+
+_CLOSED: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
+def set_closed_form(phi: Callable[..., Any], form: Callable[..., Any]) -> None:
+    """Tell the exact Gaussian moments of an activation.
+
+    Args:
+        phi: The activation.
+        form: ``form(mean, var, **parameters)`` returns E[phi(z)], Var phi(z) and E[phi'(z)^2] for z ~ N(mean, var);
+            its parameters are named as those of ``phi``.
+    """
+    _CLOSED[phi] = form
+
+
+def closed_form(phi: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The exact Gaussian moments of an activation with its bound parameters, or ``None``.
+
+    Sees through ``functools.partial`` with keywords and ``jax.jit``.
+
+    Args:
+        phi: Any callable.
+
+    Returns:
+        ``form(mean, var)``, see `set_closed_form`.
+
+    >>> closed_form(lambda x: x) is None
+    True
+    """
+    function, args, keywords = callables.unwrap(phi)
+    if args:
+        return None
+    try:
+        form = _CLOSED.get(function)
+    except TypeError:  # no hash
+        return None
+    if form is None and callables.is_jitted(function):
+        form = closed_form(function.__wrapped__)  # type: ignore[attr-defined]
+    return functools.partial(form, **keywords) if form and keywords else form
