@@ -41,11 +41,6 @@ def text(path: Path, source: str = "") -> str:
         raise ValueError(f"{path}: must be UTF-8 text; got byte {error.object[error.start]:#04x}") from None
 
 
-def read_idx(path: str | Path) -> np.ndarray:
-    """The array in an IDX file, compressed or not; see `parse_idx`."""
-    return parse_idx(Path(path), read(Path(path)))
-
-
 def parse_idx(path: Path, content: bytes) -> np.ndarray:
     """The array in the content of an IDX file: a magic number (0, 0, type, axes), the axes' lengths, the numbers.
 

@@ -1,13 +1,16 @@
 """Random changes of images that keep their class: pure functions of a key and a batch.
 
-``images`` has shape [batch, height, width, ...], channels last if there are any. Each image draws its own change, which
-its channels share. Floating dtypes are kept, integers become floats. `shifted` and `rotated` make a given change.
+Images are real numbers [batch, height, width, ...], channels last if there are any. Each image draws its own change,
+which its channels share. Floating dtypes are kept, integers become floats. `shifted` and `rotated` make a change that
+the caller chooses.
 
 >>> keys = jax.random.split(jax.random.key(0))
 >>> images = jax.random.normal(jax.random.key(1), (32, 28, 28, 1))
 >>> images = rotate(keys[0], shift(keys[1], images, 2), 15.0)
 
-Every function raises ``ValueError`` for images of fewer than three axes and ``TypeError`` for complex or boolean ones.
+Every function raises ``ValueError`` for images of fewer than three axes (`noise` takes any shape) and ``TypeError`` for
+complex or boolean ones. Rules for numbers hold for Python numbers and NumPy arrays; a JAX array that breaks one gives
+NaN.
 """
 
 from typing import Any
@@ -33,10 +36,19 @@ __all__ = [
 def shift(key: jax.Array, images: ArrayLike, limit: int, *, fill: float = 0.0) -> jax.Array:
     """Images moved by whole pixels, uniform in {-limit, ..., limit} along height and width alike.
 
-    Pixels that come in from outside are ``fill``. Raises ``ValueError`` for a limit that is not a whole number >= 0.
+    Args:
+        key: A random key.
+        images: Images [batch, height, width, ...].
+        limit: The largest move in pixels, static.
+        fill: The value of pixels that come in from outside.
 
-    >>> shift(jax.random.key(0), jnp.ones((1, 2, 2)), 0).tolist()
-    [[[1.0, 1.0], [1.0, 1.0]]]
+    Raises:
+        ValueError: ``limit`` is not a whole number >= 0.
+
+    >>> pixel = jnp.zeros((1, 5, 5)).at[:, 2, 2].set(1.0)
+    >>> moved = shift(jax.random.key(0), pixel, 1)
+    >>> float(moved[:, 1:4, 1:4].sum())  # within one pixel of where it was
+    1.0
     """
     checks.whole(0, limit=limit)
     dtype, images = _images(images)
@@ -45,9 +57,16 @@ def shift(key: jax.Array, images: ArrayLike, limit: int, *, fill: float = 0.0) -
 
 
 def shifted(images: ArrayLike, offsets: ArrayLike, *, fill: float = 0.0) -> jax.Array:
-    """Images moved down and to the right by ``offsets`` [batch, 2], whole pixels; `shift` with given offsets.
+    """Images moved down and to the right by whole pixels: `shift` by offsets that the caller chooses.
 
-    Raises ``TypeError`` for offsets that are not integers and ``ValueError`` for ones of another shape.
+    Args:
+        images: Images [batch, height, width, ...].
+        offsets: Pixels down and to the right [batch, 2], integers.
+        fill: The value of pixels that come in from outside.
+
+    Raises:
+        TypeError: ``offsets`` are not integers.
+        ValueError: ``offsets`` have another shape.
 
     >>> shifted(jnp.array([[[1.0, 2.0], [3.0, 4.0]]]), jnp.array([[0, 1]])).tolist()
     [[[0.0, 1.0], [0.0, 3.0]]]
@@ -65,8 +84,16 @@ def shifted(images: ArrayLike, offsets: ArrayLike, *, fill: float = 0.0) -> jax.
 def flip(key: jax.Array, images: ArrayLike, rate: ArrayLike = 0.5, *, axis: int = 2) -> jax.Array:
     """Images mirrored with probability ``rate``: left to right, or top to bottom with ``axis=1``.
 
-    The same key twice restores the images. A traced rate outside [0, 1] gives NaN. Raises ``ValueError`` for a rate
-    outside [0, 1] and for another axis than 1 or 2.
+    The same key twice restores the images.
+
+    Args:
+        key: A random key.
+        images: Images [batch, height, width, ...].
+        rate: Probability of a flip, in [0, 1].
+        axis: 2 mirrors along the width, 1 along the height.
+
+    Raises:
+        ValueError: ``rate`` is outside [0, 1], or ``axis`` is neither 1 nor 2.
 
     >>> flip(jax.random.key(0), jnp.array([[[1.0, 2.0, 3.0]]]), 1.0).tolist()
     [[[3.0, 2.0, 1.0]]]
@@ -81,10 +108,18 @@ def flip(key: jax.Array, images: ArrayLike, rate: ArrayLike = 0.5, *, axis: int 
 
 
 def rotate(key: jax.Array, images: ArrayLike, limit: ArrayLike, *, fill: float = 0.0) -> jax.Array:
-    """Images turned about their centre by an angle uniform in [-limit, limit] degrees; see `rotated`.
+    """Images turned about their centre by an angle uniform in [-limit, limit] degrees, as by `rotated`.
 
-    >>> rotate(jax.random.key(0), jnp.ones((1, 2, 2)), 0.0).tolist()
-    [[[1.0, 1.0], [1.0, 1.0]]]
+    Args:
+        key: A random key.
+        images: Images [batch, height, width, ...].
+        limit: The largest angle in degrees.
+        fill: The value outside the image.
+
+    >>> upright = jnp.zeros((1, 5, 5)).at[:, :, 2].set(1.0)
+    >>> turned = rotate(jax.random.key(0), upright, 20.0)
+    >>> float(turned[0, 2, 2]), bool((turned[0, 0, 1:4] > 0).sum() > 1)  # the centre stays, the ends are smeared
+    (1.0, True)
     """
     _, (limit,) = checks.wide_floats(limit=limit)
     count = len(_images(images)[1])
@@ -92,13 +127,19 @@ def rotate(key: jax.Array, images: ArrayLike, limit: ArrayLike, *, fill: float =
 
 
 def rotated(images: ArrayLike, degrees: ArrayLike, *, fill: float = 0.0) -> jax.Array:
-    """Images turned counterclockwise about their centre by ``degrees`` [batch], or one angle for all.
+    """Images turned counterclockwise about their centre: `rotate` by angles that the caller chooses.
 
     The value at a pixel is that at R(-degrees) of its place, interpolated bilinearly between the four pixels around;
     outside the image these are ``fill``. Multiples of 90 degrees move pixels exactly, as ``jnp.rot90`` does where
     height and width are equal. An angle that is not finite gives NaN.
 
-    Raises ``ValueError`` for angles of another shape.
+    Args:
+        images: Images [batch, height, width, ...].
+        degrees: Angles [batch], or one for all.
+        fill: The value outside the image.
+
+    Raises:
+        ValueError: ``degrees`` have another shape.
 
     >>> rotated(jnp.array([[[1.0, 2.0], [3.0, 4.0]]]), 90.0).tolist()
     [[[2.0, 4.0], [1.0, 3.0]]]
@@ -124,12 +165,19 @@ def rotated(images: ArrayLike, degrees: ArrayLike, *, fill: float = 0.0) -> jax.
 
 
 def noise(key: jax.Array, images: ArrayLike, var: ArrayLike) -> jax.Array:
-    """Images plus independent normal noise of variance ``var`` in each entry: any shape will do.
+    """Images plus independent normal noise of variance ``var`` in each entry.
 
-    A traced ``var < 0`` gives NaN. Raises ``ValueError`` for ``var < 0``.
+    Args:
+        key: A random key.
+        images: Real numbers of any shape.
+        var: Variance of the noise, broadcast against the images.
 
-    >>> noise(jax.random.key(0), jnp.ones((1, 2, 2)), 0.0).tolist()
-    [[[1.0, 1.0], [1.0, 1.0]]]
+    Raises:
+        ValueError: ``var < 0``.
+
+    >>> noisy = noise(jax.random.key(0), jnp.zeros((100, 28, 28)), 0.25)
+    >>> f"{noisy.var():.2f}"
+    '0.25'
     """
     checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
     dtype, (x,) = checks.wide_floats(images=images)

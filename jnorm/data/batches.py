@@ -13,7 +13,7 @@ Array(45., dtype=float32)
   each of them valid, and ``mask`` is False there: average with ``jnp.mean(loss, where=mask)``. To drop it instead,
   keep the first ``size // batch_size`` rows; dropped examples differ from epoch to epoch.
 - **Keys.** One key, one order. Give data order a key of its own, and each epoch ``jax.random.fold_in(key, epoch)``.
-- **Cost.** Sorting is what an epoch costs: see `permutation`.
+- **Data** are a pytree of arrays that share their first axis, that of the examples.
 """
 
 import math
@@ -22,36 +22,43 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
+from jnorm.data import _orders
 
 __all__ = [
     "Batches",
-    "Data",
     "epoch",
-    "in_order",
     "length",
-    "permutation",
     "steps",
     "take",
 ]
 
-Data = TypeVar("Data")
+_Tree = TypeVar("_Tree")
 
 
 class Batches(NamedTuple):
-    """The examples of each batch, arrays of shape [steps, batch_size]: scan over both, or unpack them."""
+    """The examples of each batch, to be scanned over or unpacked.
 
-    indices: jax.Array  # int32, each valid
-    mask: jax.Array  # bool, False where an example only fills up the last batch
+    Attributes:
+        indices: int32 [steps, batch_size], each the number of an example.
+        mask: bool [steps, batch_size], False where an example only fills up the last batch.
+    """
+
+    indices: jax.Array
+    mask: jax.Array
 
 
 def steps(size: int, batch_size: int) -> int:
-    """Batches in one pass, ceil(size / batch_size).
+    """Batches in one pass, ceil(size / batch_size): with the number of epochs, the length of a schedule.
 
-    Raises ``ValueError`` for a size or a batch size that is not a whole number >= 1.
+    Args:
+        size: Number of examples.
+        batch_size: Examples in a batch.
+
+    Raises:
+        ValueError: One of them is not a whole number >= 1.
 
     >>> steps(10, 4), steps(8, 4), steps(3, 4)
     (3, 2, 1)
@@ -61,89 +68,72 @@ def steps(size: int, batch_size: int) -> int:
 
 
 def epoch(key: jax.Array, size: int, batch_size: int) -> Batches:
-    """One pass over ``size`` examples in random order: each index once where ``mask`` is True.
+    """One pass over all examples in random order: each index once where ``mask`` is True.
 
-    Sizes are static; under ``vmap`` over keys every lane has its own order. Raises ``ValueError`` as `steps`.
+    Under ``vmap`` over keys every lane has its own order. The order is uniform; sorting is what an epoch costs.
+
+    Args:
+        key: A random key.
+        size: Number of examples, static.
+        batch_size: Examples in a batch, static; may exceed ``size``.
+
+    Returns:
+        Indices and mask, ``[steps(size, batch_size), batch_size]`` each.
+
+    Raises:
+        ValueError: ``size`` or ``batch_size`` is not a whole number >= 1.
 
     >>> indices, mask = epoch(jax.random.key(0), 5, 2)
     >>> indices.shape, sorted(indices[mask].tolist())
     ((3, 2), [0, 1, 2, 3, 4])
     """
-    order, mask = in_order(size, batch_size)
-    if order.size == size:  # nothing to fill up, no gather
-        return Batches(permutation(key, size).reshape(order.shape), mask)
-    return Batches(permutation(key, size)[order], mask)
-
-
-def in_order(size: int, batch_size: int) -> Batches:
-    """One pass over ``size`` examples as they come, for evaluation. Raises ``ValueError`` as `steps`.
-
-    >>> in_order(3, 2).indices
-    Array([[0, 1],
-           [2, 0]], dtype=int32)
-    >>> in_order(3, 2).mask
-    Array([[ True,  True],
-           [ True, False]], dtype=bool)
-    """
     shape = (steps(size, batch_size), int(batch_size))
     count = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
-    return Batches(jnp.asarray(count % size), jnp.asarray(count < size))
+    mask = jnp.asarray(count < size)
+    order = _orders.permutation(key, size)
+    if count.size == size:  # nothing to fill up, no gather
+        return Batches(order.reshape(shape), mask)
+    return Batches(order[jnp.asarray(count % size)], mask)
 
 
-def permutation(key: jax.Array, size: int) -> jax.Array:
-    """A random order of 0, ..., size - 1, int32.
+def take(data: _Tree, indices: ArrayLike) -> _Tree:
+    """The examples at ``indices``: every array of ``data``, indexed on its first axis.
 
-    By sorting random bits. Bits and positions are packed into one word, since XLA sorts single words several times as
-    fast as pairs; a toss decides between two examples whose bits tie. Where three tie, the third stays behind: there
-    are so many bits that on average this happens in fewer than one of ``size`` orders. On a CPU this takes about
-    3/10 of the time of ``jax.random.permutation``, for 1 347, 1 797 and 60 000 examples alike.
+    Negative indices count from the end. An index out of range gives NaN (integers the least, or for unsigned ones the
+    greatest, number of their type) where it is not known before.
 
-    Raises ``ValueError`` for a size that is not a whole number >= 1.
+    Args:
+        data: A pytree of arrays ``[examples, ...]``.
+        indices: Whole numbers of any shape ``[...]``.
 
-    >>> sorted(permutation(jax.random.key(0), 4).tolist())
-    [0, 1, 2, 3]
-    """
-    checks.whole(1, size=size)
-    low = (int(size) - 1).bit_length()
-    rounds = max(1, math.ceil((2 * math.log2(size) - math.log2(6) / 2) / (32 - low)))  # size^3 / 6 triples
-    position = jnp.arange(size, dtype=jnp.uint32)
-    drawn = jax.random.bits(key, (rounds, size), jnp.uint32)
-    bits, coin = drawn << low, drawn[0] >> 31  # which the shift throws away
-    order = position
-    for row in bits:
-        words = lax.sort(row[order] | position, is_stable=False)  # positions stand for the rounds before
-        order = order[words & (1 << low) - 1]
-    tied = jnp.pad(jnp.all(bits[:, order[1:]] == bits[:, order[:-1]], 0), 1)
-    swap = tied[1:] & ~tied[:-1] & (coin == 1)  # the first of those that tie with the next one
-    order = jnp.where(swap, jnp.roll(order, -1), jnp.where(jnp.roll(swap, 1), jnp.roll(order, 1), order))
-    return order.astype(jnp.int32)
+    Returns:
+        The same pytree of arrays ``[..., ...]``.
 
-
-def take(data: Data, indices: ArrayLike) -> Data:
-    """The examples at ``indices``: every array of the pytree ``data``, indexed on its first axis.
-
-    An index out of range raises ``ValueError`` where it is known; inside ``jit`` its floating values are NaN (integers
-    the least, or for unsigned ones the greatest, number of their type). Negative indices count from the end.
-
-    Raises ``ValueError`` for arrays of unequal lengths and ``TypeError`` for indices that are not integers.
+    Raises:
+        ValueError: Arrays of unequal lengths; an index out of range in a list or a NumPy array.
+        TypeError: ``indices`` are not integers.
 
     >>> take({"x": jnp.array([[1.0], [2.0], [3.0]]), "y": jnp.array([0, 1, 2])}, jnp.array([2, 0]))["y"]
     Array([2, 0], dtype=int32)
     """
     size = length(data)
-    indices = jnp.asarray(indices)
-    if not jnp.issubdtype(indices.dtype, jnp.integer):
-        raise TypeError(f"`indices` must hold integers; got dtype {indices.dtype}")
-    checks.require(
-        lambda i: (i >= -size) & (i < size), f"`{{}}` must satisfy {-size} <= {{}} < {size}", indices=indices
-    )
-    return jax.tree.map(lambda a: jnp.take(jnp.asarray(a), indices, axis=0, mode="fill"), data)
+    at = jnp.asarray(indices)
+    if not jnp.issubdtype(at.dtype, jnp.integer):
+        raise TypeError(f"`indices` must hold integers; got dtype {at.dtype}")
+    if not isinstance(indices, jax.Array):
+        rule = f"`{{}}` must satisfy {-size} <= {{}} < {size}"
+        checks.require(lambda i: (i >= -size) & (i < size), rule, indices=indices)
+    return jax.tree.map(lambda a: jnp.take(jnp.asarray(a), at, axis=0, mode="fill"), data)
 
 
 def length(data: Any) -> int:
     """The number of examples: the first axis that all arrays of the pytree share.
 
-    Raises ``ValueError`` for arrays of unequal lengths, for a scalar, and where there is no array.
+    Args:
+        data: A pytree of arrays ``[examples, ...]``.
+
+    Raises:
+        ValueError: Arrays of unequal lengths, a scalar, or no array at all.
 
     >>> length((jnp.ones((3, 2)), jnp.ones(3)))
     3

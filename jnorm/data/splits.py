@@ -10,10 +10,8 @@
 - **Keys.** The indices of a part ascend: a key decides which examples it holds, not their order (`batches` shuffles).
   ``key=None`` takes the examples as they come, training examples first.
 - **Inside jit.** Labels and sources must be known, since shapes depend on them. The key may be traced and vmapped, but
-  for `by_source`, whose sizes depend on the key.
-
-Indices are int32, in NumPy arrays where the key is known. Every function raises ``ValueError`` for sizes that leave no
-example to train on, for fewer than two folds and for more folds than examples.
+  for `by_source` and `source_folds`, which run on the host since their sizes depend on the key.
+- **Results.** Indices are int32, in NumPy arrays where the key is known.
 """
 
 from collections.abc import Sequence
@@ -28,7 +26,6 @@ from jnorm._ground import checks
 
 __all__ = [
     "Fold",
-    "Key",
     "Split",
     "by_source",
     "folds",
@@ -38,11 +35,17 @@ __all__ = [
     "stratified_folds",
 ]
 
-Key = jax.Array | None
+_Key = jax.Array | None
 
 
 class Split(NamedTuple):
-    """Disjoint sets that cover all examples, ascending indices each."""
+    """Disjoint sets that cover all examples, ascending indices each.
+
+    Attributes:
+        train: Examples to train on.
+        dev: Examples to choose hyperparameters and the epoch by.
+        test: Examples to judge by.
+    """
 
     train: Any
     dev: Any
@@ -50,14 +53,28 @@ class Split(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """One fold: what it is tested on, and the rest to train on."""
+    """One fold, ascending indices each.
+
+    Attributes:
+        train: Examples to train on, all others.
+        test: Examples that this fold is tested on.
+    """
 
     train: Any
     test: Any
 
 
-def random(key: Key, size: int, *, dev: float = 0.15, test: float = 0.15) -> Split:
+def random(key: _Key, size: int, *, dev: float = 0.15, test: float = 0.15) -> Split:
     """Three parts of ``size`` examples, drawn without regard to what they are.
+
+    Args:
+        key: A random key, or None for the examples as they come.
+        size: Number of examples.
+        dev: Size of the dev set, a fraction or a count.
+        test: Size of the test set, a fraction or a count.
+
+    Raises:
+        ValueError: Sizes that leave no example to train on.
 
     >>> [len(part) for part in random(jax.random.key(0), 150)]
     [106, 22, 22]
@@ -69,13 +86,25 @@ def random(key: Key, size: int, *, dev: float = 0.15, test: float = 0.15) -> Spl
     return Split(*(_ascending(order, at) for at in _pieces(counts)))
 
 
-def stratified(key: Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, test: float = 0.15) -> Split:
+def stratified(key: _Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, test: float = 0.15) -> Split:
     """Three parts in which each class of ``y`` has its share, to less than one example.
 
     Of the examples of class c the test set takes n_test n_c / n, rounded down or up by largest remainders; of those
     that are left the dev set takes its share likewise. A class of fewer members than parts misses some part.
 
-    Raises ``ValueError`` for labels that are not one for each example, or NaN; ``TypeError`` for traced labels.
+    Args:
+        key: A random key, or None for the examples of each class as they come.
+        y: Labels [examples], numbers or strings.
+        dev: Size of the dev set, a fraction or a count.
+        test: Size of the test set, a fraction or a count.
+
+    Raises:
+        ValueError: Sizes that leave no example to train on, labels that are not one for each example, or NaN.
+        TypeError: Traced labels.
+
+    >>> y = ["cat", "dog", "dog", "cat", "dog", "dog"]
+    >>> stratified(None, y, dev=0, test=3).test  # of each class, half of the examples
+    array([3, 4, 5], dtype=int32)
     """
     codes = _codes("y", y)
     members = np.bincount(codes)
@@ -90,14 +119,21 @@ def stratified(key: Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, tes
     return Split(*(_ascending(order, np.concatenate(at)) for at in parts))
 
 
-def by_source(key: Key, sources: ArrayLike | Sequence[Any], *, dev: float = 0.15, test: float = 0.15) -> Split:
+def by_source(key: _Key, sources: ArrayLike | Sequence[Any], *, dev: float = 0.15, test: float = 0.15) -> Split:
     """Three parts that share no source (patient, writer, recording): examples of one source stay together.
 
-    ``sources`` names the source of each example. They are dealt out in random order, and each border lies between the
-    sources where it leaves sizes nearest to those asked for: a part is off by at most the largest source, unless a part
-    would be empty. Runs on the host.
+    Sources are dealt out in random order, and each border lies between the sources where it leaves sizes nearest to
+    those asked for: a part is off by at most the largest source, unless a part would be empty.
 
-    Raises ``ValueError`` for fewer sources than parts; ``TypeError`` for traced sources and inside ``jit``.
+    Args:
+        key: A random key, or None for the sources in the order of their first examples.
+        sources: The source of each example [examples], numbers or strings.
+        dev: Size of the dev set, a fraction or a count.
+        test: Size of the test set, a fraction or a count.
+
+    Raises:
+        ValueError: Fewer sources than parts; otherwise as `stratified`.
+        TypeError: Traced sources, or a traced key.
 
     >>> split = by_source(jax.random.key(0), ["a", "a", "b", "c", "c", "b"], dev=0, test=0.3)
     >>> [len(part) for part in split]
@@ -106,25 +142,33 @@ def by_source(key: Key, sources: ArrayLike | Sequence[Any], *, dev: float = 0.15
     codes = _codes("sources", sources)
     counts = _counts(len(codes), dev, test)
     members = np.bincount(codes)
-    wanted = np.array([c > 0 for c in counts])
-    if len(members) < wanted.sum():
-        raise ValueError(f"`sources` must hold at least {wanted.sum()} sources, one a part; got {len(members)}")
+    nonempty = np.array([c > 0 for c in counts])
+    if len(members) < nonempty.sum():
+        raise ValueError(f"`sources` must hold at least {nonempty.sum()} sources, one a part; got {len(members)}")
     order = _known_order(key, len(members))
     ends = np.cumsum(members[order])
     first = 0
     part_of = np.empty(len(members), int)
     for part, target in enumerate(np.cumsum(counts)):
-        if not wanted[part]:
+        if not nonempty[part]:
             continue
-        last = len(members) - wanted[part + 1 :].sum()  # one source for each of the parts to come
+        last = len(members) - nonempty[part + 1 :].sum()  # one source for each of the parts to come
         stop = first + 1 + int(np.argmin(np.abs(ends[first:last] - target)))
         part_of[order[first:stop]] = part
         first = stop
     return Split(*(np.flatnonzero(part_of[codes] == part).astype(np.int32) for part in range(3)))
 
 
-def folds(key: Key, size: int, count: int) -> tuple[Fold, ...]:
+def folds(key: _Key, size: int, count: int) -> tuple[Fold, ...]:
     """``count`` folds of ``size`` examples; every example is tested on once, test sizes differ by at most 1.
+
+    Args:
+        key: A random key, or None for blocks of neighbours.
+        size: Number of examples.
+        count: Number of folds.
+
+    Raises:
+        ValueError: Fewer than two folds, or more folds than examples.
 
     >>> [fold.test.tolist() for fold in folds(None, 5, 2)]
     [[0, 1, 2], [3, 4]]
@@ -134,10 +178,19 @@ def folds(key: Key, size: int, count: int) -> tuple[Fold, ...]:
     return _folds(_order(key, size), place, count)
 
 
-def stratified_folds(key: Key, y: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
-    """``count`` folds in which each class has its share to one example; errors as in `stratified`.
+def stratified_folds(key: _Key, y: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
+    """``count`` folds in which each class has its share to one example.
 
     The numbers of each class, and with ``key=None`` the folds, are those of scikit-learn's ``StratifiedKFold``.
+
+    Args:
+        key: A random key, or None for blocks of neighbours in each class.
+        y: Labels [examples], numbers or strings.
+        count: Number of folds.
+
+    Raises:
+        ValueError: Fewer than two folds, more folds than examples, labels that are not one for each example, or NaN.
+        TypeError: Traced labels.
 
     >>> [fold.test.tolist() for fold in stratified_folds(None, ["a", "a", "b", "a", "b", "a"], 2)]
     [[0, 1, 2], [3, 4, 5]]
@@ -151,10 +204,17 @@ def stratified_folds(key: Key, y: ArrayLike | Sequence[Any], count: int) -> tupl
     return _folds(_by_class(_order(key, len(codes)), codes), place, count)
 
 
-def source_folds(key: Key, sources: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
+def source_folds(key: _Key, sources: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
     """``count`` folds that share no source: the largest sources first, each to the fold with the fewest examples yet.
 
-    A key decides between sources of one size. Runs on the host; errors as in `by_source`.
+    Args:
+        key: A random key, which decides between sources of one size, or None for the order of their first examples.
+        sources: The source of each example [examples], numbers or strings.
+        count: Number of folds.
+
+    Raises:
+        ValueError: Fewer sources than folds; otherwise as `stratified_folds`.
+        TypeError: Traced sources, or a traced key.
 
     >>> [fold.test.tolist() for fold in source_folds(jax.random.key(0), ["a", "a", "b", "c"], 2)]
     [[0, 1], [2, 3]]
@@ -173,7 +233,7 @@ def source_folds(key: Key, sources: ArrayLike | Sequence[Any], count: int) -> tu
     return _folds(_order(None, len(codes)), fold_of[codes], count)
 
 
-def _order(key: Key, size: int) -> Any:
+def _order(key: _Key, size: int) -> Any:
     """On the host where the key is known: there each shape would compile its own little programs."""
     if key is None:
         return np.arange(size, dtype=np.int32)
@@ -181,7 +241,7 @@ def _order(key: Key, size: int) -> Any:
     return order if isinstance(order, jax.core.Tracer) else np.asarray(order)
 
 
-def _known_order(key: Key, size: int) -> np.ndarray:
+def _known_order(key: _Key, size: int) -> np.ndarray:
     order = _order(key, size)
     if isinstance(order, jax.core.Tracer):
         raise TypeError("the split by source must run outside jit: its sizes depend on the key")

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from jnorm.data import batches
+from jnorm.data._orders import permutation
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -14,7 +15,7 @@ X = np.random.default_rng(0).normal(size=(11, 3)).astype(np.float32)
 
 @pytest.mark.parametrize("size", [1, 2, 3, 256, 257, 70001])
 def test_a_permutation_holds_each_index_once(size):
-    order = batches.permutation(KEY, size)
+    order = permutation(KEY, size)
     assert order.dtype == jnp.int32
     np.testing.assert_array_equal(np.sort(order), np.arange(size))
 
@@ -23,7 +24,7 @@ def test_a_permutation_holds_each_index_once(size):
 def test_all_orders_are_equally_likely(size):
     # Chi-square over the 24 and 120 orders of 24 000 keys; p > 1e-4 under uniformity.
     keys = jax.random.split(KEY, 24000)
-    orders = np.asarray(jax.jit(jax.vmap(lambda k: batches.permutation(k, size)))(keys))
+    orders = np.asarray(jax.jit(jax.vmap(lambda k: permutation(k, size)))(keys))
     _, counts = np.unique(orders @ size ** np.arange(size), return_counts=True)
     assert len(counts) == {4: 24, 5: 120}[size]
     assert stats.chisquare(counts).pvalue > 1e-4
@@ -32,7 +33,7 @@ def test_all_orders_are_equally_likely(size):
 def test_large_orders_are_uniform_too():
     # Two rounds of sorting: a round that undid the one before would leave rising pairs. Of 70 000 neighbours half
     # rise, with sd sqrt(n / 12) = 76; positions and values are uncorrelated with sd 1 / sqrt(n) = .0038; z = 4.
-    order = np.asarray(batches.permutation(KEY, 70001))
+    order = np.asarray(permutation(KEY, 70001))
     assert abs(np.sum(np.diff(order) > 0) - 35000) < 4 * 76.4
     assert abs(stats.spearmanr(order, np.arange(70001))[0]) < 4 * 0.0038
 
@@ -41,7 +42,7 @@ def test_ties_of_the_last_round_are_broken_by_the_rounds_before(monkeypatch):
     # With no bits in the last round, the order is that of the first one.
     drawn = jax.random.bits(KEY, (2, 5000), jnp.uint32).at[0].set(jnp.arange(5000, 0, -1, jnp.uint32))
     monkeypatch.setattr(jax.random, "bits", lambda *_: drawn.at[1].set(0))
-    np.testing.assert_array_equal(batches.permutation(KEY, 5000), np.arange(5000)[::-1])
+    np.testing.assert_array_equal(permutation(KEY, 5000), np.arange(5000)[::-1])
 
 
 @pytest.mark.parametrize("size", [2, 1000, 1001])
@@ -53,26 +54,24 @@ def test_the_bit_that_sorting_leaves_over_decides_between_two(monkeypatch, size)
     for i in range(0, size - 1, 2):
         if coin[i]:
             order[i : i + 2] = i + 1, i
-    np.testing.assert_array_equal(batches.permutation(KEY, size), order)
+    np.testing.assert_array_equal(permutation(KEY, size), order)
 
 
 def test_where_three_tie_they_stay_a_permutation(monkeypatch):
     monkeypatch.setattr(jax.random, "bits", lambda *_: jnp.full((1, 9), 1 << 31, jnp.uint32))
-    np.testing.assert_array_equal(batches.permutation(KEY, 9), [1, 0, *range(2, 9)])
+    np.testing.assert_array_equal(permutation(KEY, 9), [1, 0, *range(2, 9)])
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (8, 4), (3, 4), (1, 1), (5, 1), (2, 9)])
 def test_an_epoch_visits_each_example_once(size, batch_size):
-    for batch in (batches.epoch(KEY, size, batch_size), batches.in_order(size, batch_size)):
-        indices, mask = map(np.asarray, batch)
-        assert indices.shape == mask.shape == (-(-size // batch_size), batch_size)
-        assert indices.dtype == jnp.int32
-        assert mask.dtype == bool
-        np.testing.assert_array_equal(np.sort(indices[mask]), np.arange(size))
-        assert np.all((indices >= 0) & (indices < size))
-        assert np.all(mask[:-1])
-        assert mask[-1, 0]
-    np.testing.assert_array_equal(indices[mask], np.arange(size))
+    indices, mask = map(np.asarray, batches.epoch(KEY, size, batch_size))
+    assert indices.shape == mask.shape == (-(-size // batch_size), batch_size)
+    assert indices.dtype == jnp.int32
+    assert mask.dtype == bool
+    assert np.all((indices >= 0) & (indices < size))
+    assert np.all(mask[:-1])
+    assert mask[-1, 0]
+    np.testing.assert_array_equal(indices[mask], permutation(KEY, size))  # which holds each index once
 
 
 def test_the_last_batch_holds_no_example_twice_while_they_suffice():
@@ -121,8 +120,8 @@ def test_an_index_out_of_range_is_nan_inside_jit():
     [
         (lambda: batches.epoch(KEY, 0, 4), ValueError, "`size` must be a whole number >= 1; got 0"),
         (lambda: batches.epoch(KEY, 4, 0), ValueError, "`batch_size` must be a whole number >= 1; got 0"),
-        (lambda: batches.in_order(4, 1.5), ValueError, "`batch_size` must be a whole number >= 1; got 1.5"),
-        (lambda: batches.permutation(KEY, -1), ValueError, "`size` must be a whole number >= 1; got -1"),
+        (lambda: batches.epoch(KEY, 4, 1.5), ValueError, "`batch_size` must be a whole number >= 1; got 1.5"),
+        (lambda: permutation(KEY, -1), ValueError, "`size` must be a whole number >= 1; got -1"),
         (lambda: batches.take(X, [11]), ValueError, "`indices` must satisfy -11 <= indices < 11; got 11"),
         (lambda: batches.take(X, np.array([0.0])), TypeError, "`indices` must hold integers; got dtype float"),
         (lambda: batches.take((X, X[:3]), [0]), ValueError, r"one length; got shapes \[\(11, 3\), \(3, 3\)\]"),

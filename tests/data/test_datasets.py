@@ -2,14 +2,15 @@ import gzip
 import hashlib
 import struct
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from jnorm.data import _formats as formats
-from jnorm.data import batches, datasets
+from jnorm.data import _formats, _mnist, batches, datasets
 
+BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 MNIST = {
     "train-images-idx3-ubyte": (2051, 6, 4, 4),
     "train-labels-idx1-ubyte": (2049, 6),
@@ -66,7 +67,7 @@ def mnist(tmp_path, monkeypatch):
     for name, content in files.items():
         (tmp_path / "mnist" / f"{name}.gz").write_bytes(gzip.compress(content))
     digests = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in files.items()}
-    monkeypatch.setattr(datasets, "_MNIST_MD5", digests)
+    monkeypatch.setattr(_mnist, "MD5", digests)
     return tmp_path
 
 
@@ -100,9 +101,9 @@ def test_digits_are_the_default_and_lie_between_zero_and_one():
 
 def test_a_data_set_is_a_pytree():
     data = datasets.load("iris")
-    some = jax.jit(batches.take)(data, np.array([0, 149]))
-    np.testing.assert_array_equal(some.x, data.x[[0, 149]])
-    assert some.classes == data.classes
+    two = jax.jit(batches.take)(data, np.array([0, 149]))
+    np.testing.assert_array_equal(two.x, data.x[[0, 149]])
+    assert two.classes == data.classes
 
 
 def test_a_missing_scikit_learn_names_the_extra(monkeypatch):
@@ -138,8 +139,8 @@ def test_names_lists_what_is_there(uci, mnist, monkeypatch):
     folder, _ = uci
     (folder / "mine.csv").write_text("")
     monkeypatch.delenv("JNORM_DATA", raising=False)
-    assert datasets.names() == datasets.BUNDLED
-    assert datasets.names(folder)[len(datasets.BUNDLED) :] == ("mnist", "uci/toy", "mine.csv")
+    assert datasets.names() == BUNDLED
+    assert datasets.names(folder)[len(BUNDLED) :] == ("mnist", "uci/toy", "mine.csv")
 
 
 def test_mnist_files(mnist):
@@ -179,12 +180,11 @@ def test_a_gzip_file_cut_short(mnist):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", ">i2", ">i4", ">f4", ">f8"])
-def test_idx_holds_any_type(dtype, tmp_path):
+def test_idx_holds_any_type(dtype):
     array = np.arange(6).reshape(2, 3).astype(dtype)
     magic = {"u1": 8, "i1": 9, ">i2": 11, ">i4": 12, ">f4": 13, ">f8": 14}[dtype]
-    path = tmp_path / "array"
-    path.write_bytes(bytes([0, 0, magic, 2]) + struct.pack(">2I", 2, 3) + array.tobytes())
-    got = formats.read_idx(path)
+    content = bytes([0, 0, magic, 2]) + struct.pack(">2I", 2, 3) + array.tobytes()
+    got = _formats.parse_idx(Path("array"), content)
     assert got.dtype == np.dtype(dtype).newbyteorder("=")
     np.testing.assert_array_equal(got, array)
 
@@ -200,11 +200,9 @@ def test_idx_holds_any_type(dtype, tmp_path):
         (idx(2051, 2, 3, 3) + b"\0", r"must hold 34 bytes, for axes \[2, 3, 3\]; got 35"),
     ],
 )
-def test_bad_idx_files(content, text, tmp_path):
-    path = tmp_path / "images"
-    path.write_bytes(content)
+def test_bad_idx_files(content, text):
     with pytest.raises(ValueError, match=f"images: {text}"):
-        formats.read_idx(path)
+        _formats.parse_idx(Path("images"), content)
 
 
 def test_uci_layout(uci):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jnorm.data import standardize
-from jnorm.data.standardize import State, apply, fit, invert, merge
+from jnorm.data.standardize import Scale, apply, fit, invert, merge
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -18,8 +18,8 @@ def exact(x, axis=0):
     return np.nanmean(x, axis), np.nanvar(x, axis)
 
 
-def mean_of(state):
-    return np.float64(state.mean) + np.float64(state.low)
+def mean_of(scale):
+    return np.float64(scale.mean) + np.float64(scale.low)
 
 
 def draws(seed, shape, mean=0.0, sd=1.0):
@@ -29,12 +29,12 @@ def draws(seed, shape, mean=0.0, sd=1.0):
 @pytest.mark.parametrize(("mean", "sd"), [(0, 1), (1e4, 1), (-3e6, 1), (1e-8, 1e-8), (1e10, 1e9), (1e15, 1e10)])
 def test_statistics_of_far_and_small_data(mean, sd):
     x = draws(0, (20_000, 3), mean, sd)
-    state = jax.jit(fit)(x)
+    scale = jax.jit(fit)(x)
     center, var = exact(x)
     # Differences from the smallest value are exact or rounded once, as is every square: a few eps of the spread.
-    assert np.all(np.abs(mean_of(state) - center) <= 8 * EPS * np.sqrt(var))
-    np.testing.assert_allclose(state.var, var, rtol=16 * EPS)
-    y = np.float64(apply(state, x))
+    assert np.all(np.abs(mean_of(scale) - center) <= 8 * EPS * np.sqrt(var))
+    np.testing.assert_allclose(scale.var, var, rtol=16 * EPS)
+    y = np.float64(apply(scale, x))
     # 20 eps: as above, and the rounding of standardized values up to 4.5.
     assert np.all(np.abs(y.mean(0)) < 20 * EPS)
     assert np.all(np.abs(y.std(0) - 1) < 20 * EPS)
@@ -42,18 +42,18 @@ def test_statistics_of_far_and_small_data(mean, sd):
 
 def test_a_mean_of_one_word_would_fail_here():
     x = draws(1, (20_000, 3), 3e6, 1)
-    state = fit(x)
-    y = np.float64((x - np.asarray(state.mean)) / np.sqrt(np.asarray(state.var)))
+    scale = fit(x)
+    y = np.float64((x - np.asarray(scale.mean)) / np.sqrt(np.asarray(scale.var)))
     assert np.max(np.abs(y.mean(0))) > 1e-3  # 400 times the bound above
 
 
 def test_matches_the_plain_formula_in_double(x64):
     x = np.random.default_rng(2).normal(3.0, 2.0, (500, 4))
-    state = fit(x)
-    assert state.mean.dtype == state.var.dtype == jnp.float64
-    assert state.count.dtype == jnp.int64
+    scale = fit(x)
+    assert scale.mean.dtype == scale.var.dtype == jnp.float64
+    assert scale.count.dtype == jnp.int64
     # 1e-14: rounding of sums of 500 terms in float64
-    np.testing.assert_allclose(apply(state, x), (x - x.mean(0)) / x.std(0), rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(apply(scale, x), (x - x.mean(0)) / x.std(0), rtol=1e-14, atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -61,23 +61,23 @@ def test_matches_the_plain_formula_in_double(x64):
 )
 def test_feature_axes(axis, over):
     x = draws(3, (7, 5, 4, 3), 2.0, 3.0)
-    state = fit(x, axis=axis)
+    scale = fit(x, axis=axis)
     center, var = exact(x, over)
-    assert state.mean.shape == center.shape == state.count.shape
-    assert np.all(np.asarray(state.count) == np.prod([x.shape[a] for a in over]))
-    np.testing.assert_allclose(state.mean, center, rtol=16 * EPS, atol=16 * EPS)
-    np.testing.assert_allclose(state.var, var, rtol=16 * EPS)
+    assert scale.mean.shape == center.shape == scale.count.shape
+    assert np.all(np.asarray(scale.count) == np.prod([x.shape[a] for a in over]))
+    np.testing.assert_allclose(scale.mean, center, rtol=16 * EPS, atol=16 * EPS)
+    np.testing.assert_allclose(scale.var, var, rtol=16 * EPS)
     wide = np.expand_dims(center, over), np.expand_dims(np.sqrt(var), over)
-    y = apply(state, x, axis=axis)
+    y = apply(scale, x, axis=axis)
     np.testing.assert_allclose(y, (x - wide[0]) / wide[1], rtol=1e-5, atol=16 * EPS)
-    np.testing.assert_allclose(invert(state, y, axis=axis), x, rtol=4 * EPS, atol=32 * EPS)
+    np.testing.assert_allclose(invert(scale, y, axis=axis), x, rtol=4 * EPS, atol=32 * EPS)
 
 
-def test_a_single_example_uses_the_same_state():
+def test_a_single_example_uses_the_same_scale():
     x = draws(4, (50, 3))
-    state = fit(x)
+    scale = fit(x)
     # 2 eps: XLA divides single rows and batches by different instructions
-    np.testing.assert_allclose(apply(state, x)[7], apply(state, x[7]), rtol=2 * EPS)
+    np.testing.assert_allclose(apply(scale, x)[7], apply(scale, x[7]), rtol=2 * EPS)
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e4])
@@ -94,11 +94,11 @@ def test_merged_fits_equal_one_fit(sizes, mean):
     np.testing.assert_allclose(got.var, var, rtol=16 * EPS)
 
 
-def test_merging_with_an_empty_state_changes_nothing():
-    state = fit(draws(6, (100, 2), 1e20, 1e18))
+def test_merging_with_an_empty_scale_changes_nothing():
+    scale = fit(draws(6, (100, 2), 1e20, 1e18))
     empty = fit(jnp.zeros((0, 2)))
-    for merged in (merge(state, empty), merge(empty, state)):
-        jax.tree.map(np.testing.assert_array_equal, merged, state)
+    for merged in (merge(scale, empty), merge(empty, scale)):
+        jax.tree.map(np.testing.assert_array_equal, merged, scale)
     jax.tree.map(np.testing.assert_array_equal, merge(empty, empty), empty)
     assert np.all(np.isnan(apply(empty, jnp.ones((1, 2)))))
 
@@ -109,8 +109,8 @@ def test_merge_commutes_and_keeps_small_parts():
     np.testing.assert_allclose(merge(a, b).var, merge(b, a).var, rtol=4 * EPS)
     np.testing.assert_allclose(mean_of(merge(a, b)), mean_of(merge(b, a)), rtol=4 * EPS, atol=4e3 * EPS)
     small_beside_wide = merge(
-        State(jnp.asarray(1), jnp.asarray(0.0), jnp.asarray(0.0), jnp.asarray(1e12)),
-        State(jnp.asarray(10**7), jnp.asarray(0.0), jnp.asarray(0.0), jnp.asarray(1.0)),
+        Scale(jnp.asarray(1), jnp.asarray(0.0), jnp.asarray(0.0), jnp.asarray(1e12)),
+        Scale(jnp.asarray(10**7), jnp.asarray(0.0), jnp.asarray(0.0), jnp.asarray(1.0)),
     )
     np.testing.assert_allclose(small_beside_wide.var, (1e12 + 1e7) / (1e7 + 1), rtol=4 * EPS)
 
@@ -129,26 +129,26 @@ def test_streaming_under_scan_and_a_padded_last_batch():
 def test_constant_features(value):
     x = np.full((997, 2), value, np.float32)
     x[:, 1] = draws(10, 997)
-    state = reduce(merge, [fit(part) for part in np.array_split(x, 4)])
-    assert state.var[0] == 0
-    y = apply(state, x)
+    scale = reduce(merge, [fit(part) for part in np.array_split(x, 4)])
+    assert scale.var[0] == 0
+    y = apply(scale, x)
     assert np.all(np.asarray(y[:, 0]) == 0)
-    assert np.all(np.asarray(invert(state, y)[:, 0]) == x[:, 0])
+    assert np.all(np.asarray(invert(scale, y)[:, 0]) == x[:, 0])
     unseen = np.array([[value + 1, 0.0]], np.float32)
-    np.testing.assert_allclose(invert(state, apply(state, unseen)), unseen, rtol=2 * EPS, atol=2 * EPS)
+    np.testing.assert_allclose(invert(scale, apply(scale, unseen)), unseen, rtol=2 * EPS, atol=2 * EPS)
 
 
 def test_missing_values_stay_in_their_place():
     x = draws(11, (100, 3))
     x[::7, 1] = np.nan
     x[:, 2] = np.nan
-    state = fit(x)
-    np.testing.assert_array_equal(state.count, [100, 85, 0])
-    np.testing.assert_allclose(state.var[:2], np.nanvar(np.float64(x[:, :2]), 0), rtol=16 * EPS)
-    y = np.asarray(apply(state, x))
+    scale = fit(x)
+    np.testing.assert_array_equal(scale.count, [100, 85, 0])
+    np.testing.assert_allclose(scale.var[:2], np.nanvar(np.float64(x[:, :2]), 0), rtol=16 * EPS)
+    y = np.asarray(apply(scale, x))
     np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
-    np.testing.assert_array_equal(np.isnan(invert(state, y)), np.isnan(x))
-    assert np.all(np.isnan(apply(state, jnp.ones((1, 3)))) == [False, False, True])
+    np.testing.assert_array_equal(np.isnan(invert(scale, y)), np.isnan(x))
+    assert np.all(np.isnan(apply(scale, jnp.ones((1, 3)))) == [False, False, True])
 
 
 def test_what_leaves_the_range_is_nan_in_its_own_lane():
@@ -163,19 +163,19 @@ def test_what_leaves_the_range_is_nan_in_its_own_lane():
 
 
 def test_a_count_past_its_range_is_nan():
-    full = State(jnp.asarray([2**31 - 1, 5]), jnp.zeros(2), jnp.zeros(2), jnp.ones(2))
+    full = Scale(jnp.asarray([2**31 - 1, 5]), jnp.zeros(2), jnp.zeros(2), jnp.ones(2))
     assert np.isnan(merge(full, full).var).tolist() == [True, False]
 
 
 def test_types():
     pixels = np.arange(12, dtype=np.uint8).reshape(4, 3)
-    state = fit(pixels)
-    assert state.mean.dtype == jnp.float32
-    assert apply(state, pixels).dtype == jnp.float32
+    scale = fit(pixels)
+    assert scale.mean.dtype == jnp.float32
+    assert apply(scale, pixels).dtype == jnp.float32
     half = jnp.asarray(draws(14, (1000, 2), 100.0), jnp.bfloat16)
-    state = fit(half)
-    assert state.mean.dtype == jnp.float32
-    y = apply(state, half)
+    scale = fit(half)
+    assert scale.mean.dtype == jnp.float32
+    y = apply(scale, half)
     assert y.dtype == jnp.bfloat16
     # The statistics are of the rounded inputs (steps of .5 at 100); each output is rounded once, to 2^-9.
     np.testing.assert_allclose(np.float64(y).std(0), 1, atol=2**-9)
@@ -188,13 +188,13 @@ def test_transformations_agree():
     x = draws(15, (4, 30, 3))
     one = [fit(batch) for batch in x]
     many = jax.vmap(fit)(x)
-    for i, state in enumerate(one):
+    for i, scale in enumerate(one):
         # 4 eps: another order of summation
-        np.testing.assert_allclose(many.var[i], state.var, rtol=4 * EPS)
-    state = one[0]
-    np.testing.assert_allclose(jax.jit(apply)(state, x[0]), apply(state, x[0]), rtol=4 * EPS, atol=4 * EPS)
-    slope = jax.grad(lambda v: apply(state, v).sum())(jnp.ones(3))
-    np.testing.assert_allclose(slope, 1 / np.sqrt(state.var), rtol=4 * EPS)
+        np.testing.assert_allclose(many.var[i], scale.var, rtol=4 * EPS)
+    scale = one[0]
+    np.testing.assert_allclose(jax.jit(apply)(scale, x[0]), apply(scale, x[0]), rtol=4 * EPS, atol=4 * EPS)
+    slope = jax.grad(lambda v: apply(scale, v).sum())(jnp.ones(3))
+    np.testing.assert_allclose(slope, 1 / np.sqrt(scale.var), rtol=4 * EPS)
     flat = fit(jnp.ones((5, 3)))
     for leaf in jax.tree.leaves(jax.grad(lambda s: apply(s, jnp.ones(3)).sum(), allow_int=True)(flat)):
         assert leaf.dtype == jax.dtypes.float0 or np.all(np.isfinite(leaf))
@@ -204,13 +204,13 @@ def test_errors():
     x = jnp.ones((5, 3))
     with pytest.raises(ValueError, match=r"`x` must have features of shape \(3,\) on axes \(1,\); got \(4,\)"):
         apply(fit(x), jnp.ones((5, 4)))
-    with pytest.raises(ValueError, match=r"`x` must have features of shape \(3,\) on axes \(1,\); got \(1,\)"):
+    with pytest.raises(ValueError, match=r"`y` must have features of shape \(3,\) on axes \(1,\); got \(1,\)"):
         invert(fit(x), jnp.ones((5, 1)))
     with pytest.raises(ValueError, match="`axis` must satisfy -2 <= axis < 2 for 2 axes; got 2"):
         fit(x, axis=2)
     with pytest.raises(ValueError, match=r"`axis` must name each axis once; got \(1, -1\)"):
         fit(x, axis=(1, -1))
-    with pytest.raises(ValueError, match=r"states must have features of one shape; got \(3,\) and \(2,\)"):
+    with pytest.raises(ValueError, match=r"`a` and `b` must have features of one shape; got \(3,\) and \(2,\)"):
         merge(fit(x), fit(jnp.ones((5, 2))))
 
 
@@ -220,6 +220,6 @@ def test_agrees_with_scikit_learn():
 
     x = load_digits().data
     peer = preprocessing.StandardScaler().fit(x)
-    state = standardize.fit(np.float32(x))
+    scale = standardize.fit(np.float32(x))
     # Float32 statistics against float64: a few eps of values up to 42 standard deviations
-    np.testing.assert_allclose(apply(state, np.float32(x)), peer.transform(x), rtol=16 * EPS, atol=16 * EPS)
+    np.testing.assert_allclose(apply(scale, np.float32(x)), peer.transform(x), rtol=16 * EPS, atol=16 * EPS)

@@ -1,9 +1,13 @@
 """Laws of `jnorm.data`."""
 
+import tempfile
+from pathlib import Path
+
+import jax
 import numpy as np
 
-from jnorm.data import augment, batches, standardize
-from tests.registry import BATCHES, CLASSES, KEYS, LAYER, OFFSETS, POSITIVE, X, add, each
+from jnorm.data import augment, batches, datasets, splits, standardize
+from tests.registry import BATCHES, CLASSES, KEYS, LAYER, OFFSETS, POSITIVE, X, add, each, host
 
 MISSING = "NaN is a missing value"
 add("data.standardize.fit", each(lambda x: standardize.fit(x)._replace(low=None)), BATCHES, nan=MISSING)
@@ -23,10 +27,12 @@ add(
 )
 
 INDICES = {"gradient": "whole numbers", "dtype": "whole numbers"}
-MOVES = "moves pixels, some of them out of the image"
-add("data.batches.permutation", each(lambda key: batches.permutation(key, 7)), KEYS, **INDICES)
 add("data.batches.epoch", each(lambda key: batches.epoch(key, 7, 3).indices), KEYS, **INDICES)
 add("data.batches.take", each(batches.take), BATCHES, CLASSES[:, None] * np.array([0, 1]), dtypes=LAYER)
+host("data.batches.length", lambda: batches.length({"x": BATCHES, "y": CLASSES}))
+host("data.batches.steps", lambda: batches.steps(7, 3))
+
+MOVES = "moves pixels, some of them out of the image"
 add(
     "data.augment.shift", each(lambda key, x: augment.shift(key, x[None], 1)[0]), KEYS, BATCHES, dtypes=LAYER, nan=MOVES
 )
@@ -60,3 +66,32 @@ add(
     dtypes=LAYER,
     nan=MOVES,
 )
+
+LABELS = np.arange(23) % 4
+host("data.splits.random", lambda: splits.random(jax.random.key(0), 23))
+host("data.splits.stratified", lambda: splits.stratified(jax.random.key(0), LABELS))
+host("data.splits.by_source", lambda: splits.by_source(jax.random.key(0), LABELS))
+host("data.splits.folds", lambda: splits.folds(jax.random.key(0), 23, 3))
+host("data.splits.stratified_folds", lambda: splits.stratified_folds(jax.random.key(0), LABELS, 3))
+host("data.splits.source_folds", lambda: splits.source_folds(jax.random.key(0), LABELS, 3))
+
+
+def written(write, read):
+    """What is read from a file that was just written."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "set")
+        write(path)
+        data = read(path)
+        return data.x, data.y, data.classes, data.features
+
+
+def npz(path):
+    with path.open("wb") as file:
+        np.savez(file, x=BATCHES, y=CLASSES)
+
+
+host("data.datasets.load", lambda: datasets.load("iris"))
+host("data.datasets.names", lambda: datasets.names())
+host("data.datasets.published", lambda: datasets.published("mnist"))
+host("data.datasets.from_npz", lambda: written(npz, datasets.from_npz))
+host("data.datasets.from_csv", lambda: written(lambda path: path.write_text("a,b\n1,0\n2,1\n"), datasets.from_csv))
