@@ -12,7 +12,7 @@ from jnorm.proofs import certificate
 
 FIRST = """
 import time
-from jnorm.theory.certificate import theorem1, theorem2, theorem3
+from jnorm.proofs.certificate import theorem1, theorem2, theorem3
 start = time.perf_counter()
 assert all(theorem().holds for theorem in (theorem1, theorem2, theorem3))
 print(time.perf_counter() - start)
@@ -36,12 +36,12 @@ def run() -> list[Row]:
         Row("theorems 1 to 3, in a new process", fresh(FIRST), "s", most=1.0, detail="after import"),
         Row("theorems 1 to 3, warm", seconds(three, 30), "s", most=1.0),
     ]
-    for what, claim in (("theorems 1 to 3", three), ("every statement", lambda: prove(tol=1e-9, budget=20_000))):
+    for what, make in (("theorems 1 to 3", three), ("every statement", lambda: prove(tol=1e-9, budget=20_000))):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "certificate.json"
-            proofs = claim()
+            proofs = make()
             certificate.write(path, proofs)
-            pairs = [(seconds(lambda path=path: certificate.check(path), 1), seconds(claim, 1)) for _ in range(5)]
+            pairs = [(seconds(lambda path=path: certificate.check(path), 1), seconds(make, 1)) for _ in range(5)]
         count = sum(len(proof.boxes) for proof in proofs)
         detail = f"{pairs[-1][0]:.3g} against {pairs[-1][1]:.3g} s, {len(proofs)} statements, {count} boxes"
         ratio = statistics.median(check / proof for check, proof in pairs)

@@ -15,8 +15,7 @@ import numpy as np
 from experiments.common import Clock, Output, Refused
 from jnorm._ground import checks
 from jnorm.proofs import certificate as proofs
-from jnorm.proofs._domains import Domain
-from jnorm.proofs.certificate import Certificate
+from jnorm.proofs.certificate import Certificate, Domain
 
 PAPER = {"mean": (-0.1, 0.1), "var": (0.8, 1.5)}
 WIDE = (0.8, 1.25)
@@ -46,7 +45,7 @@ class Config:
     tol: float = 1e-9
     """Width to which the extremes are enclosed."""
     budget: int = 20_000
-    """Boxes that each claim may look at before it counts as undecided."""
+    """Boxes that may be looked at for each inequality before it counts as undecided."""
 
     def __post_init__(self) -> None:
         checks.require(lambda x: x > 0, "`{}` must satisfy {} > 0", tol=self.tol)
@@ -75,10 +74,10 @@ def run(config: Config) -> dict[str, Any]:
 def prove(*, tol: float, budget: int) -> list[Certificate]:
     """Every statement, the paper's first."""
     options = {"tol": tol, "budget": budget}
-    found = [proofs.theorem1(**options), proofs.theorem2(**options), proofs.theorem3(**options)]
-    found.append(proofs.image_box(**PAPER, **options))
-    found += [proofs.contraction(**arguments, **options) for arguments in LARGER]
-    found += [
+    certificates = [proofs.theorem1(**options), proofs.theorem2(**options), proofs.theorem3(**options)]
+    certificates.append(proofs.image_box(**PAPER, **options))
+    certificates += [proofs.contraction(**arguments, **options) for arguments in LARGER]
+    certificates += [
         proofs.variance_decreases((-1, 1), (2.4985, 1e6), **options),
         proofs.variance_increases((-0.1, 0.1), (2e-4, 0.38), **options),
         proofs.variance_increases((-0.1, 0.1), (2e-4, 0.63), tau=(0.9, 1.25), **options),
@@ -90,8 +89,8 @@ def prove(*, tol: float, budget: int) -> list[Certificate]:
         proofs.tau_range(),
     ]
     corners = [(omega, tau) for omega in (-0.1, 0.1) for tau in (0.95, 1.1)]
-    found += [replace(proofs.fixed_point(*corner), title=f"fixed point at {corner}") for corner in corners]
-    return found
+    certificates += [replace(proofs.fixed_point(*corner), title=f"fixed point at {corner}") for corner in corners]
+    return certificates
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -146,11 +145,11 @@ def ends_of(domain: Domain) -> tuple[tuple[float, float], ...]:
 
 
 def bounds(c: Certificate) -> str:
-    """The rate, the extremes that were asked for, or the one of the quantity claimed, each on its certain side."""
+    """The rate, the extremes that were asked for, or that of the first inequality, each rounded to its certain side."""
     if c.rate is not None:
         return f"rate {outward(c.rate, 1, 10)}" + (f" (p = {c.arguments['p']})" if c.arguments.get("p") else "")
-    ends = {p.claim: p.bound for p in c.proofs if p.claim.level is None} or {c.proofs[0].claim: c.bound}
-    return " ".join(outward(b[0], -1) if claim.sense == ">" else outward(b[1], 1) for claim, b in ends.items())
+    ends = {p.inequality: p.bound for p in c.proofs if p.inequality.level is None} or {c.proofs[0].inequality: c.bound}
+    return " ".join(outward(b[0], -1) if e.sense == ">" else outward(b[1], 1) for e, b in ends.items())
 
 
 def aligned(rows: list[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:

@@ -11,10 +11,12 @@ the only one, and tau*dV/dv < 1 there.
 """
 
 import math
-from typing import Any
 
+from jnorm.proofs import _enclosures as enclosures
+from jnorm.proofs._balls import Ball, decimal, density, flint, tail
 from jnorm.proofs._domains import Domain
-from jnorm.proofs._enclosures import Ball, Constants, at, decimal, flint, phi, tail
+from jnorm.proofs._enclosures import Constants
+from jnorm.proofs._shapes import Interval
 
 
 def limit_norm(c: Constants, d: Domain) -> Ball:
@@ -47,7 +49,7 @@ def slope_near_zero(c: Constants, d: Domain) -> Ball:
     """
     lam, alpha = c
     v = decimal(d.var[1]) * decimal(d.tau[1])
-    s, peak, jump = v.sqrt(), phi(v * 0), abs(1 - alpha)
+    s, peak, jump = v.sqrt(), density(v * 0), abs(1 - alpha)
     slope = (1 + 2 * alpha**2 * (2 * v).exp() * tail(2 * s)) / 2
     smooth = alpha * alpha.max(flint().arb(1)) * s
     return lam**2 * (slope - smooth - (jump * peak) ** 2 - alpha * jump * peak * s / 4)
@@ -59,38 +61,42 @@ def slope_far_out(c: Constants, d: Domain) -> Ball:
     dV/dv = lam^2*(1/2 + alpha^2*(2*E_2 - E_1)) - E[f]*lam*((1 - alpha)*phi(0)/s + alpha*E_1) with 0 <= E_1 <= phi(0)/s
     and 0 <= E[f] <= lam*phi(0)*s from s = alpha/(2*phi(0)) on: >= lam^2*(1/2 - alpha^2*phi(0)/s - phi(0)^2).
     """
-    s, peak = (decimal(d.var[0]) * decimal(d.tau[0])).sqrt(), phi(c.lam * 0)
-    known = s * peak > c.alpha / 2
-    return c.lam**2 * (decimal(0.5) - c.alpha**2 * peak / s - peak**2) if known else flint().arb(0)
+    s, peak = (decimal(d.var[0]) * decimal(d.tau[0])).sqrt(), density(c.lam * 0)
+    far = s * peak > c.alpha / 2
+    return c.lam**2 * (decimal(0.5) - c.alpha**2 * peak / s - peak**2) if far else flint().arb(0)
 
 
 def lowest_tau(c: Constants, d: Domain) -> Ball:
-    """With omega = 0, a fixed point with var > 0 exists exactly for tau above lim v/V(0, v) at v = 0 ..."""
-    return 1 / (c.lam**2 * ((1 + c.alpha**2) / 2 - ((1 - c.alpha) * phi(c.lam * 0)) ** 2))
+    """Lower end of the taus at which, with omega = 0, a fixed point with var > 0 exists: lim v/V(0, v) at v = 0.
+
+    It is 1/(lam^2*((1 + alpha^2)/2 - (1 - alpha)^2*phi(0)^2)), and the range is open at both ends.
+    """
+    return 1 / (c.lam**2 * ((1 + c.alpha**2) / 2 - ((1 - c.alpha) * density(c.lam * 0)) ** 2))
 
 
 def highest_tau(c: Constants, d: Domain) -> Ball:
-    """... and below lim v/V(0, v) at infinity, 2*pi/(lam^2*(pi - 1))."""
+    """Upper end of the same range: lim v/V(0, v) at infinity, 2*pi/(lam^2*(pi - 1))."""
     pi = flint().arb.pi()
     return 2 * pi / (c.lam**2 * (pi - 1))
 
 
 def lowest_omega(c: Constants, d: Domain) -> Ball:
-    """Least omega beyond which the fixed point (0, var) at tau attracts; see ``highest_omega``."""
+    """Lower end of the omegas for which the fixed point (0, var) at tau attracts.
+
+    With m = 0 the moments, and so the fixed point, do not depend on omega. The Jacobian is [[omega*a, tau*b],
+    [omega*c, tau*d]], and Jury's conditions for a spectral radius < 1, det < 1 and abs(trace) < 1 + det, are linear in
+    omega: the radius is < 1 exactly between the two ends.
+    """
     return _omegas(c, d)[0]
 
 
 def highest_omega(c: Constants, d: Domain) -> Ball:
-    """Largest omega below which the fixed point (0, var) at tau attracts: its spectral radius is < 1 exactly between.
-
-    With m = 0 the moments, and so the fixed point, do not depend on omega; the Jacobian is [[omega*a, tau*b],
-    [omega*c, tau*d]], and Jury's conditions det < 1, abs(trace) < 1 + det are linear in omega.
-    """
+    """Upper end of the same range."""
     return _omegas(c, d)[1]
 
 
 def _omegas(c: Constants, d: Domain) -> tuple[Ball, Ball]:
-    x = at(decimal(0.0), decimal(d.var[0]) * decimal(d.tau[0]), c)
+    x = enclosures.at(decimal(0.0), decimal(d.var[0]) * decimal(d.tau[0]), c)
     tau = decimal(d.tau[0])
     trace, det = x.mean_m, tau * (x.mean_m * x.var_v - x.mean_v * x.var_m)  # per unit of omega
     if not (trace - det > 0 and trace + det > 0 and det > 0):
@@ -98,11 +104,13 @@ def _omegas(c: Constants, d: Domain) -> tuple[Ball, Ball]:
     return -(1 + tau * x.var_v) / (trace + det), ((1 - tau * x.var_v) / (trace - det)).min(1 / det)
 
 
-def _largest(ends: tuple[float, float]) -> Any:
+def _largest(ends: Interval) -> Ball:
+    """The largest absolute value."""
     return decimal(max(map(math.fabs, ends)))
 
 
-CLOSED = {
+# name of the quantity: its bound, a function of the constants and the domain
+CLOSED_FORMS = {
     "limit norm": limit_norm,
     "growth of variance": least_growth,
     "slope near zero": slope_near_zero,

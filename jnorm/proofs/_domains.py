@@ -1,4 +1,4 @@
-"""Boxes of (mean, var, omega, tau), exactly: their image in (m, v), the fibres over it, and whether boxes cover it.
+"""Domains of (mean, var, omega, tau), exactly: their image in (m, v), and the fibres over it.
 
 **Four dimensions are two.** Only (m, v) = (mean*omega, var*tau) enter the moments of z = w.x. What is left of omega
 and tau along a fibre of equal (m, v) enters every certified quantity monotonically, so its extreme sits at an end of
@@ -7,67 +7,73 @@ max(tau_low, v/var_high) <= tau <= min(tau_high, v/var_low).
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from jnorm._ground.checks import require
-from jnorm.proofs._enclosures import Box, Moments, decimal, rational
+from jnorm.proofs._balls import decimal, outward, rational
+from jnorm.proofs._shapes import Box, Interval, IntervalLike, Point, interval
 
-Pair = tuple[float, float]
-Point = tuple[float, float, float, float]  # mean, var, omega, tau
-
-
-def pair(name: str, value: float | Sequence[float]) -> Pair:
-    """``value`` as (low, high); a number is a box of no width. Raises ``ValueError`` if empty or inverted.
-
-    >>> pair("mean", (0.1, -0.1))
-    Traceback (most recent call last):
-    ...
-    ValueError: `mean` must satisfy low <= high; got (0.1, -0.1)
-    """
-    ends = np.atleast_1d(np.asarray(value, dtype=float))
-    if ends.shape not in ((1,), (2,)):
-        raise ValueError(f"`{name}` must be a number or a pair (low, high); got {value!r}")
-    low, high = float(ends[0]), float(ends[-1])
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"`{name}` must be finite; got {value!r}")
-    if low > high:
-        raise ValueError(f"`{name}` must satisfy low <= high; got ({low}, {high})")
-    return low, high
+OMEGA, TAU, WIDE_TAU = (-0.1, 0.1), (0.95, 1.1), (0.8, 1.25)  # the paper's
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Domain:
-    """Box of mean, var, omega and tau; each end is the decimal that it prints as (0.1 is one tenth).
+    """Where an inequality is to hold: an interval each of mean, var, omega and tau, perhaps cut by a strip.
 
-    ``var`` may start at 0, where it is open. ``strip`` = (slope, low, high) with slope > 0 leaves only the points with
-    low <= mean - slope*var <= high. Raises ``ValueError`` for empty or inverted ends, negative variances and
-    tau <= 0.
+    Each end is the decimal that it prints as: 0.1 is one tenth.
+
+    Attributes:
+        mean: Interval of the mean of a layer's input.
+        var: Interval of its variance; open below where it starts at 0.
+        omega: Interval of the sum of a unit's weights.
+        tau: Interval of the sum of its squared weights.
+        strip: (slope, low, high) with slope > 0 leaves only the points with low <= mean - slope*var <= high.
     """
 
-    mean: Pair
-    var: Pair
-    omega: Pair
-    tau: Pair
+    mean: Interval
+    var: Interval
+    omega: Interval
+    tau: Interval
     strip: tuple[float, float, float] | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("mean", "var", "omega", "tau"):
-            object.__setattr__(self, name, pair(name, getattr(self, name)))
-        require(lambda x: x >= 0, "`{}` must satisfy {} > 0", var=self.var[0])
+    def __init__(
+        self,
+        mean: IntervalLike,
+        var: IntervalLike,
+        omega: IntervalLike,
+        tau: IntervalLike,
+        strip: tuple[float, float, float] | None = None,
+        *,
+        open_at_zero: bool = False,
+    ) -> None:
+        """The domain of four intervals; every precondition of the proofs is checked here.
+
+        Args:
+            mean: Interval of the mean.
+            var: Interval of the variance, > 0.
+            omega: Interval of the sum of weights.
+            tau: Interval of the sum of squared weights, > 0.
+            strip: Slope, least and largest mean - slope*var.
+            open_at_zero: Whether ``var`` may start at 0, which the domain then leaves out.
+
+        Raises:
+            ValueError: For an interval that is not one, and for var <= 0 or tau <= 0.
+        """
+        for name, value in (("mean", mean), ("var", var), ("omega", omega), ("tau", tau)):
+            object.__setattr__(self, name, interval(name, value))
+        object.__setattr__(self, "strip", strip)
+        require(lambda x: (x >= 0) if open_at_zero else (x > 0), "`{}` must satisfy {} > 0", var=self.var[0])
         require(lambda x: x > 0, "`{}` must satisfy {} > 0", tau=self.tau[0], var=self.var[1])
 
     def parts(self) -> Iterator["Domain"]:
         """The domain, cut at omega = 0 unless omega is symmetric or of one sign: there the fibres are exact."""
         low, high = self.omega
         if low < 0 < high and low != -high:
-            yield replace(self, omega=(low, 0.0))
-            yield replace(self, omega=(0.0, high))
+            for omega in ((low, 0.0), (0.0, high)):
+                yield Domain(self.mean, self.var, omega, self.tau, self.strip, open_at_zero=True)
         else:
             yield self
 
@@ -99,33 +105,42 @@ class Domain:
         return sorted(v for v in inner if self.box[2] < v < self.box[3])
 
     @cached_property
-    def _ends(self) -> tuple[float, float]:
+    def _sizes(self) -> tuple[float, float]:
         """Largest abs(omega) and least abs(mean)."""
         return max(map(abs, self.omega)), 0.0 if self.mean[0] <= 0 <= self.mean[1] else min(map(abs, self.mean))
 
-    def fibre(self, x: Moments, box: Box, heavy: bool) -> tuple[Any, Any, Any]:
-        """Largest abs(omega), and the largest tau (``heavy``) or the largest variance with the other of the two.
+    def fibre(self, m: Any, v: Any, box: Box, at_largest_tau: bool) -> tuple[Any, Any, Any]:
+        """Largest abs(omega), and tau with var at the end of the fibre where tau is largest, or var is.
 
         Each is the lesser of two branches, of which either one is a bound: a box takes its centre's.
-        """
-        omega, mean = self._ends
-        m, v = (box[0] + box[1]) / 2, (box[2] + box[3]) / 2
-        w = decimal(omega)
-        if mean > 0 and abs(m) < mean * omega and (box[0] >= 0 or box[1] <= 0):
-            w = x.m / decimal(math.copysign(mean, m))
-        if heavy:
-            if v >= self.var[0] * self.tau[1]:
-                return w, decimal(self.tau[1]), x.v / decimal(self.tau[1])
-            return w, x.v / decimal(self.var[0]), decimal(self.var[0])
-        if v >= self.var[1] * self.tau[0]:
-            return w, x.v / decimal(self.var[1]), decimal(self.var[1])
-        return w, decimal(self.tau[0]), x.v / decimal(self.tau[0])
 
-    def lift(self, m: float, v: float, heavy: bool) -> Point:
+        Args:
+            m: Ball or jet of m.
+            v: Ball or jet of v.
+            box: The box that they come from.
+            at_largest_tau: Which end.
+
+        Returns:
+            abs(omega), tau and var, as balls or jets.
+        """
+        largest, least = self._sizes
+        centre_m, centre_v = (box[0] + box[1]) / 2, (box[2] + box[3]) / 2
+        omega = decimal(largest)
+        if least > 0 and abs(centre_m) < least * largest and (box[0] >= 0 or box[1] <= 0):
+            omega = m / decimal(math.copysign(least, centre_m))
+        if at_largest_tau:
+            if centre_v >= self.var[0] * self.tau[1]:
+                return omega, decimal(self.tau[1]), v / decimal(self.tau[1])
+            return omega, v / decimal(self.var[0]), decimal(self.var[0])
+        if centre_v >= self.var[1] * self.tau[0]:
+            return omega, v / decimal(self.var[1]), decimal(self.var[1])
+        return omega, decimal(self.tau[0]), v / decimal(self.tau[0])
+
+    def lift(self, m: float, v: float, at_largest_tau: bool) -> Point:
         """A point of the domain at that end of the fibre over (m, v), up to rounding."""
-        largest, least = self._ends
-        w = min(largest, abs(m) / least) if least else largest
-        signed = [_clip(sign * w, self.omega) for sign in (1.0, -1.0)]
+        largest, least = self._sizes
+        size = min(largest, abs(m) / least) if least else largest
+        omegas = [_clip(sign * size, self.omega) for sign in (1.0, -1.0)]
         ends = self.mean
         if self.strip is not None:
             slope, low, high = self.strip  # a slack inside, so that rounding leaves the point in the strip
@@ -133,21 +148,22 @@ class Domain:
                 max(ends[0], low + slope * self.var[0] + _slack(low)),
                 min(ends[1], high + slope * self.var[1] - _slack(high)),
             )
-        tries = [self._raise(_clip(m / o, ends) if o else ends[0], o, v, heavy) for o in signed]
-        return min(tries, key=lambda point: (point not in self, abs(point[0] * point[2] - m)))
+        points = [self._over(_clip(m / w, ends) if w else ends[0], w, v, at_largest_tau) for w in omegas]
+        return min(points, key=lambda point: (point not in self, abs(point.mean * point.omega - m)))
 
-    def _raise(self, mean: float, omega: float, v: float, heavy: bool) -> Point:
+    def _over(self, mean: float, omega: float, v: float, at_largest_tau: bool) -> Point:
+        """The point with var*tau = v at that end."""
         low, high = self.var
         if self.strip is not None:
             slope, least, most = self.strip
             low, high = max(low, (mean - most + _slack(mean)) / slope), min(high, (mean - least - _slack(mean)) / slope)
-        if heavy:
+        if at_largest_tau:
             tau = _clip(v / low, self.tau) if low > 0 else self.tau[1]
-            return mean, _clip(v / tau, (low, high)), omega, tau
+            return Point(mean, _clip(v / tau, (low, high)), omega, tau)
         var = _clip(v / self.tau[0], (low, high))
-        return mean, var, omega, _clip(v / var, self.tau) if var > 0 else self.tau[1]
+        return Point(mean, var, omega, _clip(v / var, self.tau) if var > 0 else self.tau[1])
 
-    def __contains__(self, point: Point) -> bool:
+    def __contains__(self, point: tuple[float, float, float, float]) -> bool:
         ends = (self.mean, self.var, self.omega, self.tau)
         inside = all(low <= x <= high for x, (low, high) in zip(point, ends, strict=True))
         if self.strip is None or not inside:
@@ -161,37 +177,7 @@ def _slack(*terms: float) -> float:
     return 1e-12 * max(map(abs, terms)) + 1e-300
 
 
-def _clip(x: float, ends: Pair) -> float:
+def _clip(x: float, ends: Interval) -> float:
     """The nearest point between the ends, and an end itself where rounding alone parts them."""
     near = [end for end in ends if math.isclose(x, end, rel_tol=1e-14)]
     return near[0] if near else min(max(x, ends[0]), ends[1])
-
-
-def outward(x: Fraction, side: int) -> float:
-    """The nearest float that is not below x (side 1) or not above it (side -1)."""
-    near = float(x)
-    return near if (Fraction(near) - x) * side >= 0 else math.nextafter(near, side * math.inf)
-
-
-def covers(box: Box, leaves: Sequence[Box]) -> bool:
-    """Whether the leaves cover a box: no cell of the grid of all their ends is left free. Comparisons only, so exact.
-
-    >>> covers((0, 1, 0, 2), [(0, 1, 0, 1), (0, 0.5, 1, 2), (0.5, 1, 1, 2)])
-    True
-    >>> covers((0, 1, 0, 2), [(0, 1, 0, 1), (0, 0.5, 1, 2), (0.6, 1, 1, 2)])
-    False
-    """
-    if any(m0 <= box[0] and box[1] <= m1 and v0 <= box[2] and box[3] <= v1 for m0, m1, v0, v1 in leaves):
-        return True
-    array = np.asarray(leaves, dtype=float).reshape(-1, 4)
-    low, high = array[:, ::2], array[:, 1::2]
-    meets = (low <= high) & (low <= np.take(box, [1, 3])) & (high >= np.take(box, [0, 2]))
-    array = array[meets.all(axis=1)].clip(np.take(box, [0, 0, 2, 2]), np.take(box, [1, 1, 3, 3]))
-    m, v = (np.unique(np.append(array[:, k : k + 2], box[k : k + 2])) for k in (0, 2))
-    count = np.zeros((len(m) + 1, len(v) + 1), dtype=int)
-    m0, m1, v0, v1 = (np.searchsorted(ends, array[:, k]) for ends, k in ((m, 0), (m, 1), (v, 2), (v, 3)))
-    # A box without width covers itself: count cells between ends, and the last end as a cell of its own.
-    m1, v1 = np.where(m1 == len(m) - 1, m1 + 1, m1), np.where(v1 == len(v) - 1, v1 + 1, v1)
-    for rows, columns, step in ((m0, v0, 1), (m0, v1, -1), (m1, v0, -1), (m1, v1, 1)):
-        np.add.at(count, (rows, columns), step)
-    return bool((count.cumsum(0).cumsum(1)[:-1, :-1] > 0).all())

@@ -1,197 +1,175 @@
-"""What each statement claims: functions from a statement's arguments to the claims that make it up.
+"""What each statement says, as inequalities: functions of a statement's arguments.
 
-A proof searches leaves for these claims, and a certificate file is verified against the same ones, so that no file can
-claim more than its boxes show. Arguments are plain numbers and lists; ``target`` is the (mean, var, omega, tau) whose
-fixed point defines lam and alpha, ``p`` the scale of the metric p^2 dmean^2/var + dvar^2/var^2 (None: the 2-norm).
+A proof searches leaves for these inequalities, and a certificate file is verified against the same ones, so that no
+file can say more than its boxes show. `STATEMENTS` holds them by the names that files know. Arguments are plain numbers
+and sequences; ``target`` is the (mean, var, omega, tau) whose fixed point defines lam and alpha, ``p`` the scale of the
+metric p^2 dmean^2/var + dvar^2/var^2 (None: the 2-norm).
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any
 
-from jnorm.proofs._claims import Claim
-from jnorm.proofs._domains import Domain, Pair, outward
-from jnorm.proofs._enclosures import rational
-
-SELU = (0.0, 1.0, 0.0, 1.0)
-Region = tuple[Pair, Pair, Pair]  # mean, var and mean - slope*var, for a path's slope
-Ends = float | Sequence[float]
+from jnorm.proofs._balls import outward, rational
+from jnorm.proofs._domains import Domain
+from jnorm.proofs._inequalities import Inequality
+from jnorm.proofs._regions import Region, rectangle, within
+from jnorm.proofs._shapes import SELU, Interval, IntervalLike, Point
 
 
-def box(mean: Ends, var: Ends, omega: Ends, tau: Ends) -> Domain:
-    """Domain with var > 0."""
-    domain = Domain(mean, var, omega, tau)  # type: ignore[arg-type]
-    if domain.var[0] <= 0:
-        raise ValueError(f"`var` must satisfy var > 0; got {domain.var[0]}")
-    return domain
-
-
-def image(domain: Domain, inside: Sequence[Pair] | None = None, target: Sequence[float] = SELU) -> list[Claim]:
+def image(domain: Domain, inside: Sequence[Interval] | None = None, target: Point = SELU) -> list[Inequality]:
     """Next mean and variance lie ``inside`` a rectangle or, after a strip, a region; without one, their extremes.
 
     Where the domain's variances are open at 0, so are the next ones.
     """
     slope = domain.strip[0] if domain.strip else None
-    claims = []
+    inequalities = []
     for part in domain.parts():
         for k, quantity in enumerate(("mean", "variance", "mean - p*variance")[: 3 if slope else 2]):
             for side, sense in enumerate("><"):
                 if part.var[0] > 0 or (quantity, sense) != ("variance", ">"):
                     level = inside[k][side] if inside else None
-                    claims.append(Claim(quantity, sense, level, part, _four(target), slope if k == 2 else None))
-    return claims
+                    inequalities.append(Inequality(quantity, sense, level, part, target, slope if k == 2 else None))
+    return inequalities
 
 
-def region(mean: Pair, var: Pair, slope: float) -> Region:
-    """A rectangle as a region: its strip cuts nothing off."""
-    low, high = (rational(mean[k]) - rational(slope) * rational(var[1 - k]) for k in (0, 1))
-    return mean, var, (outward(low, -1), outward(high, 1))
-
-
-def within(inner: Sequence[Sequence[float]], outer: Sequence[Sequence[float]]) -> bool:
-    """Whether mean and variance of one rectangle or region lie in another's."""
-    return all(outer[k][0] <= inner[k][0] and inner[k][1] <= outer[k][1] for k in (0, 1))
-
-
-def _steps(path: Sequence[Region], slope: float, omega: Ends, tau: Ends, target: Sequence[float]) -> list[Claim]:
-    """Each region maps into the next. Raises ``ValueError`` where the first one is not a whole rectangle."""
-    (low, high), whole = path[0][2], region(path[0][0], path[0][1], slope)[2]
-    if not low <= whole[0] <= whole[1] <= high:
-        raise ValueError(f"a path must start from a whole rectangle; got the strip {(low, high)}")
-    claims = []
-    for (mean, var, (low, high)), later in pairwise(path):
-        domain = Domain(mean, var, omega, tau, (slope, low, high))  # type: ignore[arg-type]
-        claims += image(domain, later, target)
-    return claims
-
-
-def contraction(
+def _shrinks(
     *,
-    mean: Ends,
-    var: Ends,
-    omega: Ends,
-    tau: Ends,
-    target: Sequence[float] = SELU,
+    mean: IntervalLike,
+    var: IntervalLike,
+    omega: IntervalLike,
+    tau: IntervalLike,
+    target: Point = SELU,
     p: float | None = None,
     self_map: bool = True,
-) -> list[Claim]:
-    """The layer map shrinks every path in the box and, with ``self_map``, maps the box into itself."""
-    domain = box(mean, var, omega, tau)
-    rates = [Claim("rate", "<", 1.0, part, _four(target), p) for part in domain.parts()]
+) -> list[Inequality]:
+    """The rate is below 1 and, with ``self_map``, mean and variance stay in their intervals."""
+    domain = Domain(mean, var, omega, tau)
+    rates = [Inequality("rate", "<", 1.0, part, target, p) for part in domain.parts()]
     return rates + (image(domain, (domain.mean, domain.var), target) if self_map else [])
 
 
-def variance_decreases(*, domains: Sequence[Sequence[Ends]], target: Sequence[float] = SELU) -> list[Claim]:
-    """var~ < var on each domain."""
-    return _change("<", domains, target)
+def _moves_variance(
+    sense: str, /, *, domains: Sequence[Sequence[IntervalLike]], target: Point = SELU
+) -> list[Inequality]:
+    """var~ - var is below or above 0 on each domain."""
+    parts = [part for mean, var, omega, tau in domains for part in Domain(mean, var, omega, tau).parts()]
+    return [Inequality("change of variance", sense, 0.0, part, target) for part in parts]
 
 
-def variance_increases(*, domains: Sequence[Sequence[Ends]], target: Sequence[float] = SELU) -> list[Claim]:
-    """var~ > var on each domain."""
-    return _change(">", domains, target)
-
-
-def _change(sense: str, domains: Sequence[Sequence[Ends]], target: Sequence[float]) -> list[Claim]:
-    parts = [part for ends in domains for part in box(*ends).parts()]
-    return [Claim("change of variance", sense, 0.0, part, _four(target)) for part in parts]
-
-
-def extremes(
-    *, quantity: str, mean: Ends, var: Ends, omega: Ends, tau: Ends, target: Sequence[float] = SELU
-) -> list[Claim]:
-    """Both extremes of the image box ("image") or of another quantity."""
-    domain = box(mean, var, omega, tau)
+def _has_extremes(
+    *,
+    quantity: str,
+    mean: IntervalLike,
+    var: IntervalLike,
+    omega: IntervalLike,
+    tau: IntervalLike,
+    target: Point = SELU,
+) -> list[Inequality]:
+    """Both extremes of mean and variance ("image") or of another quantity are enclosed."""
+    domain = Domain(mean, var, omega, tau)
     if quantity == "image":
         return image(domain, None, target)
-    return [Claim(quantity, sense, None, part, _four(target)) for sense in "><" for part in domain.parts()]
+    return [Inequality(quantity, sense, None, part, target) for sense in "><" for part in domain.parts()]
 
 
-def limit_set(
-    *, path: Sequence[Region], slope: float, omega: Ends, tau: Ends, target: Sequence[float] = SELU
-) -> list[Claim]:
-    """Layer k maps region k of the path into region k + 1, and the last one into itself.
+def _leads_on(
+    path: Sequence[Region], slope: float, omega: IntervalLike, tau: IntervalLike, target: Point
+) -> list[Inequality]:
+    """Each region maps into the next.
 
-    The first region is a whole rectangle. The later ones are rectangles cut by a strip, as high variances bring high
-    means: without it the hull of the limit set would not be tight.
+    The first one is a whole rectangle, or ``ValueError``. The later ones are cut by a strip, as high variances bring
+    high means: without it the hull of the limit set would not be tight.
     """
-    return _steps([*path, path[-1]], slope, omega, tau, target)
+    path = [Region(*region) for region in path]
+    (low, high), whole = path[0].offset, rectangle(path[0].mean, path[0].var, slope).offset
+    if not low <= whole[0] <= whole[1] <= high:
+        raise ValueError(f"a path must start from a whole rectangle; got the strip {(low, high)}")
+    steps = [image(region.under(omega, tau, slope), after, target) for region, after in pairwise(path)]
+    return [inequality for step in steps for inequality in step]
 
 
-def global_convergence(
+def _ends_inside(
+    *, path: Sequence[Region], slope: float, omega: IntervalLike, tau: IntervalLike, target: Point = SELU
+) -> list[Inequality]:
+    """Layer k maps region k of the path into region k + 1, and the last one into itself."""
+    return _leads_on([*path, path[-1]], slope, omega, tau, target)
+
+
+def _draws_all(
     *,
     norm: float,
     fall: Sequence[Region],
     path: Sequence[Region],
     slope: float,
-    omega: Ends,
-    tau: Ends,
-    target: Sequence[float] = SELU,
+    omega: IntervalLike,
+    tau: IntervalLike,
+    target: Point = SELU,
     p: float | None = None,
-) -> list[Claim]:
+) -> list[Inequality]:
     """Every start with var > 0 comes into the last region of the path, where the map contracts.
 
     1. From some layer on sqrt(mean^2 + var) < norm, which lies in the first rectangle of the ``fall``.
-    2. So from some layer on the state stays in the last region of the fall, for each maps into the next.
+    2. So from some layer on (mean, var) stays in the last region of the fall, for each maps into the next.
     3. There a variance below the first rectangle of the ``path`` grows by a factor above 1 until it is inside.
     4. From there the path leads on, a layer a step, and its last region maps into itself; the map contracts on the
        rectangle around that.
 
     Raises ``ValueError`` where these do not join.
     """
-    first, last, start = fall[0], fall[-1], path[0]
-    ball = (-norm, norm), (0.0, outward(rational(norm) ** 2, 1))
-    if not within(ball, first) or any(step[1][0] != 0 for step in fall):
-        raise ValueError(f"`fall` must start from abs(mean) <= {norm}, 0 < var <= {norm}^2; got {first}")
-    if not within(last, (start[0], (0.0, start[1][1]))):
-        raise ValueError(f"`path` must start from a rectangle that holds the end of the fall, {last}; got {start}")
-    everywhere = Domain(first[0], first[1], omega, tau)  # type: ignore[arg-type]
-    small = Domain(last[0], (0.0, start[1][0]), omega, tau)  # type: ignore[arg-type]
-    claims = [
-        Claim("limit norm", "<", norm, everywhere, _four(target)),
-        Claim("growth of variance", ">", 1.0, small, _four(target)),
+    first, last, start = Region(*fall[0]), Region(*fall[-1]), Region(*path[0])
+    disc = (-norm, norm), (0.0, outward(rational(norm) ** 2, 1))
+    if not within(disc, first) or any(var[0] != 0 for _, var, _ in fall):
+        raise ValueError(f"`fall` must start from abs(mean) <= {norm}, 0 < var <= {norm}^2; got {tuple(first)}")
+    if not within(last, (start.mean, (0.0, start.var[1]))):
+        ends = f"{tuple(last)}; got {tuple(start)}"
+        raise ValueError(f"`path` must start from a rectangle that holds the end of the fall, {ends}")
+    everywhere = Domain(first.mean, first.var, omega, tau, open_at_zero=True)
+    small = Domain(last.mean, (0.0, start.var[0]), omega, tau, open_at_zero=True)
+    mean, var, _ = path[-1]
+    return [
+        Inequality("limit norm", "<", norm, everywhere, target),
+        Inequality("growth of variance", ">", 1.0, small, target),
+        *_shrinks(mean=mean, var=var, omega=omega, tau=tau, target=target, p=p, self_map=False),
+        *_leads_on(fall, slope, omega, tau, target),
+        *_ends_inside(path=path, slope=slope, omega=omega, tau=tau, target=target),
     ]
-    claims += contraction(mean=path[-1][0], var=path[-1][1], omega=omega, tau=tau, target=target, p=p, self_map=False)
-    claims += _steps(fall, slope, omega, tau, target)
-    return claims + limit_set(path=path, slope=slope, omega=omega, tau=tau, target=target)
 
 
-def omega_range(*, var: float, tau: float) -> list[Claim]:
+def _attracts_between_omegas(*, var: float, tau: float) -> list[Inequality]:
     """With the constants of (0, var) at omega 0 and this tau, that point attracts exactly between these omegas."""
-    domain, target = box(0.0, var, 0.0, tau), (0.0, var, 0.0, tau)
-    return [Claim(name, sense, None, domain, target) for name, sense in (("lowest omega", ">"), ("highest omega", "<"))]
+    domain, target = Domain(0.0, var, 0.0, tau), Point(0.0, var, 0.0, tau)
+    return [
+        Inequality("lowest omega", ">", None, domain, target),
+        Inequality("highest omega", "<", None, domain, target),
+    ]
 
 
-def tau_range(*, var: float) -> list[Claim]:
+def _exists_between_taus(*, var: float) -> list[Inequality]:
     """With omega = 0 a fixed point with positive variance exists, and attracts, exactly between these taus.
 
-    Existence, uniqueness and tau*dV/dv < 1 are argued in ``asymptotics``; dV/dv > 0 is shown near zero, over boxes and
+    Existence, uniqueness and tau*dV/dv < 1 are argued in `_asymptotics`; dV/dv > 0 is shown near zero, over boxes and
     far out.
     """
-    low, high, target = 1e-4, 100.0, (0.0, var, 0.0, 1.0)
-    domain = box(0.0, (low, high), 0.0, 1.0)
-    ends = [Claim(name, sense, None, domain, target) for name, sense in (("lowest tau", ">"), ("highest tau", "<"))]
-    middle = Claim("slope of variance", ">", 0.0, domain, target)
-    near = Claim("slope near zero", ">", 0.0, Domain((0.0, 0.0), (0.0, low), (0.0, 0.0), (1.0, 1.0)), target)
-    far = Claim("slope far out", ">", 0.0, box(0.0, high, 0.0, 1.0), target)
-    return [*ends, middle, near, far]
+    low, high, target = 1e-4, 100.0, Point(0.0, var, 0.0, 1.0)
+    near = Domain(0.0, (0.0, low), 0.0, 1.0, open_at_zero=True)
+    middle, far = Domain(0.0, (low, high), 0.0, 1.0), Domain(0.0, high, 0.0, 1.0)
+    return [
+        Inequality("lowest tau", ">", None, middle, target),
+        Inequality("highest tau", "<", None, middle, target),
+        Inequality("slope of variance", ">", 0.0, middle, target),
+        Inequality("slope near zero", ">", 0.0, near, target),
+        Inequality("slope far out", ">", 0.0, far, target),
+    ]
 
 
-def _four(target: Sequence[float]) -> tuple[float, float, float, float]:
-    mean, var, omega, tau = map(float, target)
-    return mean, var, omega, tau
-
-
-STATEMENTS: dict[str, Callable[..., list[Claim]]] = {
-    f.__name__: f
-    for f in (
-        contraction,
-        variance_decreases,
-        variance_increases,
-        extremes,
-        limit_set,
-        global_convergence,
-        omega_range,
-        tau_range,
-    )
+STATEMENTS: dict[str, Callable[..., list[Inequality]]] = {
+    "contraction": _shrinks,
+    "variance_decreases": partial(_moves_variance, "<"),
+    "variance_increases": partial(_moves_variance, ">"),
+    "extremes": _has_extremes,
+    "limit_set": _ends_inside,
+    "global_convergence": _draws_all,
+    "omega_range": _attracts_between_omegas,
+    "tau_range": _exists_between_taus,
 }
-Arguments = dict[str, Any]

@@ -8,7 +8,7 @@ pytest.importorskip("flint")
 
 from experiments import certificate
 from experiments.common import Refused
-from jnorm.proofs import _records as records
+from jnorm.proofs import _files as files
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_file_that_shows_less_than_it_claims_is_refused(done, tmp_path):
     del content["digest"]
     content["certificates"] = content["certificates"][:1]
     content["certificates"][0]["proofs"][0]["boxes"].pop()
-    content["digest"] = records.digest(content)
+    content["digest"] = files.digest(content)
     edited.write_text(json.dumps(content))
     with pytest.raises(Refused, match=r"does not show what it claims: theorem 1"):
         certificate.verify(edited)

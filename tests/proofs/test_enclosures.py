@@ -11,7 +11,10 @@ import pytest
 flint = pytest.importorskip("flint")
 
 from jnorm.proofs import _enclosures as enclosures  # noqa: E402
-from jnorm.proofs._enclosures import Jet, above, below, constants, over, rational, working  # noqa: E402
+from jnorm.proofs._balls import above, below, decimal, rational, working  # noqa: E402
+from jnorm.proofs._enclosures import over  # noqa: E402
+from jnorm.proofs._jets import Jet  # noqa: E402
+from jnorm.proofs._scaled_elu import constants  # noqa: E402
 
 arb, series = flint.arb, flint.arb_series
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "certificate.json").read_text())
@@ -31,15 +34,15 @@ def taylor(m, v, direction, lam, alpha):
 
 
 def truth(m, v, c):
-    """Every field of Moments at (m, v), with gradient, from second-order series along three directions."""
+    """Every field of an enclosure at (m, v), with gradient, from second-order series along three directions."""
     along_m, along_v, diagonal = (taylor(m, v, d, *c) for d in ((1, 0), (0, 1), (1, 1)))
     fields = {}
-    for k, name in enumerate(("mean", "var", "slope")):
+    for k, name in enumerate(("mean", "var", "gradient")):
         x, dm, dmm = along_m[k][0], along_m[k][1], 2 * along_m[k][2]
         dv, dvv = along_v[k][1], 2 * along_v[k][2]
         dmv = diagonal[k][2] - (dmm + dvv) / 2
         fields[name] = (x, dm, dv)
-        if name != "slope":
+        if name != "gradient":
             fields[f"{name}_m"], fields[f"{name}_v"] = (dm, dmm, dmv), (dv, dmv, dvv)
     return fields
 
@@ -58,11 +61,11 @@ def test_ten_thousand_points_lie_in_their_enclosures():
             inside = [low + (high - low) * u for (low, high), u in zip((box[:2], box[2:]), rng.random(2), strict=True)]
             inside = [min(max(x, low), high) for x, (low, high) in zip(inside, (box[:2], box[2:]), strict=True)]
             with working():
-                found = over(box, constants())
+                enclosure = over(box, constants())
             with working(256):
                 expected = truth(*map(arb, inside), c60)
             for name, values in expected.items():
-                jet = getattr(found, name)
+                jet = getattr(enclosure, name)
                 for ball, value in zip((jet.x, jet.dm, jet.dv), values, strict=True):
                     # where the truth is below 1e-50 the oracle's own radius may be the wider of the two
                     near = ball.overlaps(value) and value.rad() < 1e-50
@@ -79,11 +82,11 @@ def test_points_are_enclosed_to_rounding():
             v = 10 ** rng.uniform(-4, 3)
             m = rng.uniform(-3, 3) * math.sqrt(v)
             with working():
-                found = enclosures.at(arb(m), arb(v), constants())
+                enclosure = enclosures.at(arb(m), arb(v), constants())
             with working(256):
                 expected = truth(arb(m), arb(v), constants())
             for name, values in expected.items():
-                ball = getattr(found, name)
+                ball = getattr(enclosure, name)
                 assert ball.contains(values[0])
                 # 128 bits less what the variance's difference of squares cancels at v >= 1e-4, t <= 3
                 assert float(ball.rad()) <= 1e-28 * max(1.0, v)
@@ -106,9 +109,9 @@ def test_the_oracle_is_the_integral():
         with mpmath.workdps(20):
             first, second = expectation(1, m, v), expectation(2, m, v)
         with working():
-            found = enclosures.at(arb(m), arb(v), constants())
-        assert float(found.mean) == pytest.approx(float(first), abs=1e-13)  # 20-digit quadrature, read as a float
-        assert float(found.var) == pytest.approx(float(second - first**2), abs=1e-13)
+            enclosure = enclosures.at(arb(m), arb(v), constants())
+        assert float(enclosure.mean) == pytest.approx(float(first), abs=1e-13)  # 20-digit quadrature, read as a float
+        assert float(enclosure.var) == pytest.approx(float(second - first**2), abs=1e-13)
 
 
 @pytest.mark.parametrize("width", [1e-2, 1e-3, 1e-4])
@@ -116,11 +119,11 @@ def test_enclosures_are_first_order_tight(width):
     """Mean and variance are monotone here, so corners give their range: the excess is second order in the width."""
     box = (0.2, 0.2 + width, 1.3, 1.3 + width)
     with working():
-        found, c = over(box, constants()), constants()
+        enclosure, c = over(box, constants()), constants()
         corners = [enclosures.at(arb(m), arb(v), c) for m in box[:2] for v in box[2:]]
     for name in ("mean", "var"):
         values = [float(getattr(corner, name)) for corner in corners]
-        span, excess = max(values) - min(values), 2 * float(getattr(found, name).x.rad())
+        span, excess = max(values) - min(values), 2 * float(getattr(enclosure, name).x.rad())
         assert span <= excess <= span * (1 + 10 * width)
 
 
@@ -128,30 +131,27 @@ def test_boxes_open_at_zero_variance():
     rng = np.random.default_rng(5)
     with working():
         c = constants()
-        found = over((-0.5, 0.4, 0.0, 0.01), c)
+        enclosure = over((-0.5, 0.4, 0.0, 0.01), c)
         for m, u in zip(rng.uniform(-0.5, 0.4, 300), rng.uniform(0, 1, 300), strict=True):
             point = enclosures.at(arb(m), arb(0.01 * u**4 + 1e-12), c)
-            assert found.mean.x.contains(point.mean)
-            assert found.var.x.contains(point.var)
-        assert not found.var_v.x.is_finite()
+            assert enclosure.mean.x.contains(point.mean)
+            assert enclosure.var.x.contains(point.var)
+        assert not enclosure.var_v.x.is_finite()
 
 
 @pytest.mark.parametrize("case", GOLDEN["constants"], ids=lambda case: str(case["fixed_point"]))
 def test_constants_to_thirty_digits(case):
     with working(160):
-        found = constants(*case["fixed_point"], *case["weights"])
-        for ball, digits in zip(found, (case["lam"], case["alpha"]), strict=True):
+        c = constants(*case["fixed_point"], *case["weights"])
+        for ball, digits in zip(c, (case["lam"], case["alpha"]), strict=True):
             assert abs(ball - arb(digits)) < arb("1e-27")  # the digits given
     with working():
         x = enclosures.at(
-            *(
-                enclosures.decimal(a) * enclosures.decimal(b)
-                for a, b in zip(case["fixed_point"], case["weights"], strict=True)
-            ),
-            found,
+            *(decimal(a) * decimal(b) for a, b in zip(case["fixed_point"], case["weights"], strict=True)),
+            c,
         )
         for ball, value in zip((x.mean, x.var), case["fixed_point"], strict=True):
-            assert ball.contains(enclosures.decimal(value))
+            assert ball.contains(decimal(value))
 
 
 @pytest.mark.parametrize("case", GOLDEN["no_constants"])
@@ -176,8 +176,8 @@ def test_rounding_goes_outward():
         assert below(arb(0.5)) == above(arb(0.5)) == 0.5
         assert (below(arb.nan()), above(arb.nan())) == (-math.inf, math.inf)
         assert rational(0.1) == rational("0.1") != 0.1
-        assert enclosures.decimal(0.1).contains(arb(1) / 10)
-        assert not enclosures.decimal(0.1).contains(arb(0.1))
+        assert decimal(0.1).contains(arb(1) / 10)
+        assert not decimal(0.1).contains(arb(0.1))
 
 
 def test_jets_differentiate():

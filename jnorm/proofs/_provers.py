@@ -1,0 +1,51 @@
+"""The one way from a statement to its certificate: a search for every inequality that it makes."""
+
+from typing import TypedDict, Unpack
+
+from jnorm.proofs._certificates import Arguments, Certificate, timed
+from jnorm.proofs._search import BUDGET, TOL, search
+from jnorm.proofs._shapes import IntervalLike, target_point
+from jnorm.proofs._statements import STATEMENTS
+
+
+class Effort(TypedDict, total=False):
+    """How far a search goes."""
+
+    tol: float
+    """Width to which extremes are enclosed; 1e-9 by default."""
+    budget: int
+    """Boxes that may be looked at for each inequality before it counts as undecided; 20 000 by default."""
+
+
+class Options(Effort, total=False):
+    """Which scaled ELU the proof is about, and how far its search goes."""
+
+    target: tuple[float, float]
+    """(mean, var) of the fixed point that defines lam and alpha; (0, 1) by default."""
+    weights: tuple[float, float]
+    """(omega, tau) of that fixed point; (0, 1) by default, which makes SELU."""
+
+
+@timed
+def prove(title: str, statement: str, arguments: Arguments, *, tol: float = TOL, budget: int = BUDGET) -> Certificate:
+    """Search a proof of every inequality that the statement makes of these arguments."""
+    proofs = tuple(search(each, tol=tol, budget=budget) for each in STATEMENTS[statement](**arguments))
+    return Certificate(title, statement, arguments, proofs, 0.0)
+
+
+def prove_of(
+    title: str,
+    statement: str,
+    arguments: Arguments,
+    *,
+    target: tuple[float, float] = (0.0, 1.0),
+    weights: tuple[float, float] = (0.0, 1.0),
+    **effort: Unpack[Effort],
+) -> Certificate:
+    """The same of the scaled ELU whose fixed point at ``weights`` is ``target``."""
+    return prove(title, statement, {**arguments, "target": target_point(target, weights)}, **effort)
+
+
+def intervals(mean: IntervalLike, var: IntervalLike, omega: IntervalLike, tau: IntervalLike) -> Arguments:
+    """The arguments of a statement about one domain."""
+    return {"mean": mean, "var": var, "omega": omega, "tau": tau}

@@ -1,0 +1,96 @@
+"""The sets that the proofs are about, each under one name.
+
+- An **interval** is (low, high), both ends included; where a user gives a number, an interval of no width.
+- A **point** is (mean, var, omega, tau).
+- A **domain** is an interval for each of the four, perhaps cut by a strip (`_domains`).
+- A **box** is a rectangle in the plane of (m, v) = (mean*omega, var*tau): what the search halves.
+- A **region** is a rectangle in the plane of (mean, var), cut by a strip (`_regions`): what a path leads through.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Interval = tuple[float, float]
+IntervalLike = float | Sequence[float]
+Box = tuple[float, float, float, float]  # m_low, m_high, v_low, v_high
+
+
+class Point(NamedTuple):
+    """What one unit of a layer meets.
+
+    Attributes:
+        mean: Mean of the layer's input.
+        var: Variance of the layer's input.
+        omega: Sum of the unit's weights.
+        tau: Sum of the squares of the unit's weights.
+    """
+
+    mean: float
+    var: float
+    omega: float
+    tau: float
+
+
+SELU = Point(0.0, 1.0, 0.0, 1.0)  # the fixed point that defines SELU's lam and alpha
+
+
+def target_point(target: Sequence[float], weights: Sequence[float]) -> Point:
+    """The fixed point (mean, var) at weights (omega, tau) that defines lam and alpha; else ``ValueError``."""
+    if not len(target) == len(weights) == 2:
+        raise ValueError(f"`target` must be (mean, var) and `weights` (omega, tau); got {target!r} and {weights!r}")
+    return Point(*target, *weights)
+
+
+def interval(name: str, value: IntervalLike) -> Interval:
+    """``value`` as (low, high).
+
+    Args:
+        name: What an error calls the value.
+        value: A number, or a pair (low, high).
+
+    Raises:
+        ValueError: For another shape, an end that is not finite, or low > high.
+
+    >>> interval("mean", 1), interval("mean", [0.5, 2])
+    ((1.0, 1.0), (0.5, 2.0))
+    >>> interval("mean", (0.1, -0.1))
+    Traceback (most recent call last):
+    ...
+    ValueError: `mean` must satisfy low <= high; got (0.1, -0.1)
+    """
+    ends = np.atleast_1d(np.asarray(value, dtype=float))
+    if ends.shape not in ((1,), (2,)):
+        raise ValueError(f"`{name}` must be a number or a pair (low, high); got {value!r}")
+    low, high = float(ends[0]), float(ends[-1])
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"`{name}` must be finite; got {value!r}")
+    if low > high:
+        raise ValueError(f"`{name}` must satisfy low <= high; got ({low}, {high})")
+    return low, high
+
+
+def covers(box: Box, leaves: Sequence[Box]) -> bool:
+    """Whether the leaves cover a box: no cell of the grid of all their ends is left free. Comparisons only, so exact.
+
+    >>> covers((0, 1, 0, 2), [(0, 1, 0, 1), (0, 0.5, 1, 2), (0.5, 1, 1, 2)])
+    True
+    >>> covers((0, 1, 0, 2), [(0, 1, 0, 1), (0, 0.5, 1, 2), (0.6, 1, 1, 2)])
+    False
+    """
+    if any(m0 <= box[0] and box[1] <= m1 and v0 <= box[2] and box[3] <= v1 for m0, m1, v0, v1 in leaves):
+        return True
+    array = np.asarray(leaves, dtype=float).reshape(-1, 4)
+    low, high = array[:, ::2], array[:, 1::2]
+    meets = (low <= high) & (low <= np.take(box, [1, 3])) & (high >= np.take(box, [0, 2]))
+    array = array[meets.all(axis=1)].clip(np.take(box, [0, 0, 2, 2]), np.take(box, [1, 1, 3, 3]))
+    m, v = (np.unique(np.append(array[:, k : k + 2], box[k : k + 2])) for k in (0, 2))
+    count = np.zeros((len(m) + 1, len(v) + 1), dtype=int)
+    m0, m1, v0, v1 = (np.searchsorted(ends, array[:, k]) for ends, k in ((m, 0), (m, 1), (v, 2), (v, 3)))
+    # A box without width covers itself: count cells between ends, and the last end as a cell of its own.
+    m1, v1 = np.where(m1 == len(m) - 1, m1 + 1, m1), np.where(v1 == len(v) - 1, v1 + 1, v1)
+    for rows, columns, step in ((m0, v0, 1), (m0, v1, -1), (m1, v0, -1), (m1, v1, 1)):
+        np.add.at(count, (rows, columns), step)
+    return bool((count.cumsum(0).cumsum(1)[:-1, :-1] > 0).all())
