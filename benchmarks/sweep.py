@@ -24,9 +24,7 @@ from experiments.common import use_cores
 from jnorm import initializers, losses
 from jnorm.nn.layers import Layer
 from jnorm.nn.networks import mlp
-from jnorm.sweeps._progress import Progress
-from jnorm.sweeps._store import load
-from jnorm.sweeps._sweep import sweep
+from jnorm.sweeps import Progress, load, sweep
 from jnorm.train.loop import trainer
 
 EXAMPLES, FEATURES, CLASSES = 1408, 64, 10  # as scikit-learn's digits, in whole batches

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from jnorm._ground import atomic
+from jnorm.sweeps._progress import bar, counted, measured
 
 
 class Refused(ValueError):
@@ -131,23 +132,12 @@ class Clock:
 @contextmanager
 def progress(name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """A bar of ``total`` units with the number done, the rate and the time left; yields the function that moves it."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
+    start, finished = time.perf_counter(), 0
+    with bar(name, total) as show:
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.finished_speed or task.speed or 0:.2f} {unit}/s")
+        def advance(count: int) -> None:
+            nonlocal finished
+            finished += count
+            show(finished, counted(measured(start, finished, total), unit))
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), Rate()
-    with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda done: bar.advance(task, done)
+        yield advance

@@ -14,7 +14,7 @@ from experiments import classification
 from experiments.common import Clock, Output
 from jnorm import losses, statistics
 from jnorm._ground import checks
-from jnorm.sweeps._sweep import sweep
+from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop
 
 

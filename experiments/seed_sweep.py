@@ -19,7 +19,7 @@ from jnorm import losses, statistics
 from jnorm._ground import checks
 from jnorm.statistics import _runs as runs
 from jnorm.sweeps import _processes as processes
-from jnorm.sweeps._sweep import sweep
+from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop
 
 STORE = "store"

@@ -18,7 +18,7 @@ from experiments.common import Clock, Output, Refused
 from jnorm import losses
 from jnorm._ground import checks
 from jnorm.statistics._components import Bounds, Components, components, intervals, subsets
-from jnorm.sweeps._sweep import sweep
+from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop
 
 STREAMS = {"init_key": "initialization", "order_key": "data order", "dropout_key": "dropout"}

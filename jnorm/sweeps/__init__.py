@@ -1,4 +1,20 @@
-"""Every seed under every configuration: on all devices and processes, resumable, and what a sweep hands over."""
+"""Every seed under every configuration: on all devices and processes, resumable, and what a sweep hands over.
+
+- **Programs.** Names in ``static`` (depth, activation) make a program each; all other hyperparameters are traced, so
+  that a whole grid of learning rates is one compilation. Programs are compiled in parallel threads, and the persistent
+  compilation cache is used where it is on.
+- **Order.** Runs are arranged by the contents of their configuration and by seed: in whatever order a grid is written,
+  the results are the same, bit for bit. Another chunk or number of devices may change rounding.
+- **Devices.** The runs of a chunk are split over all devices of the mesh. On a CPU, XLA does small matrix products on
+  one core: set ``jax.config.update("jax_num_cpu_devices", cores)`` before JAX starts.
+- **Processes.** After ``jax.distributed.initialize()`` every process makes the same call. Each saves the runs of its
+  own devices, and all return the whole result. Where one dies, the others end with an error; the same call resumes.
+- **Stores.** With ``store`` every finished chunk is on the disk before the next one starts: see `load`. A
+  sweep that was killed goes on where it was, by the plan that it had, and ends as if it had not been killed, bit for
+  bit on the same machine. A store belongs to one program, one grid, one set of seeds, data and settings of JAX: any
+  other sweep is refused, and told what differs.
+- **Failures.** A run that diverges is NaN in its own lane and the rest go on: see `SweepResult`.
+"""
 
 from jnorm.sweeps import search
 from jnorm.sweeps._progress import Progress

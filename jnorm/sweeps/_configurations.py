@@ -14,16 +14,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Configuration = dict[str, Any]
+"""The value of every hyperparameter, by name."""
 Grid = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]] | None
+"""Values by name, of which the product is meant, or configurations, or none but the seeds."""
 SEEDS = 2**31  # jax.random.key would wrap larger numbers silently in 32-bit mode
 
 
 class Group(NamedTuple):
-    """Configurations of one program: they share the static values. ``where`` are their places in the caller's order."""
+    """Configurations of one program: they share the static values.
+
+    Attributes:
+        static: values that are known when the program is compiled.
+        traced: the other values, a configuration each, in canonical order.
+        places: where these configurations stand in the caller's order.
+    """
 
     static: Configuration
     traced: tuple[Configuration, ...]
-    where: tuple[int, ...]
+    places: tuple[int, ...]
 
 
 def expand(grid: Grid) -> tuple[Configuration, ...]:
@@ -37,64 +45,72 @@ def expand(grid: Grid) -> tuple[Configuration, ...]:
     """
     if grid is None:
         return ({},)
-    if isinstance(grid, Mapping):
-        axes = {name: _values(name, values) for name, values in grid.items()}
-        if not axes:
-            raise ValueError("`grid` must name at least one hyperparameter; got an empty one (None runs seeds alone)")
-        found = tuple(dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values()))
-    else:
-        found = tuple({str(name): plain(value) for name, value in one.items()} for one in grid)
-        if not found:
-            raise ValueError("`grid` must hold at least one configuration; got none (None runs seeds alone)")
-        for one in found:
-            if set(one) != set(found[0]):
-                odd = ", ".join(f"`{name}`" for name in sorted(set(one) ^ set(found[0])))
-                raise ValueError(f"the configurations of `grid` must have the same names; {odd} is not in all of them")
-    found = _one_type(found)
-    counts: dict[str, int] = {}
-    for one in found:
-        for name, value in one.items():
+    configurations = _unify_numbers(_product(grid) if isinstance(grid, Mapping) else _listed(grid))
+    seen: set[str] = set()
+    for configuration in configurations:
+        for name, value in configuration.items():
             if value != value:
                 raise ValueError(f"`{name}` must not be NaN, which equals nothing")
-        counts[ranked(one)] = counts.get(ranked(one), 0) + 1
-        if counts[ranked(one)] > 1:
-            raise ValueError(f"`grid` must not repeat itself; got {describe(one)} twice")
-    return found
+        if sort_key(configuration) in seen:
+            raise ValueError(f"`grid` must not repeat itself; got {describe(configuration)} twice")
+        seen.add(sort_key(configuration))
+    return configurations
+
+
+def _product(grid: Mapping[str, Iterable[Any]]) -> tuple[Configuration, ...]:
+    axes = {name: _values(name, values) for name, values in grid.items()}
+    if not axes:
+        raise ValueError("`grid` must name at least one hyperparameter; got an empty one (None runs seeds alone)")
+    return tuple(dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values()))
+
+
+def _listed(grid: Iterable[Mapping[str, Any]]) -> tuple[Configuration, ...]:
+    configurations = tuple({str(name): as_python(value) for name, value in listed.items()} for listed in grid)
+    if not configurations:
+        raise ValueError("`grid` must hold at least one configuration; got none (None runs seeds alone)")
+    for configuration in configurations:
+        if set(configuration) != set(configurations[0]):
+            odd = ", ".join(f"`{name}`" for name in sorted(set(configuration) ^ set(configurations[0])))
+            raise ValueError(f"the configurations of `grid` must have the same names; {odd} is not in all of them")
+    return configurations
 
 
 def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"`{name}` must be a sequence of values; got {values!r}")
-    found = tuple(plain(value) for value in values)
-    if not found:
+    checked = tuple(as_python(value) for value in values)
+    if not checked:
         raise ValueError(f"`{name}` must have at least one value; got none")
-    written: set[str] = set()
-    for value in found:
+    seen: set[str] = set()
+    for value in checked:
         text = json.dumps(describe(value))
-        if text in written:
+        if text in seen:
             raise ValueError(f"`{name}` must not repeat a value; got {value!r} twice (as it is written down: {text})")
-        written.add(text)
-    return found
+        seen.add(text)
+    return checked
 
 
-def plain(value: Any) -> Any:
+def as_python(value: Any) -> Any:
     """Numbers of NumPy and JAX, also arrays without axes, as Python's; everything else as it is."""
     if isinstance(value, np.generic) or (getattr(value, "shape", None) == () and hasattr(value, "item")):
         return value.item()
     return value
 
 
-def _one_type(found: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
+def _unify_numbers(configurations: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
     """1 and 1.0 under one name are the same value, and a float."""
     floats = {
         name
-        for name in found[0]
-        if all(_number(one[name]) for one in found) and any(isinstance(one[name], float) for one in found)
+        for name in configurations[0]
+        if all(_is_number(c[name]) for c in configurations) and any(isinstance(c[name], float) for c in configurations)
     }
-    return tuple({name: float(value) if name in floats else value for name, value in one.items()} for one in found)
+    return tuple(
+        {name: float(value) if name in floats else value for name, value in configuration.items()}
+        for configuration in configurations
+    )
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real)
 
 
@@ -107,7 +123,7 @@ def describe(value: Any) -> Any:
     >>> describe({"activation": jax.nn.selu, "widths": (64, 64)})
     {'activation': 'jax._src.nn.functions.selu', 'widths': [64, 64]}
     """
-    value = plain(value)
+    value = as_python(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
@@ -121,37 +137,37 @@ def describe(value: Any) -> Any:
     return repr(value)
 
 
-def ranked(configuration: Mapping[str, Any]) -> str:
-    """A text by which configurations are sorted and compared."""
+def sort_key(configuration: Mapping[str, Any]) -> str:
+    """A text by which configurations are sorted and compared: equal for equal ones, in whatever order of names."""
     return json.dumps(describe(configuration), sort_keys=True)
 
 
-def numbered(seeds: int | Iterable[int]) -> tuple[int, ...]:
+def seed_numbers(seeds: int | Iterable[int]) -> tuple[int, ...]:
     """Seeds as whole numbers; a count n means 0, ..., n - 1.
 
     Raises ``ValueError`` for none, for repeated ones and for those outside [0, 2^31), ``TypeError`` for what is no
     whole number.
 
-    >>> numbered(3), numbered([7, 5])
+    >>> seed_numbers(3), seed_numbers([7, 5])
     ((0, 1, 2), (7, 5))
     """
     if isinstance(seeds, bool | str):
         raise TypeError(f"`seeds` must be a count or a sequence of whole numbers; got {seeds!r}")
     try:
         if isinstance(seeds, Iterable) and getattr(seeds, "shape", None) != ():
-            found = tuple(operator.index(seed) for seed in seeds)
+            whole = tuple(operator.index(seed) for seed in seeds)
         else:
-            found = tuple(range(operator.index(seeds)))  # type: ignore[arg-type]
+            whole = tuple(range(operator.index(seeds)))  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"`seeds` must be a count or a sequence of whole numbers; got {seeds!r}") from None
-    if not found:
+    if not whole:
         raise ValueError(f"`seeds` must name at least one seed; got {seeds!r}")
-    for seed in found:
+    for seed in whole:
         if not 0 <= seed < SEEDS:
             raise ValueError(f"`seeds` must satisfy 0 <= seed < 2^31; got {seed}")
-    if len(set(found)) < len(found):
-        raise ValueError(f"`seeds` must not repeat one; got {next(s for s in found if found.count(s) > 1)} twice")
-    return found
+    if len(set(whole)) < len(whole):
+        raise ValueError(f"`seeds` must not repeat one; got {next(s for s in whole if whole.count(s) > 1)} twice")
+    return whole
 
 
 def grouped(configurations: Sequence[Configuration], static: Sequence[str]) -> tuple[Group, ...]:
@@ -165,17 +181,17 @@ def grouped(configurations: Sequence[Configuration], static: Sequence[str]) -> t
     for name in static:
         if name not in names:
             raise ValueError(f"`static` must name hyperparameters of the grid ({', '.join(names)}); got `{name}`")
-    for one in configurations:
+    members: dict[str, list[tuple[str, int]]] = {}
+    for place, configuration in enumerate(configurations):
         for name in names:
-            if name not in static and not _number(one[name]):
-                raise ValueError(f"`{name}` must hold numbers, or be named in `static`; got {one[name]!r}")
-    groups: dict[str, list[tuple[str, int]]] = {}
-    for place, one in enumerate(configurations):
-        groups.setdefault(ranked({name: one[name] for name in static}), []).append((ranked(one), place))
-    found = []
-    for _, members in sorted(groups.items()):
-        where = tuple(place for _, place in sorted(members))
-        fixed = {name: configurations[where[0]][name] for name in static}
-        traced = tuple({n: v for n, v in configurations[place].items() if n not in static} for place in where)
-        found.append(Group(fixed, traced, where))
-    return tuple(found)
+            if name not in static and not _is_number(configuration[name]):
+                raise ValueError(f"`{name}` must hold numbers, or be named in `static`; got {configuration[name]!r}")
+        fixed = sort_key({name: configuration[name] for name in static})
+        members.setdefault(fixed, []).append((sort_key(configuration), place))
+    groups = []
+    for _, group in sorted(members.items()):
+        places = tuple(place for _, place in sorted(group))
+        shared = {name: configurations[places[0]][name] for name in static}
+        traced = tuple({n: v for n, v in configurations[place].items() if n not in static} for place in places)
+        groups.append(Group(shared, traced, places))
+    return tuple(groups)

@@ -3,54 +3,70 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SHOWN = 3
+_SHOWN = 3  # values of a list that are named one by one
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """What a store's manifest and the manifest of the sweep that is asked for do not share, a line each.
 
-    Programs are compared only between equal versions of JAX, which may write down the same program in another way.
+    The same program may be written down in another way by another version of JAX: then only `version`, if the caller
+    gave one, can say that it is the same.
 
     >>> print(differences({"train": "a.train", "seeds": [0, 1]}, {"train": "a.train", "seeds": [0, 2, 3]}))
-    ['seeds: 1 only there; 2, 3 only here']
+    ['seeds: 1 only in the store; 2, 3 only in this call']
     """
-    found = []
-    if there.get("train") != here.get("train"):
-        found.append(f"train: {there.get('train')} there, {here.get('train')} here")
+    lines = []
+    for name in ("train", "version"):
+        if stored.get(name) != wanted.get(name):
+            lines.append(_changed(name, stored.get(name), wanted.get(name)))
     for name in ("configurations", "seeds"):
-        found += _listed(name, there.get(name, []), here.get(name, []))
-    for name, words in (("keys", "another kind of random keys"), ("shared", "other data")):
-        if there.get(name) != here.get(name):
-            found.append(f"{name}: {words}")
-    mine, theirs = here.get("outputs", {}), there.get("outputs", {})
-    for name in sorted(set(mine) | set(theirs)):
-        if mine.get(name) != theirs.get(name):
-            found.append(f"output {name}: {_array(theirs.get(name))} there, {_array(mine.get(name))} here")
-    if not found and _version(there) == _version(here):
-        for one, other in zip(there.get("programs", []), here.get("programs", []), strict=True):
-            if one != other:
-                of = f" of {other['static']}" if other["static"] else ""
-                found.append(f"program{of}: `train` does something else now (its code, or numbers that it holds)")
-    return found
+        lines += _listed(name, stored.get(name, []), wanted.get(name, []))
+    for name, text in (("keys", "another kind of random keys"), ("shared", "other data")):
+        if stored.get(name) != wanted.get(name):
+            lines.append(f"{name}: {text}")
+    for name, before, after in _pairs(stored.get("settings", {}), wanted.get("settings", {})):
+        lines.append(_changed(name, before, after))
+    for name, before, after in _pairs(stored.get("outputs", {}), wanted.get("outputs", {})):
+        lines.append(_changed(f"output {name}", _array(before), _array(after)))
+    return lines or _programs(stored, wanted)
 
 
-def _version(manifest: Mapping[str, Any]) -> Any:
-    return manifest.get("versions", {}).get("jax")
+def _programs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    before, after = (manifest.get("versions", {}).get("jax") for manifest in (stored, wanted))
+    if before != after:
+        if wanted.get("version") is not None:
+            return []
+        text = "which write programs down in different ways, so that nobody can tell whether `train` is the same"
+        return [f"{_changed('jax', before, after)}, {text}; go on with JAX {before}, or give another folder"]
+    lines = []
+    for program, other in zip(stored.get("programs", []), wanted.get("programs", []), strict=True):
+        if program != other:
+            which = f" of {other['static']}" if other["static"] else ""
+            lines.append(f"program{which}: `train` does something else now (its code, or numbers that it holds)")
+    return lines
 
 
-def _listed(name: str, there: Sequence[Any], here: Sequence[Any]) -> list[str]:
-    if there == here:
-        return []
-    only = [
-        ([one for one in a if one not in b], side) for a, b, side in ((there, here, "there"), (here, there, "here"))
-    ]
-    words = [f"{_some(values)} only {side}" for values, side in only if values]
-    return [f"{name}: {'; '.join(words)}"] if words else []
+def _changed(name: str, before: Any, after: Any) -> str:
+    before, after = ("none" if value is None else value for value in (before, after))
+    return f"{name}: {before} in the store, {after} in this call"
 
 
-def _some(values: Sequence[Any]) -> str:
-    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
-    return ", ".join(map(str, values[:SHOWN])) + more
+def _pairs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Name and both values of the entries that differ; None for one that is missing."""
+    pairs = [(name, stored.get(name), wanted.get(name)) for name in sorted({*stored, *wanted})]
+    return [(name, before, after) for name, before, after in pairs if before != after]
+
+
+def _listed(name: str, stored: Sequence[Any], wanted: Sequence[Any]) -> list[str]:
+    sides = ((stored, wanted, "the store"), (wanted, stored, "this call"))
+    extra = [([value for value in these if value not in those], side) for these, those, side in sides]
+    parts = [f"{_first(values)} only in {side}" for values, side in extra if values]
+    return [f"{name}: {'; '.join(parts)}"] if parts else []
+
+
+def _first(values: Sequence[Any]) -> str:
+    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+    return ", ".join(map(str, values[:_SHOWN])) + more
 
 
 def _array(output: Any) -> str:

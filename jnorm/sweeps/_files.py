@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,15 +29,15 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of JSON in a file, in order."""
-    found = []
+    records = []
     for line in path.read_bytes().splitlines():
         try:
             record = json.loads(line)
         except ValueError:
             continue
         if isinstance(record, dict):
-            found.append(record)
-    return found
+            records.append(record)
+    return records
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -47,8 +47,8 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     as what the manifest says.
     """
     buffer = io.BytesIO()
-    stored = {n: a if a.dtype.isbuiltin else a.view(f"u{a.dtype.itemsize}") for n, a in arrays.items()}
-    np.savez(buffer, allow_pickle=False, **stored)
+    plain = {n: a if a.dtype.isbuiltin else a.view(f"u{a.dtype.itemsize}") for n, a in arrays.items()}
+    np.savez(buffer, allow_pickle=False, **plain)
     return buffer.getvalue()
 
 
@@ -65,31 +65,17 @@ def locked(path: Path) -> Iterator[None]:
     Nothing is ever stale: a file that is left over locks nobody out. Raises ``BlockingIOError``, with the process and
     the machine that hold it, where the lock is taken, and ``OSError`` where the file system has no locks.
     """
-    with path.open("a+b") as file:
+    from filelock import lock_descriptor  # deferred: 35 ms, and only stores need it
+
+    with path.open("a+b", buffering=0) as file:
         try:
-            _lock(file)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().decode(errors="replace").strip() or "another process"
-            raise BlockingIOError(f"'{path.parent}' is being written by {owner}") from None
+            free = lock_descriptor(file.fileno(), blocking=False)
         except OSError as error:
             raise OSError(error.errno, f"'{path.parent}' cannot be locked: {error.strerror}") from None
+        if not free:
+            file.seek(1)  # Windows locks the first byte, also against reading
+            owner = file.read().decode(errors="replace").strip() or "another process"
+            raise BlockingIOError(f"'{path.parent}' is being written by {owner}")
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}".encode())
-        file.flush()
+        file.write(f" process {os.getpid()} on {platform.node()}".encode())
         yield
-
-
-def _lock(file: IO[bytes]) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        file.seek(1 << 20)  # past the text, which others must be able to read
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            raise BlockingIOError from None
-        return
-    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps._programs import Compiled
@@ -28,10 +29,14 @@ MEMORY_SHARE = 0.6  # of the free memory, for temporary arrays and outputs
 
 
 class Plan(NamedTuple):
-    """``width`` runs side by side on a device, ``groups`` of them one after another in a call at most.
+    """How the runs of a program are done and saved. With other devices the cuts remain.
 
-    The program's runs are cut after ``first`` of them, and then after every ``chunk``. ``devices`` says for how many
-    this was made; with other devices the cuts remain.
+    Attributes:
+        width: runs side by side on a device.
+        groups: how many times that, one after another, a device does in a call at most.
+        first: the runs are saved after so many of them,
+        chunk: and then after every so many.
+        devices: for how many devices the plan was made.
     """
 
     width: int
@@ -58,7 +63,15 @@ class Plan(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """A program that was tried: seconds it takes a run on one device and took to compile, outputs of its first runs."""
+    """A program that was tried.
+
+    Attributes:
+        program: what was timed.
+        plan: the plan that it was compiled for.
+        seconds: that one device takes for a run.
+        compiling: seconds that compiling took.
+        outputs: of the first runs, and the run that each of their rows holds.
+    """
 
     program: Compiled
     plan: Plan
@@ -73,10 +86,11 @@ def fixed(chunk: int, runs: int, devices: int) -> Plan:
     return Plan(width, 1, width * devices, width * devices, devices)
 
 
-def widths(runs: int, devices: int) -> list[int]:
+def widths(runs: int, mesh: Mesh) -> list[int]:
     """What is tried, in order: no wider than the runs that a device has."""
-    each = -(-runs // devices)
-    return list(dict.fromkeys(min(width, each) for width in (CPU if jax.default_backend() == "cpu" else ACCELERATOR)))
+    each = -(-runs // mesh.size)
+    candidates = CPU if mesh.devices.flat[0].platform == "cpu" else ACCELERATOR
+    return list(dict.fromkeys(min(width, each) for width in candidates))
 
 
 def trial(width: int, runs: int, devices: int, size: int) -> Plan:
@@ -104,8 +118,8 @@ def choose(
             if remaining * best.seconds / 2 < best.compiling + plan.width * best.seconds:
                 break
         program = build(plan)
-        known = [program.seconds, program.memory <= MEMORY_SHARE * room()]
-        compiling, fits = processes.decide(lambda known=known: known)  # type: ignore[misc]
+        measured = [program.seconds, program.memory <= MEMORY_SHARE * free_memory(program.mesh)]
+        compiling, fits = processes.decide(lambda measured=measured: measured)  # type: ignore[misc]
         if not fits and best:
             break
         if not fits and plan != plans[-1]:
@@ -121,17 +135,17 @@ def choose(
     return best._replace(plan=best.plan._replace(chunk=chunk))
 
 
-def room() -> float:
+def free_memory(mesh: Mesh) -> float:
     """Free memory of a device, in bytes; the devices of a CPU share the machine's."""
-    device = jax.local_devices()[0]
-    known = device.memory_stats() or {}
-    if "bytes_limit" in known:
-        return known["bytes_limit"] - known.get("bytes_in_use", 0)
+    devices = mesh.local_devices
+    memory = devices[0].memory_stats() or {}
+    if "bytes_limit" in memory:
+        return memory["bytes_limit"] - memory.get("bytes_in_use", 0)
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not on every system
         free = 1 << 32
-    return free / jax.local_device_count()
+    return free / len(devices)
 
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:

@@ -5,10 +5,8 @@ groups as it is told to, so that one compilation serves the short call that is t
 and the last call, which has fewer runs.
 """
 
-import hashlib
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +22,12 @@ Train = Callable[..., Mapping[str, Any]]
 
 
 class Lanes(NamedTuple):
-    """What tells runs apart, the runs first: key data, and the traced hyperparameters by name."""
+    """What tells runs apart; the first axis of every array counts the runs.
+
+    Attributes:
+        key_data: the data of the random key.
+        traced: hyperparameters that are arguments of the program, by name.
+    """
 
     key_data: np.ndarray
     traced: dict[str, np.ndarray]
@@ -32,11 +35,17 @@ class Lanes(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """One run, traced. ``fingerprint`` says what it computes: equal for equal programs, also in another process."""
+    """One run, traced.
+
+    Attributes:
+        run: outputs by name, from key data, traced hyperparameters and the shared data.
+        outputs: what it returns.
+        jaxpr: what it does.
+    """
 
     run: Callable[[jax.Array, dict[str, jax.Array], Any], dict[str, jax.Array]]
     outputs: dict[str, jax.ShapeDtypeStruct]
-    fingerprint: str
+    jaxpr: Any
 
     @property
     def size(self) -> int:
@@ -46,7 +55,16 @@ class Program:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A program that is compiled for a mesh, with its memory in bytes on one device and the seconds that this took."""
+    """A program that is compiled for a mesh, to do ``groups`` times ``width`` runs on each device.
+
+    Attributes:
+        call: the program, from the number of groups on each device, lanes and shared data.
+        mesh: the devices, along one axis.
+        width: runs side by side.
+        groups: how many times that, one after another.
+        memory: bytes that it takes on a device.
+        seconds: that compiling took.
+    """
 
     call: Callable[..., dict[str, jax.Array]]
     mesh: Mesh
@@ -61,7 +79,7 @@ class Compiled:
         return self.mesh.size * self.width * self.groups
 
 
-def line(mesh: Mesh | None) -> Mesh:
+def one_axis(mesh: Mesh | None) -> Mesh:
     """All devices of a mesh, by default all there are, along one axis.
 
     The axis is Auto: ``lax.map`` raises over an Explicit one.
@@ -76,35 +94,31 @@ def trace(train: Train, static: Mapping[str, Any], lanes: Lanes, shared: Any) ->
     Raises ``TypeError`` where that is no mapping of arrays by name.
     """
 
-    def one(key_data: jax.Array, traced: dict[str, jax.Array], shared: Any) -> dict[str, jax.Array]:
+    def once(key_data: jax.Array, traced: dict[str, jax.Array], shared: Any) -> dict[str, jax.Array]:
         key = jax.random.wrap_key_data(key_data)
-        data = () if shared is None else (shared,)
-        return _arrays(train(key, *data, **traced, **static))
+        first = (key,) if shared is None else (key, shared)
+        return _arrays(train(*first, **traced, **static))
 
-    run = jax.jit(one, inline=True)  # traced once, however often it is built into a program below
-    some = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), lanes)
-    given = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), shared)
-    traced = run.trace(some.key_data, some.traced, given)
-    words = hashlib.sha256()
-    for word in _words(traced.jaxpr.jaxpr, traced.jaxpr.consts):
-        words.update(word)
-        words.update(b"\0")
-    return Program(run, dict(traced.out_info), words.hexdigest())
+    run = jax.jit(once, inline=True)  # traced once, however often it is built into a program below
+    lane = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), lanes)
+    data = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), shared)
+    traced = run.trace(lane.key_data, lane.traced, data)
+    return Program(run, dict(traced.out_info), traced.jaxpr)
 
 
 def _arrays(returned: Any) -> dict[str, jax.Array]:
     if not isinstance(returned, Mapping) or not returned or not all(isinstance(name, str) for name in returned):
         raise TypeError(f"`train` must return a dict of arrays by name; got {_shown(returned)}")
-    found = {}
+    arrays = {}
     for name, value in returned.items():
         if not isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
             raise TypeError(f"`train` must return arrays; its output `{name}` is {_shown(value)}")
-        found[name] = jnp.asarray(value)
-        if jnp.issubdtype(found[name].dtype, jax.dtypes.extended):
+        arrays[name] = jnp.asarray(value)
+        if jnp.issubdtype(arrays[name].dtype, jax.dtypes.extended):
             raise TypeError(f"`train` must return arrays; for the key `{name}` return jax.random.key_data({name})")
-    if "run" in found:
+    if "run" in arrays:
         raise ValueError("`train` must not call an output `run`, the name under which a store counts the runs")
-    return dict(sorted(found.items()))
+    return dict(sorted(arrays.items()))
 
 
 def _shown(value: Any) -> str:
@@ -134,9 +148,9 @@ def lower(program: Program, mesh: Mesh, lanes: Lanes, shared: Any, *, width: int
     mapped.__name__ = "sweep"
     runs = mesh.size * width * groups
     counts = jax.ShapeDtypeStruct((mesh.size,), jnp.int32, sharding=spread)
-    some = jax.tree.map(lambda a: jax.ShapeDtypeStruct((runs, *a.shape[1:]), a.dtype, sharding=spread), lanes)
-    given = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole), shared)
-    return jax.jit(mapped).lower(counts, some, given)
+    all_lanes = jax.tree.map(lambda a: jax.ShapeDtypeStruct((runs, *a.shape[1:]), a.dtype, sharding=spread), lanes)
+    data = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole), shared)
+    return jax.jit(mapped).lower(counts, all_lanes, data)
 
 
 def compiled(lowered: jax.stages.Lowered, mesh: Mesh, *, width: int, groups: int) -> Compiled:
@@ -149,7 +163,7 @@ def compiled(lowered: jax.stages.Lowered, mesh: Mesh, *, width: int, groups: int
     return Compiled(call, mesh, width, groups, memory, seconds)
 
 
-def placed(mesh: Mesh, shared: Any) -> Any:
+def replicated(mesh: Mesh, shared: Any) -> Any:
     """The data on every device of the mesh."""
     return jax.device_put(shared, NamedSharding(mesh, P()))
 
@@ -168,46 +182,13 @@ def execute(program: Compiled, lanes: Lanes, shared: Any) -> tuple[dict[str, jax
     filled = np.where(rows < 0, total - 1, rows).ravel()
     chosen = jax.tree.map(lambda a: a[filled], lanes)
     spread = NamedSharding(mesh, P(AXIS))
-    given = jax.tree.map(lambda a: jax.make_array_from_callback(a.shape, spread, lambda i: a[i]), (counts, chosen))
-    return program.call(*given, shared), rows.ravel()
+    placed = jax.tree.map(lambda a: jax.make_array_from_callback(a.shape, spread, lambda i: a[i]), (counts, chosen))
+    return program.call(*placed, shared), rows.ravel()
 
 
 def local_rows(outputs: Mapping[str, jax.Array], rows: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The runs that this process's devices did, and their outputs."""
     shards = {name: array.addressable_shards for name, array in outputs.items()}
     runs = np.concatenate([rows[shard.index[0]] for shard in next(iter(shards.values()))])
-    arrays = {name: np.concatenate([np.asarray(shard.data) for shard in some]) for name, some in shards.items()}
+    arrays = {name: np.concatenate([np.asarray(part.data) for part in parts]) for name, parts in shards.items()}
     return runs[runs >= 0], {name: array[runs >= 0] for name, array in arrays.items()}
-
-
-def _words(jaxpr: Any, consts: Any = ()) -> Iterator[bytes]:
-    """A program as a sequence of words: operations, types, wiring, numbers. No names, places or addresses."""
-    numbers = {var: str(k) for k, var in enumerate([*jaxpr.constvars, *jaxpr.invars])}
-
-    def atom(var: Any) -> str:
-        if hasattr(var, "val"):
-            return f"{var.aval.str_short()}={np.asarray(var.val).tolist()!r}"
-        return numbers.setdefault(var, str(len(numbers)))
-
-    for value in consts:
-        array = np.asarray(value)
-        yield f"{array.dtype}{array.shape}".encode() + array.tobytes()
-    for equation in jaxpr.eqns:
-        ins = " ".join(map(atom, equation.invars))
-        outs = " ".join(f"{atom(var)}:{var.aval.str_short()}" for var in equation.outvars)
-        yield f"{equation.primitive.name} {ins} > {outs}".encode()
-        for name, value in sorted(equation.params.items()):
-            yield from _parameter(name, value)
-    yield " ".join(map(atom, jaxpr.outvars)).encode()
-
-
-def _parameter(name: str, value: Any) -> Iterator[bytes]:
-    if hasattr(value, "eqns"):
-        yield from _words(value)
-    elif hasattr(value, "jaxpr") and hasattr(value, "consts"):
-        yield from _words(value.jaxpr, value.consts)
-    elif isinstance(value, tuple | list) and any(hasattr(v, "jaxpr") or hasattr(v, "eqns") for v in value):
-        for inner in value:
-            yield from _parameter(name, inner)
-    elif not callable(value) and "<function" not in str(value):
-        yield f"{name}={re.sub(r'0x[0-9a-f]+', '', str(value))}".encode()

@@ -10,7 +10,18 @@ from jnorm.sweeps import _processes as processes
 
 
 class Progress(NamedTuple):
-    """Runs ``done`` of ``total``, those that ``diverged``, runs a second since the start, and seconds left."""
+    """How far a sweep is; what the function that is given as ``progress`` is called with.
+
+    Attributes:
+        done: finished runs, those that a store held among them.
+        total: runs of the sweep.
+        diverged: finished runs that diverged.
+        rate: runs a second since the start.
+        left: seconds left at this rate; inf before the first run is finished.
+
+    >>> print(Progress(done=30, total=90, diverged=1, rate=0.5, left=120.0))
+    30/90 runs, 0.5 runs/s, 0:02:00 left, 1 diverged
+    """
 
     done: int
     total: int
@@ -19,9 +30,19 @@ class Progress(NamedTuple):
     left: float
 
     def __str__(self) -> str:
-        return (
-            f"{self.done}/{self.total} runs, {self.rate:.3g} runs/s, {_clock(self.left)} left, {self.diverged} diverged"
-        )
+        return f"{counted(self, 'runs')}, {self.diverged} diverged"
+
+
+def measured(start: float, done: int, total: int, resumed: int = 0, diverged: int = 0) -> Progress:
+    """The progress since the second ``start`` of `time.perf_counter`; ``resumed`` of those done were done before it."""
+    rate = (done - resumed) / max(time.perf_counter() - start, 1e-9)
+    return Progress(done, total, diverged, rate, (total - done) / rate if rate else float("inf"))
+
+
+def counted(progress: Progress, unit: str) -> str:
+    """How many are done, the rate and the time left, in words."""
+    shown = f"{progress.done}/{progress.total} {unit}, {progress.rate:.3g} {unit}/s"
+    return f"{shown}, {_clock(progress.left)} left"
 
 
 def _clock(seconds: float) -> str:
@@ -38,33 +59,32 @@ Update = Callable[[int, int], object]
 def reporter(progress: bool | Report, total: int, resumed: int) -> Iterator[Update]:
     """A function ``update(done, diverged)`` that reports as asked, in the leading process alone.
 
-    ``True`` draws a bar on the standard error, or prints lines there where rich is not installed. ``resumed`` runs were
-    done before and do not count for the rate.
+    ``True`` draws a `bar`. ``resumed`` runs were done before and do not count for the rate.
     """
     start = time.perf_counter()
-
-    def seen(done: int, diverged: int) -> Progress:
-        rate = (done - resumed) / max(time.perf_counter() - start, 1e-9)
-        return Progress(done, total, diverged, rate, (total - done) / rate if rate else float("inf"))
-
+    now = lambda done, diverged: measured(start, done, total, resumed, diverged)
     if progress is False or not processes.leading():
         yield lambda done, diverged: None
     elif callable(progress):
-        yield lambda done, diverged: progress(seen(done, diverged))
+        yield lambda done, diverged: progress(now(done, diverged))
     else:
-        with _bar(total) as show:
-            yield lambda done, diverged: show(seen(done, diverged))
+        with bar("sweep", total) as show:
+            yield lambda done, diverged: show(done, str(now(done, diverged)))
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[Progress], None]]:
+def bar(name: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A live bar on the standard error, or lines there where rich is not installed.
+
+    Yields ``show(done, text)``, which moves it to ``done`` of ``total`` and writes ``text`` beside it.
+    """
     try:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
     except ImportError:
-        yield lambda now: print(f"sweep: {now}", file=sys.stderr)
+        yield lambda done, text: print(f"{name}: {text}", file=sys.stderr)
         return
-    with Bar(TextColumn("sweep"), BarColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
-        task = bar.add_task("compiling", total=total)
-        yield lambda now: bar.update(task, completed=now.done, description=str(now))
+    with Bar(TextColumn(name), BarColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as drawn:
+        task = drawn.add_task("compiling", total=total)
+        yield lambda done, text: drawn.update(task, completed=done, description=text)

@@ -1,7 +1,7 @@
 r"""A folder that holds a sweep: what was asked, what is finished, and the outputs of every finished chunk of runs.
 
-- ``manifest.json``: what identifies the sweep (train function, configurations, seeds, keys, data, outputs, programs),
-  how its runs are cut into chunks, and versions, platform and source revision of its first run;
+- ``manifest.json``: what identifies the sweep (see `jnorm.sweeps._manifest`), how its runs are cut into chunks, and
+  versions, platform and source revision of its first run;
 - ``journal.P.jsonl`` of process P, a line an event: its starts (with versions, platform, revision) and the chunks that
   it has finished, with their SHA-256;
 - ``chunks/A-B.PofN.npz``: the outputs of runs A, ..., B - 1, part P of N;
@@ -16,14 +16,11 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +31,29 @@ from jnorm._ground import atomic
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps._differences import differences
+from jnorm.sweeps._manifest import FORMAT, environment
 from jnorm.sweeps._results import SweepResult, arranged
-
-FORMAT = 1
-PACKAGES = ("jnorm", "jax", "jaxlib", "numpy")
 
 
 @dataclass(frozen=True)
 class Store:
-    """A store that `opened` has opened. ``finished`` maps the (first run, end) of a chunk to its outputs.
+    """A store that `opened` has opened.
 
-    Without a folder nothing is kept.
+    Attributes:
+        folder: where it is; without one nothing is kept.
+        manifest: the content of its manifest.
+        plans: how the runs of every program are cut into chunks, None where that is not decided.
+        finished: outputs of the chunks that were finished before, by first run and end.
     """
 
     folder: Path | None
     manifest: dict[str, Any]
+    plans: list[list[int] | None]
     finished: dict[tuple[int, int], dict[str, np.ndarray]] = field(default_factory=dict)
-
-    def plan(self, program: int) -> list[int] | None:
-        """How the runs of a program are cut into chunks, where that is decided."""
-        plan: list[int] | None = self.manifest["plans"][program]
-        return plan
 
     def keep_plan(self, program: int, plan: list[int]) -> None:
         """Record the decision, before any result that depends on it."""
-        self.manifest["plans"][program] = plan
+        self.plans[program] = plan
         folder = self.folder
         if folder is not None:
             processes.decide(lambda: _write_manifest(folder, self.manifest))
@@ -76,34 +71,58 @@ class Store:
 
 
 @contextmanager
-def opened(folder: str | os.PathLike[str] | None, manifest: Mapping[str, Any], *, size: int) -> Iterator[Store]:
-    """The store in ``folder`` for the sweep that ``manifest`` describes, new or continued, locked against others.
+def opened(
+    folder: str | os.PathLike[str] | None, manifest: Callable[[], Mapping[str, Any]], *, programs: int, size: int
+) -> Iterator[Store]:
+    """The store in ``folder`` for the sweep that ``manifest()`` describes, new or continued, locked against others.
 
-    ``size`` is the number of bytes that its results take. Raises ``ValueError`` for the store of another sweep, with
-    what differs, and ``OSError`` at once where the folder cannot be written, is in use, or has too little room.
+    ``size`` is the number of bytes that its results take, ``programs`` how many the sweep has. Raises ``ValueError``
+    for the store of another sweep, with what differs, and ``OSError`` at once where the folder cannot be written, is in
+    use, or has too little room. Without a folder ``manifest`` is not called.
     """
     if folder is None:
-        yield Store(None, dict(manifest))
+        yield Store(None, {}, [None] * programs)
         return
     folder = Path(folder)
+    here = environment()
+    wanted = {"format": FORMAT, **json.loads(json.dumps(manifest())), **here, "plans": [None] * programs}
     with ExitStack() as held:
-        processes.decide(lambda: _claim(held, folder, manifest, size))
-        store = Store(folder, _read_manifest(folder))
-        store.finished.update(_finished(folder, store.manifest, complain=processes.leading()))
+        processes.decide(lambda: _claim(held, folder, wanted, size))
+        stored = _read_manifest(folder)
+        store = Store(folder, stored, stored["plans"])
+        store.finished.update(_finished(folder, stored, complain=processes.leading()))
         agreed = {tuple(chunk) for chunk in processes.decide(lambda: [list(chunk) for chunk in store.finished])}
         if agreed - set(store.finished):
             raise OSError(f"`store` must be a folder that all processes see; process {jax.process_index()} does not")
         for chunk in set(store.finished) - agreed:
             del store.finished[chunk]
-        files.append(_journal(folder), {"run": environment(), "process": jax.process_index()})
+        files.append(_journal(folder), {"run": here, "process": jax.process_index()})
         yield store
 
 
 def load(folder: str | os.PathLike[str]) -> SweepResult:
-    """The results in a finished store, without running anything; functions among the hyperparameters are their names.
+    """The results in a finished store, without running anything.
 
-    Configurations and seeds have the order of the sweep that made the store. Raises ``FileNotFoundError`` where there
-    is no store, and ``ValueError`` where some of its runs are not finished or damaged, with their number.
+    Args:
+        folder: what ``store`` was for the sweep.
+
+    Returns:
+        What the sweep returned, configurations and seeds in its order. Hyperparameters are as they are written down:
+        functions are their names.
+
+    Raises:
+        FileNotFoundError: the folder is not a store.
+        ValueError: some of its runs are not finished or damaged, with their number; or an earlier version of jnorm
+            has written it, whose stores do not tell every program from another.
+
+    >>> import tempfile
+    >>> import jnorm
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> train = lambda key, rate: {"loss": rate * jax.random.uniform(key)}
+    >>> result = jnorm.sweeps.sweep(train, seeds=2, grid={"rate": (0.1, 1.0)}, store=folder.name)
+    >>> bool((load(folder.name)["loss"] == result["loss"]).all())
+    True
+    >>> folder.cleanup()
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
@@ -117,45 +136,15 @@ def load(folder: str | os.PathLike[str]) -> SweepResult:
             outputs.setdefault(name, np.empty((total, *array.shape[1:]), array.dtype))[first:end] = array
     if done < total:
         raise ValueError(f"the store '{folder}' holds {done} of {total} runs; the same sweep with it finishes them")
-    where, seeds = manifest["order"]
-    configurations: list[dict[str, Any]] = [{}] * len(where)
-    for place, one in zip(where, manifest["configurations"], strict=True):
-        configurations[place] = one
-    return arranged(outputs, tuple(configurations), tuple(seeds), where)
+    places, seeds = manifest["order"]
+    configurations: list[dict[str, Any]] = [{}] * len(places)
+    for place, configuration in zip(places, manifest["configurations"], strict=True):
+        configurations[place] = configuration
+    return arranged(outputs, tuple(configurations), tuple(seeds), places)
 
 
-def environment() -> dict[str, Any]:
-    """Versions, platform and source revision, for the record."""
-    devices = jax.devices()
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from a source tree
-            versions[package] = "unknown"
-    return {
-        "versions": versions,
-        "platform": {
-            "system": platform.platform(),
-            "machine": platform.machine(),
-            "device": devices[0].device_kind,
-            "devices": len(devices),
-            "processes": processes.count(),
-        },
-        "revision": _revision(),
-    }
-
-
-def _revision() -> str | None:
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def _claim(held: ExitStack, folder: Path, manifest: Mapping[str, Any], size: int) -> None:
+def _claim(held: ExitStack, folder: Path, wanted: Mapping[str, Any], size: int) -> None:
+    """Lock the folder and see that it holds this sweep, or nothing yet: then it gets its manifest."""
     try:
         (folder / "chunks").mkdir(parents=True, exist_ok=True)
         held.enter_context(files.locked(folder / "lock"))
@@ -163,19 +152,17 @@ def _claim(held: ExitStack, folder: Path, manifest: Mapping[str, Any], size: int
         raise
     except OSError as error:
         raise OSError(error.errno, f"`store` must be a folder that can be written; got '{folder}': {error}") from None
-    there = _read_manifest(folder) if (folder / "manifest.json").exists() else None
-    here = {"format": FORMAT, **manifest, **environment()}
-    if there is not None:
-        found = differences(there, here)
-        if found:
-            text = "\n".join(f"- {line}" for line in found)
-            raise ValueError(f"the store '{folder}' belongs to another sweep:\n{text}")
-    room = shutil.disk_usage(folder).free
+    new = not (folder / "manifest.json").exists()
+    lines = [] if new else differences(_read_manifest(folder), wanted)
+    if lines:
+        text = "\n".join(f"- {line}" for line in lines)
+        raise ValueError(f"the store '{folder}' belongs to another sweep:\n{text}")
+    free = shutil.disk_usage(folder).free
     used = sum(file.stat().st_size for file in (folder / "chunks").iterdir())
-    if size - used > room:
-        raise OSError(errno.ENOSPC, f"the results take {size - used:,} bytes, and the disk of '{folder}' has {room:,}")
-    if there is None:
-        _write_manifest(folder, here)
+    if size - used > free:
+        raise OSError(errno.ENOSPC, f"the results take {size - used:,} bytes, and the disk of '{folder}' has {free:,}")
+    if new:
+        _write_manifest(folder, wanted)
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -187,9 +174,15 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"'{folder}' is not the store of a sweep: it has no manifest.json")
     manifest = json.loads(path.read_text())
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if version == 1:
+        raise ValueError(
+            f"the store '{folder}' was written in format 1, which can take one program for another, so that its "
+            f"results are not trusted: run the sweep again with another folder, or delete this one"
+        )
+    if version != FORMAT:
         raise ValueError(f"'{path}' is not a manifest of format {FORMAT}")
-    return manifest
+    return dict(manifest)
 
 
 def _journal(folder: Path) -> Path:
@@ -209,7 +202,7 @@ def _finished(
         for record in files.lines(journal):
             if "chunk" in record:
                 parts.setdefault((*record["chunk"], record["parts"]), {})[record["part"]] = record
-    found: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+    whole: dict[tuple[int, int], dict[str, np.ndarray]] = {}
     damaged = {}
     dtypes = {name: np.dtype(dtype) for name, (_, dtype) in manifest["outputs"].items()}
     for (first, end, count), records in parts.items():
@@ -220,13 +213,12 @@ def _finished(
         except (OSError, ValueError) as error:
             damaged[first, end] = error
             continue
-        runs = np.concatenate([one.pop("run") for one in read])
-        order = np.argsort(runs)
-        found[first, end] = {name: np.concatenate([one[name] for one in read])[order] for name in dtypes}
+        order = np.argsort(np.concatenate([part["run"] for part in read]))
+        whole[first, end] = {name: np.concatenate([part[name] for part in read])[order] for name in dtypes}
     for chunk, problem in damaged.items():
-        if complain and chunk not in found:
+        if complain and chunk not in whole:
             warnings.warn(f"runs {chunk[0]} to {chunk[1] - 1} in '{folder}' count as not run: {problem}", stacklevel=2)
-    return dict(sorted(found.items()))
+    return dict(sorted(whole.items()))
 
 
 def _read_part(folder: Path, record: Mapping[str, Any], dtypes: Mapping[str, np.dtype]) -> dict[str, np.ndarray]:

@@ -1,10 +1,8 @@
-"""Hyperparameter search: lists of configurations for `jnorm.sweeps._sweep.sweep`, on a grid, at random, coarse to fine.
+"""Hyperparameter search: lists of configurations for `jnorm.sweeps.sweep`, on a grid, at random, coarse to fine.
 
 >>> space = {"learning_rate": log_uniform(1e-4, 1.0), "decay": one_minus_log_uniform(0.9, 0.999), "depth": [2, 4, 8]}
 >>> coarse = random(jax.random.key(0), space, 20)
->>> len(coarse), sorted(coarse[0])
-(20, ['decay', 'depth', 'learning_rate'])
->>> scores = [abs(np.log10(c["learning_rate"]) + 2) for c in coarse]
+>>> scores = [abs(np.log10(c["learning_rate"]) + 2) for c in coarse]  # in a study: of `sweep(train, grid=coarse, ...)`
 >>> fine = coarse_to_fine(space, coarse, scores, keep=5)
 >>> 1e-4 < fine["learning_rate"].low < 1e-2 < fine["learning_rate"].high < 1.0
 True
@@ -23,12 +21,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.sweeps._configurations import Configuration, expand, ranked
+from jnorm.sweeps._configurations import Configuration, expand, sort_key
 
 __all__ = [
-    "SCALES",
     "Range",
-    "Space",
     "coarse_to_fine",
     "grid",
     "integers",
@@ -38,11 +34,18 @@ __all__ = [
     "uniform",
 ]
 
-SCALES = ("linear", "log", "one_minus_log")
+_SCALES = ("linear", "log", "one_minus_log")
 
 
 class Range(NamedTuple):
-    """From ``low`` to ``high``, even on one of `SCALES`; ``whole`` numbers, both ends included, or real ones."""
+    """An interval of numbers that is searched evenly on some scale.
+
+    Attributes:
+        low: the least value.
+        high: the greatest.
+        scale: ``"linear"``, ``"log"`` or ``"one_minus_log"``: what is uniform is x, log(x) or log(1 - x).
+        whole: whether only whole numbers are meant, both ends included.
+    """
 
     low: float
     high: float
@@ -50,7 +53,13 @@ class Range(NamedTuple):
     whole: bool = False
 
     def at(self, u: float) -> float:
-        """The value at a share ``u`` of the way, by this scale.
+        """The value at a share of the way, by this scale.
+
+        Args:
+            u: the share, in [0, 1].
+
+        Returns:
+            A number in [low, high].
 
         >>> log_uniform(1e-4, 1.0).at(1.0), uniform(0.0, 1.0).at(0.25), integers(1, 6).at(0.99)
         (1.0, 0.25, 6)
@@ -65,6 +74,12 @@ class Range(NamedTuple):
 
     def share(self, value: float) -> float:
         """The share of the way at a value: the inverse of `at`.
+
+        Args:
+            value: a number in [low, high].
+
+        Returns:
+            A number in [0, 1]; a half where low and high are one.
 
         >>> round(one_minus_log_uniform(0.9, 0.999).share(0.99), 9)
         0.5
@@ -82,11 +97,21 @@ class Range(NamedTuple):
         return math.log(value if self.scale == "log" else 1 - value)
 
 
-Space = Mapping[str, Range | Sequence[Any]]
+_Space = Mapping[str, Range | Sequence[Any]]
 
 
 def uniform(low: float, high: float) -> Range:
-    """Real numbers, evenly. Raises ``ValueError`` unless low < high, as do the others.
+    """Real numbers, evenly.
+
+    Args:
+        low: the least value.
+        high: the greatest.
+
+    Returns:
+        The range.
+
+    Raises:
+        ValueError: low >= high.
 
     >>> uniform(0.0, 0.5).at(0.5)
     0.25
@@ -95,7 +120,17 @@ def uniform(low: float, high: float) -> Range:
 
 
 def log_uniform(low: float, high: float) -> Range:
-    """Real numbers whose logarithm is uniform; also raises ``ValueError`` unless ``low > 0``.
+    """Real numbers whose logarithm is uniform: for learning rates.
+
+    Args:
+        low: the least value, positive.
+        high: the greatest.
+
+    Returns:
+        The range.
+
+    Raises:
+        ValueError: low <= 0, or low >= high.
 
     >>> round(log_uniform(1.0, 100.0).at(0.5), 9)
     10.0
@@ -105,7 +140,17 @@ def log_uniform(low: float, high: float) -> Range:
 
 
 def one_minus_log_uniform(low: float, high: float) -> Range:
-    """Numbers whose distance to 1 is log-uniform: for momentum and decays; also raises unless ``high < 1``.
+    """Numbers whose distance to 1 is log-uniform: for momentum and decays.
+
+    Args:
+        low: the least value.
+        high: the greatest, below 1.
+
+    Returns:
+        The range.
+
+    Raises:
+        ValueError: high >= 1, or low >= high.
 
     >>> round(one_minus_log_uniform(0.9, 0.999).at(0.5), 9)
     0.99
@@ -115,7 +160,18 @@ def one_minus_log_uniform(low: float, high: float) -> Range:
 
 
 def integers(low: int, high: int, *, log: bool = False) -> Range:
-    """Whole numbers from low to high, both included, equally likely or (``log``) about as 1/n, for which low >= 1.
+    """Whole numbers, equally likely or about as 1/n.
+
+    Args:
+        low: the least value.
+        high: the greatest, which may occur too.
+        log: whether n comes up about as often as 1/n says; then low must be at least 1.
+
+    Returns:
+        The range.
+
+    Raises:
+        ValueError: low or high is not whole, low >= high, or low < 1 with ``log``.
 
     >>> [integers(1, 3).at(u) for u in (0.0, 0.5, 1.0)]
     [1, 2, 3]
@@ -129,22 +185,39 @@ def integers(low: int, high: int, *, log: bool = False) -> Range:
 def grid(space: Mapping[str, Sequence[Any]]) -> list[Configuration]:
     """All combinations, the last name running fastest. A sweep takes such a mapping as it is.
 
-    Raises ``ValueError`` for an empty space and for empty or repeated values.
+    Args:
+        space: choices by name.
+
+    Returns:
+        Configurations: a value by name each.
+
+    Raises:
+        ValueError: the space is empty, or the values of a name are none or repeated.
 
     >>> grid({"depth": [2, 4], "rate": [0.1, 0.2]})[:2]
     [{'depth': 2, 'rate': 0.1}, {'depth': 2, 'rate': 0.2}]
     """
-    return [dict(one) for one in expand(space)]
+    return [dict(configuration) for configuration in expand(space)]
 
 
-def random(key: jax.Array, space: Space, count: int) -> list[Configuration]:
-    """``count`` different configurations, each value drawn by itself.
+def random(key: jax.Array, space: _Space, count: int) -> list[Configuration]:
+    """Different configurations, each value drawn by itself.
 
-    Raises ``ValueError`` for an empty space or set of choices, repeated choices, ranges the wrong way round, and for
-    more configurations than there are.
+    Args:
+        key: a random key.
+        space: ranges and choices by name; every choice is equally likely.
+        count: how many configurations are drawn.
 
-    >>> random(jax.random.key(0), {"depth": [2, 4], "units": integers(1, 1000)}, 3)[0]["depth"] in (2, 4)
-    True
+    Returns:
+        The configurations, in the order in which they were drawn.
+
+    Raises:
+        ValueError: the space or a set of choices is empty, choices are repeated, a range is the wrong way round, or
+            there are fewer than ``count`` configurations.
+
+    >>> space = {"depth": [2, 4], "units": integers(64, 256)}
+    >>> sorted({configuration["depth"] for configuration in random(jax.random.key(0), space, 10)})
+    [2, 4]
     """
     checks.whole(1, count=count)
     _check(space)
@@ -152,19 +225,19 @@ def random(key: jax.Array, space: Space, count: int) -> list[Configuration]:
     if math.prod(sizes) < count:
         raise ValueError(f"`count` must satisfy count <= {math.prod(sizes):.0f}, the configurations; got {count}")
     keys = {name: jax.random.fold_in(key, zlib.crc32(name.encode())) for name in space}
-    found: dict[str, Configuration] = {}
+    different: dict[str, Configuration] = {}
     for turn in range(10_000):
         shares = {name: _shares(jax.random.fold_in(k, turn), count) for name, k in keys.items()}
         for i in range(count):
-            one = {name: _drawn(values, shares[name][i]) for name, values in space.items()}
-            found.setdefault(ranked(one), one)
-            if len(found) == count:
-                return list(found.values())
+            configuration = {name: _drawn(values, shares[name][i]) for name, values in space.items()}
+            different.setdefault(sort_key(configuration), configuration)
+            if len(different) == count:
+                return list(different.values())
     raise ValueError(f"`count` must leave room: {count} different configurations were not found")
 
 
 def coarse_to_fine(
-    space: Space,
+    space: _Space,
     configurations: Sequence[Configuration],
     scores: ArrayLike,
     *,
@@ -172,13 +245,24 @@ def coarse_to_fine(
     margin: float = 0.1,
     maximize: bool = False,
 ) -> dict[str, Range | Sequence[Any]]:
-    """The space narrowed around the ``keep`` best configurations: the smallest scores, or the largest.
+    """The space narrowed around the best configurations.
 
     A range becomes the one from their least to their greatest value, on its scale, and wider by ``margin`` of its old
-    width on either side, within its old ends; of choices those stay that occur among them. NaN is the worst score.
+    width on either side, within its old ends; of choices those stay that occur among them.
 
-    Raises ``ValueError`` for scores that are not one for each configuration, and for fewer than ``keep`` that are not
-    NaN.
+    Args:
+        space: what the configurations were drawn from.
+        configurations: those that were tried.
+        scores: a number for each of them, of which the smallest are best; NaN is the worst score.
+        keep: how many configurations count as the best.
+        margin: a share of the old range, at least 0.
+        maximize: whether the largest scores are best.
+
+    Returns:
+        A space, for `random`.
+
+    Raises:
+        ValueError: scores are not one for each configuration, or fewer than ``keep`` of them are not NaN.
 
     >>> space, tried = {"rate": log_uniform(1e-4, 1.0)}, [{"rate": r} for r in (1e-3, 1e-2, 1e-1)]
     >>> fine = coarse_to_fine(space, tried, [0.9, 0.1, 0.2], keep=2, margin=0.125)["rate"]
@@ -186,17 +270,17 @@ def coarse_to_fine(
     (0.003162, 0.316228)
     """
     _check(space)
-    values = np.asarray(scores, np.float64)
-    if values.shape != (len(configurations),):
-        raise ValueError(f"`scores` must be one for each of {len(configurations)} configurations; got {values.shape}")
+    numbers = np.asarray(scores, np.float64)
+    if numbers.shape != (len(configurations),):
+        raise ValueError(f"`scores` must be one for each of {len(configurations)} configurations; got {numbers.shape}")
     checks.whole(1, keep=keep)
     checks.require(lambda m: m >= 0, "`{}` must satisfy {} >= 0", margin=margin)
-    usable = int(np.sum(~np.isnan(values)))
+    usable = int(np.sum(~np.isnan(numbers)))
     if usable < keep:
         raise ValueError(f"`keep` must satisfy keep <= {usable}, the scores that are not NaN; got {keep}")
-    order = np.argsort(-values if maximize else values, kind="stable")
+    order = np.argsort(-numbers if maximize else numbers, kind="stable")
     best = [configurations[i] for i in order[:keep]]
-    return {name: _narrowed(values, [one[name] for one in best], margin) for name, values in space.items()}
+    return {name: _narrowed(values, [chosen[name] for chosen in best], margin) for name, values in space.items()}
 
 
 def _narrowed(values: Range | Sequence[Any], best: Sequence[Any], margin: float) -> Range | Sequence[Any]:
@@ -212,13 +296,13 @@ def _range(low: float, high: float, scale: str, *, whole: bool = False) -> Range
     return Range(low, high, scale, whole)
 
 
-def _check(space: Space) -> None:
+def _check(space: _Space) -> None:
     if not space:
         raise ValueError("`space` must name at least one hyperparameter; got an empty one")
     expand({name: values for name, values in space.items() if not isinstance(values, Range)} or None)
     for name, values in space.items():
         if isinstance(values, Range):
-            checks.choice("scale", values.scale, SCALES)
+            checks.choice("scale", values.scale, _SCALES)
             if values.low > values.high:
                 raise ValueError(f"`{name}` must not go from high to low; got {values.low} to {values.high}")
 

@@ -1,1 +1,38 @@
 """Laws of `jnorm.sweeps`."""
+
+import functools
+import tempfile
+
+import jax
+
+from jnorm import sweeps
+from jnorm.sweeps import search
+from tests.registry import host
+
+GRID = {"rate": (0.1, 1.0)}
+SPACE = {"rate": search.log_uniform(1e-3, 1.0), "depth": [2, 4, 8]}
+TRIED = [{"rate": 0.01, "depth": 2}, {"rate": 0.1, "depth": 4}, {"rate": 0.5, "depth": 8}]
+COMPILES = "compiles the programs of its call, once each, ahead of time"
+
+
+def train(key, rate):
+    return {"loss": rate * jax.random.uniform(key)}
+
+
+@functools.cache
+def folder():
+    """The store of a sweep, for the time that tests run."""
+    kept = tempfile.TemporaryDirectory()
+    sweeps.sweep(train, seeds=2, grid=GRID, chunk=2, store=kept.name)
+    return kept
+
+
+host("sweeps.sweep", lambda: dict(sweeps.sweep(train, seeds=2, grid=GRID, chunk=2).outputs), compile=COMPILES)
+host("sweeps.load", lambda: dict(sweeps.load(folder().name).outputs))
+host("sweeps.search.uniform", lambda: search.uniform(0.0, 0.5))
+host("sweeps.search.log_uniform", lambda: search.log_uniform(1e-4, 1.0))
+host("sweeps.search.one_minus_log_uniform", lambda: search.one_minus_log_uniform(0.9, 0.999))
+host("sweeps.search.integers", lambda: search.integers(1, 100, log=True))
+host("sweeps.search.grid", lambda: search.grid({"rate": [0.1, 1.0], "depth": [2, 4]}))
+host("sweeps.search.random", lambda: search.random(jax.random.key(0), SPACE, 5))
+host("sweeps.search.coarse_to_fine", lambda: search.coarse_to_fine(SPACE, TRIED, [0.3, 0.1, 0.2], keep=2))

@@ -40,7 +40,7 @@ if __name__ == "__main__":
         jax.distributed.initialize(
             f"127.0.0.1:{options.port}", options.processes, options.process, heartbeat_timeout_seconds=5
         )
-    from jnorm.sweeps._sweep import sweep
+    from jnorm.sweeps import sweep
 
     x = jax.random.normal(jax.random.key(9), (64, 16))
     result = sweep(

@@ -17,7 +17,7 @@ import pytest
 
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _store as store
-from jnorm.sweeps._sweep import sweep
+from jnorm.sweeps import sweep
 
 SCRIPT = Path(__file__).with_name("sweep_script.py")
 KILLS = int(os.environ.get("JNORM_KILLS", "2"))
@@ -153,11 +153,14 @@ def test_a_journal_that_was_cut_short(tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"seeds": 7}, "seeds: 5, 6 only here"),
-        ({"seeds": (0, 9)}, "seeds: 1, 2, 3 and 1 more only there; 9 only here"),
-        ({"rates": (0.5, 0.2)}, "configurations: {'rate': 0.1} only there; {'rate': 0.2} only here"),
+        ({"seeds": 7}, "seeds: 5, 6 only in this call"),
+        ({"seeds": (0, 9)}, "seeds: 1, 2, 3 and 1 more only in the store; 9 only in this call"),
+        ({"rates": (0.5, 0.2)}, "configurations: {'rate': 0.1} only in the store; {'rate': 0.2} only in this call"),
         ({"data": 2.0}, "shared: other data"),
-        ({"train": lambda key, shared, rate: train(key, shared, rate)}, "train: .*train there, .*<lambda> here"),
+        (
+            {"train": lambda key, shared, rate: train(key, shared, rate)},
+            "train: .*train in the store, .*<lambda> in",
+        ),
     ],
 )
 def test_the_store_of_another_sweep_is_refused(tmp_path, change, text):
@@ -179,7 +182,7 @@ def test_another_program_or_output_under_the_same_name_is_refused(tmp_path):
     run(tmp_path, train=make(1.0, False))
     with pytest.raises(ValueError, match="program: `train` does something else now"):
         run(tmp_path, train=make(2.0, False))
-    with pytest.raises(ValueError, match=r"output y: none there, float32\[\] here"):
+    with pytest.raises(ValueError, match=r"output y: none in the store, float32\[\] in this call"):
         run(tmp_path, train=make(1.0, True))
 
 

@@ -1,0 +1,211 @@
+"""What a program computes and what data hold, as hashes: equal for equal ones, also in another process.
+
+A program is read as JAX traced it, down through every nested program: operations, types, wiring, parameters and all
+constants. Names, places in files and addresses do not count. What JAX itself cannot see into is not hashed but listed:
+functions of the host, kernels, operations that are not JAX's own.
+"""
+
+import enum
+import functools
+import hashlib
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Sharding
+
+_UNUSED = {
+    # A program that is traced is batched, never differentiated again: what derivatives it has are in it.
+    ("custom_jvp_call", "jvp_jaxpr_fun"),
+    ("custom_vjp_call", "fwd_jaxpr_thunk"),
+    ("custom_vjp_call", "bwd"),
+    ("custom_vjp_call", "out_trees"),
+    ("remat2", "policy"),
+    ("reduce", "computation"),  # its program stands beside it
+    ("jit", "name"),
+}
+_SILENT = {"debug_callback", "debug_print"}  # they hand nothing back
+_OUTSIDE = {"ffi_call": "target_name", "infeed": "", "pallas_call": "name"}  # code of others, by the parameter it is in
+_GENERATORS = ("threefry2x32", "rbg", "unsafe_rbg")
+
+
+class Fingerprint(NamedTuple):
+    """The hash of a program, and what in it could not be hashed, as an operation and a description each."""
+
+    digest: str
+    opaque: tuple[str, ...]
+
+
+def of_program(program: Any) -> Fingerprint:
+    """The fingerprint of a closed jaxpr.
+
+    >>> f = lambda scale: of_program(jax.make_jaxpr(jax.jit(lambda x: scale * x))(1.0))
+    >>> f(2.0) == f(2.0), f(2.0) == f(3.0), f(2.0).opaque
+    (True, False, ())
+    """
+    reader = _Reader()
+    digest = reader.value("program", program)
+    return Fingerprint(digest.hex(), tuple(reader.opaque))
+
+
+def of_data(data: Any) -> str | None:
+    """The hash of a pytree of arrays: structure, types and contents; ``None`` for no data."""
+    if data is None:
+        return None
+    leaves, structure = jax.tree.flatten(data)
+    return _hash("data", str(structure).encode(), *(_array(leaf) for leaf in leaves)).hex()
+
+
+class _Reader:
+    """Reads one program. ``opaque`` collects what it cannot see into, in order."""
+
+    def __init__(self) -> None:
+        self.opaque: dict[str, None] = {}
+        self._known: dict[tuple[int, ...], bytes] = {}  # programs that were read, which may be nested in many places
+
+    def value(self, where: str, value: Any) -> bytes:
+        """A constant or a parameter of an operation; ``where`` says of which."""
+        kind = type(value)
+        if isinstance(value, enum.Enum):
+            return f"{kind.__qualname__}.{value.name}".encode()
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.dtype | PartitionSpec):
+            return f"{kind.__name__} {value!r}".encode()
+        if isinstance(value, jex.ClosedJaxpr):
+            return self._program(where, value.jaxpr, value.consts)
+        if isinstance(value, jex.Jaxpr):
+            return self._program(where, value, ())
+        if isinstance(value, jax.Array | np.ndarray | np.generic) or hasattr(value, "__array__"):
+            return self._constant(where, value)
+        if hasattr(value, "random_bits") and value in _generators():
+            return _hash("generator", value.name.encode())
+        if isinstance(value, Mapping):
+            return _hash("mapping", *sorted(self._all(where, value.items())))
+        if isinstance(value, set | frozenset):
+            return _hash("set", *sorted(self._all(where, value)))
+        if isinstance(value, tuple | list):
+            return _hash(f"sequence {kind.__name__}", *self._all(where, value))
+        if isinstance(value, slice):
+            return _hash("slice", *self._all(where, (value.start, value.stop, value.step)))
+        return self._object(where, value)
+
+    def _all(self, where: str, values: Iterable[Any]) -> list[bytes]:
+        return [self.value(where, value) for value in values]
+
+    def _object(self, where: str, value: Any) -> bytes:
+        """Objects of JAX by what decides a result: which devices compute does not, how many may."""
+        kind = type(value)
+        if isinstance(value, Mesh | AbstractMesh):
+            return _hash("mesh", repr(tuple(value.shape.items())).encode())
+        if isinstance(value, NamedSharding):
+            return _hash("sharding", *self._all(where, (value.mesh, value.spec)))
+        if isinstance(value, Sharding | jax.Device):
+            return _hash("place", kind.__qualname__.encode())
+        if hasattr(value, "str_short"):
+            return self._type(where, value)
+        if isinstance(value, jax.tree_util.PyTreeDef) and " at 0x" not in str(value):
+            return _hash("structure", str(value).encode())
+        if _generator(value) is not None:
+            return _hash("type of keys", self.value(where, _generator(value)))
+        if isinstance(value, type) and issubclass(value, np.generic):
+            return _hash("type", value.__name__.encode())
+        if _is_of_jax(kind.__module__) and not callable(value) and hasattr(value, "__dict__"):
+            return _hash(f"object {kind.__qualname__}", self.value(where, vars(value)))
+        name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', kind.__qualname__)}"
+        return self._hidden(f"{where} {name}")
+
+    def _hidden(self, description: str) -> bytes:
+        self.opaque[description] = None
+        return _hash("hidden", description.encode())
+
+    def _constant(self, where: str, value: Any) -> bytes:
+        generator = _generator(value.dtype)
+        return _array(value) if generator is None else _hash("keys", _array(value), self.value(where, generator))
+
+    def _type(self, where: str, aval: Any) -> bytes:
+        generator = _generator(getattr(aval, "dtype", None))
+        text = aval.str_short().encode()
+        return text if generator is None else _hash("type of keys", text, self.value(where, generator))
+
+    def _program(self, where: str, jaxpr: Any, constants: Iterable[Any]) -> bytes:
+        constants = tuple(constants)
+        same = (id(jaxpr), *map(id, constants))
+        if same in self._known:
+            return self._known[same]
+        numbers = {variable: number for number, variable in enumerate([*jaxpr.constvars, *jaxpr.invars])}
+
+        def operand(variable: Any) -> bytes:
+            if hasattr(variable, "val"):
+                return _hash("literal", self._type(where, variable.aval), self.value(where, variable.val))
+            return str(numbers.setdefault(variable, len(numbers))).encode()
+
+        parts = [*self._all(where, constants), *(self._type(where, v.aval) for v in numbers)]
+        for equation in jaxpr.eqns:
+            ends = [*map(operand, equation.invars), b">", *map(operand, equation.outvars)]
+            types = [self._type(where, variable.aval) for variable in equation.outvars]
+            parts.append(_hash("operation", *ends, *types, *self._operation(equation)))
+        digest = _hash("program", *parts, b">", *map(operand, jaxpr.outvars))
+        self._known[same] = digest
+        return digest
+
+    def _operation(self, equation: Any) -> list[bytes]:
+        """The name and the parameters of an equation."""
+        primitive, parameters = equation.primitive, equation.params
+        name = primitive.name
+        parts = [name.encode()]
+        if name in _OUTSIDE:
+            self._hidden(f"{name} {parameters.get(_OUTSIDE[name], '')}".strip())
+        elif not _is_primitive_of_jax(primitive):
+            self._hidden(f"{name}, which is no operation of JAX")
+        for parameter, value in sorted(parameters.items()):
+            if name not in _SILENT and (name, parameter) not in _UNUSED:
+                parts += [parameter.encode(), self.value(name, value)]
+        return parts
+
+
+def _hash(kind: str, *parts: bytes) -> bytes:
+    total = hashlib.sha256()
+    for part in (kind.encode(), *parts):
+        total.update(len(part).to_bytes(8))
+        total.update(part)
+    return total.digest()
+
+
+def _generator(dtype: Any) -> Any:
+    """The generator of keys that have this dtype, None for numbers."""
+    return getattr(dtype, "_impl", None)
+
+
+@functools.cache
+def _generators() -> list[Any]:
+    """Those that JAX brings; users may define others, of which only the functions say what they draw."""
+    made = (jax.eval_shape(lambda name=name: jax.random.key(0, impl=name)) for name in _GENERATORS)
+    return [_generator(key.dtype) for key in made]
+
+
+def _array(value: Any) -> bytes:
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    array = np.asarray(value)
+    contents = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return _hash(f"array {array.dtype} {array.shape}", contents.data)  # type: ignore[arg-type]
+
+
+def _is_of_jax(module: str) -> bool:
+    return module.split(".")[0] == "jax"
+
+
+_primitives: dict[int, Any] = {}
+
+
+def _is_primitive_of_jax(primitive: Any) -> bool:
+    """Whether JAX itself defines an operation: then its name and the version of JAX say what it does."""
+    if id(primitive) not in _primitives:  # modules are loaded late
+        for name, module in tuple(sys.modules.items()):
+            if _is_of_jax(name) and module is not None:
+                found = (value for value in tuple(vars(module).values()) if isinstance(value, jex.Primitive))
+                _primitives.update((id(value), value) for value in found)
+    return id(primitive) in _primitives

@@ -1,0 +1,116 @@
+"""What identifies a sweep: all that decides its results, and, for the record, where it was first run."""
+
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from os import environ
+from typing import Any
+
+import jax
+import numpy as np
+
+from jnorm.sweeps import _fingerprints as fingerprints
+from jnorm.sweeps import _processes as processes
+from jnorm.sweeps._configurations import Configuration, Group, describe
+from jnorm.sweeps._programs import Program, Train
+
+FORMAT = 2
+"""Format 1 let constants and functions of nested programs out of the fingerprint."""
+_PACKAGES = ("jnorm", "jax", "jaxlib", "numpy")
+_SETTINGS = (
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_disable_most_optimizations",
+    "jax_enable_x64",
+    "jax_exec_time_optimization_effort",
+    "jax_high_dynamic_range_gumbel",
+    "jax_numpy_dtype_promotion",
+    "jax_optimization_level",
+    "jax_random_seed_offset",
+    "jax_softmax_custom_jvp",
+    "jax_threefry_partitionable",
+)
+"""The settings of JAX that change numbers; some of them are not seen in a traced program."""
+
+
+def manifest_of(
+    train: Train,
+    configurations: Sequence[Configuration],
+    seeds: Sequence[int],
+    keys: np.ndarray,
+    shared: Any,
+    groups: Sequence[Group],
+    programs: Sequence[Program],
+    version: str | None,
+) -> dict[str, Any]:
+    """All that decides the results, ready for JSON; ``keys`` are the data of the random keys, by sorted seeds.
+
+    Raises ``ValueError`` for a program that calls code which JAX does not see, unless a ``version`` stands for it.
+    """
+    places = [place for group in groups for place in group.places]
+    prints = [fingerprints.of_program(program.jaxpr) for program in programs]
+    if version is None:
+        _refuse_opaque(part for fingerprint in prints for part in fingerprint.opaque)
+    return {
+        "train": describe(train) if hasattr(train, "__qualname__") else type(train).__qualname__,
+        "version": version,
+        "configurations": [describe(configurations[place]) for place in places],
+        "seeds": sorted(seeds),
+        "keys": {"implementation": str(jax.random.key_impl(jax.random.key(0))), "data": keys.tolist()},
+        "shared": fingerprints.of_data(shared),
+        "outputs": {name: [list(a.shape), a.dtype.name] for name, a in programs[0].outputs.items()},
+        "settings": settings(),
+        "programs": [
+            {"static": describe(group.static), "fingerprint": fingerprint.digest}
+            for group, fingerprint in zip(groups, prints, strict=True)
+        ],
+        "order": [places, list(seeds)],
+    }
+
+
+def _refuse_opaque(parts: Iterable[str]) -> None:
+    opaque = list(dict.fromkeys(parts))
+    if opaque:
+        raise ValueError(
+            "`version` must be given with `store` where `train` holds what JAX cannot see into, as the store could not "
+            f"tell when it changes: {'; '.join(opaque)}. Any text will do that you change whenever that code changes"
+        )
+
+
+def settings() -> dict[str, Any]:
+    """The settings of JAX that change numbers, by name."""
+    values = {name: getattr(jax.config, name, None) for name in _SETTINGS}
+    return {name: v if v is None or isinstance(v, bool | int | float | str) else str(v) for name, v in values.items()}
+
+
+def environment() -> dict[str, Any]:
+    """Versions, platform and source revision, for the record."""
+    devices = jax.devices()
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # run from a source tree
+            versions[package] = "unknown"
+    return {
+        "versions": versions,
+        "platform": {
+            "system": platform.platform(),
+            "machine": platform.machine(),
+            "device": devices[0].device_kind,
+            "devices": len(devices),
+            "processes": processes.count(),
+        },
+        "flags": environ.get("XLA_FLAGS", ""),
+        "revision": _revision(),
+    }
+
+
+def _revision() -> str | None:
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
