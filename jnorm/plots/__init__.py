@@ -3,25 +3,23 @@
 Nothing here computes theory and nothing touches ``pyplot`` or the user's settings: `figure` makes a free-standing
 ``matplotlib.figure.Figure``, and everything is to be drawn and saved inside ``with style():``. Colours are those of
 Okabe and Ito, which stay apart for colour-blind readers and beside each other in grey; planes use perceptually
-uniform maps. Widths are in inches: 7 fits two columns of a page, 3.4 one.
+uniform maps. Widths are in inches: 7 fits two columns of a page, 3.4 one. Arrays are anything that NumPy reads, JAX's
+included.
+
+Needs the extra ``plot``: without matplotlib, importing this room raises an ``ImportError`` that says so.
 """
 
-from jnorm.plots._all import (
-    PALETTE,
-    band,
-    branch,
-    cloud,
-    contour,
-    figure,
-    legend,
-    plane,
-    point,
-    region,
-    save,
-    style,
-    trajectory,
-    vector_field,
-)
+try:
+    import matplotlib  # noqa: F401 (before the modules that use it, to name the extra)
+except ModuleNotFoundError as error:
+    if error.name != "matplotlib":
+        raise
+    raise ModuleNotFoundError('jnorm.plots needs matplotlib: pip install "jnorm[plot]"', name=error.name) from None
+
+from jnorm.plots._canvas import PALETTE, figure, legend, save, style
+from jnorm.plots._planes import contour, plane, point, region
+from jnorm.plots._statistics import band
+from jnorm.plots._theory import branch, cloud, trajectory, vector_field
 
 __all__ = [
     "PALETTE",

@@ -79,6 +79,21 @@ def test_the_users_matplotlib_is_left_alone(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_without_matplotlib_the_import_names_the_extra():
+    code = """
+import sys
+sys.modules["matplotlib"] = None
+try:
+    import jnorm.plots
+except ImportError as error:
+    assert str(error) == 'jnorm.plots needs matplotlib: pip install "jnorm[plot]"', error
+    assert error.name == "matplotlib"
+else:
+    sys.exit("imported")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_arrows_point_along_the_field_as_it_is_seen():
     mean, var = np.linspace(0, 4, 5), np.linspace(0, 1, 3)
     dmean, dvar = np.ones((3, 5)), np.full((3, 5), 0.5)

@@ -1,1 +1,61 @@
-"""Laws of `jnorm.plots`."""
+"""Laws of `jnorm.plots`: drawn twice, a picture is the same byte for byte."""
+
+import io
+import tempfile
+from functools import partial
+
+import matplotlib
+import numpy as np
+
+from jnorm import plots
+from tests.registry import host
+
+GRID, SAMPLES = np.linspace(-1.0, 1.0, 5), np.random.default_rng(0).normal(size=(6, 5))
+VALUES = np.where(GRID > 0.5, np.nan, GRID[:, None] + GRID)
+
+
+def pictured(draw, *args, **options):
+    """The picture that a function draws on new axes."""
+    buffer = io.BytesIO()
+    with plots.style():
+        figure, axes = plots.figure(size=(1.0, 1.0))
+        draw(axes, *args, **options)
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def legend():
+    with plots.style():
+        figure, axes = plots.figure(size=(1.0, 1.0))
+        plots.trajectory(axes, GRID, GRID, color="black", label="path")
+        plots.legend(figure, axes)
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def saved():
+    with tempfile.TemporaryDirectory() as folder, plots.style():
+        return [path.read_bytes() for path in plots.save(plots.figure(size=(1.0, 1.0))[0], f"{folder}/empty")]
+
+
+def styled():
+    with plots.style():
+        return matplotlib.rcParams["font.size"]
+
+
+COLOR = {"color": plots.PALETTE[0]}
+for _name, _args, _options in (
+    ("band", (GRID, SAMPLES), COLOR),
+    ("branch", (GRID, GRID, GRID > 0), COLOR),
+    ("cloud", (SAMPLES, SAMPLES[::-1]), COLOR),
+    ("contour", (GRID, GRID, VALUES, 0.1), {"text": "here", **COLOR}),
+    ("plane", (GRID, GRID, VALUES), {"missing": "none", "label": "value"}),
+    ("point", (0.0, 1.0, "here"), {}),
+    ("region", (0.0, 1.0, "here"), {}),
+    ("trajectory", (GRID, GRID), COLOR),
+    ("vector_field", (GRID, GRID, SAMPLES[:5], SAMPLES[1:]), {"label": "shift"}),
+):
+    host(f"plots.{_name}", partial(pictured, getattr(plots, _name), *_args, **_options))
+host("plots.figure", lambda: plots.figure(2, 3, size=(2.0, 1.0))[0].get_size_inches())
+host("plots.legend", legend)
+host("plots.save", saved)
+host("plots.style", styled)
