@@ -169,13 +169,12 @@ class Program:
         leaves, tree = jax.tree.flatten((self.inputs, *args))
         if tree != self.code.examples:
             raise TypeError(f"traced for arguments of structure {self.code.examples}; got {tree}")
-        filled = []
         for leaf, variable in zip(leaves, self.code.jaxpr.invars, strict=True):
+            like: Any = variable.aval
             shape, dtype = jnp.shape(leaf), jnp.result_type(leaf)
-            if (shape, dtype) != (variable.aval.shape, variable.aval.dtype):
-                raise TypeError(f"traced for {variable.aval.str_short()}; got shape {shape} and dtype {dtype}")
-            filled.append(leaf)
-        out = jax.core.eval_jaxpr(self.code.jaxpr, self.consts, *filled)
+            if (shape, dtype) != (like.shape, like.dtype):
+                raise TypeError(f"traced for {like.str_short()}; got shape {shape} and dtype {dtype}")
+        out = jax.core.eval_jaxpr(self.code.jaxpr, self.consts, *leaves)
         return jax.tree.unflatten(self.code.out, out)
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], _Code]:

@@ -7,8 +7,10 @@ lambda, a closure), so that the same code with the same constants is the same fu
 """
 
 import functools
+import weakref
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from jax.tree_util import Partial
 
 from jnorm._ground import _programs
 
+F = TypeVar("F", bound=Callable[..., Any])
 Program = _programs.Program
 
 _JITTED = type(jax.jit(lambda: None))
@@ -27,6 +30,7 @@ _CONCRETE = (
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
 )
+_DECLARED: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 _LEAF = object()  # the place of an argument that is a leaf
 
 
@@ -192,6 +196,19 @@ def settle(f: Callable[..., Any], *examples: Any, name: str = "f") -> Callable[.
         ) from error
 
 
+def settled(f: F) -> F:
+    """Declare that a function depends on its arguments alone, always, so that it need not be traced to be known again.
+
+    Args:
+        f: A function that is defined once, such as one of a module.
+
+    Returns:
+        ``f``.
+    """
+    _DECLARED.add(f)
+    return f
+
+
 def is_jitted(f: Any) -> bool:
     """Whether ``f`` is a result of ``jax.jit``; its ``__wrapped__`` computes the same.
 
@@ -216,7 +233,9 @@ def _is_settled(f: Any) -> bool:
 
 
 def _is_settled_function(f: Any) -> bool:
-    return isinstance(f, _SETTLED) or (isinstance(f, Static | Bound | Partial) and _is_settled(f))
+    if isinstance(f, _SETTLED):
+        return True
+    return _is_settled(f) if isinstance(f, Static | Bound | Partial) else isinstance(f, FunctionType) and f in _DECLARED
 
 
 def _same(a: Hashable, b: Hashable) -> bool:

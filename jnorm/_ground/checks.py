@@ -1,10 +1,11 @@
 """Argument checks shared by the public functions: what is known while Python runs fails there, before any compile.
 
-A check names the argument, the rule and the value. Values that exist only inside a transformation (``jit``,
-``vmap``, ``grad``) pass: there failure is data, a NaN in its own lane.
+A check names the argument, the rule and the value. It looks at Python numbers and NumPy arrays only: a ``jax.Array``
+may be a tracer, or lie on a device or in other processes, and is never fetched to be looked at. There, as inside
+``jit``, failure is data: a NaN in its own lane.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -13,29 +14,48 @@ import numpy as np
 from jax.typing import ArrayLike
 
 
-def require(ok: Callable[[np.ndarray], Any], rule: str, **named: Any) -> None:
-    """Raise ``ValueError`` where a concrete value breaks a rule.
+def require(ok: Callable[[Any], Any], rule: str, **named: Any) -> None:
+    """Refuse Python numbers and NumPy arrays that break a rule.
 
-    ``ok`` maps a NumPy array to a boolean array; NaN passes as data. ``rule`` is the text of the rule, with ``{}``
-    in the place of the argument's name; each keyword is an argument to check. Arrays are reported by their first
-    offending value.
+    Args:
+        ok: Maps a NumPy array or scalar to booleans of its shape. NaN passes as data.
+        rule: The text of the rule, with ``{}`` in the place of the argument's name.
+        **named: The arguments to check: numbers, arrays, lists of them. A ``jax.Array`` passes unseen.
+
+    Raises:
+        ValueError: A value breaks the rule; the first of an array that does is named.
 
     >>> require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=-1.0)
     Traceback (most recent call last):
     ...
     ValueError: `var` must satisfy var >= 0; got -1.0
+    >>> require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=jnp.array(-1.0))
     """
     for name, value in named.items():
-        if isinstance(value, jax.core.Tracer):
-            continue
-        array = np.asarray(value)
-        bad = ~(ok(array) | np.isnan(array))
-        if np.any(bad):
-            raise ValueError(f"{rule.replace('{}', name)}; got {array[bad].flat[0]}")
+        for known in _known(value):
+            good = ok(known)
+            if not np.all(good) and np.any(bad := ~(np.asarray(good) | np.isnan(known))):
+                raise ValueError(f"{rule.replace('{}', name)}; got {np.asarray(known)[bad].flat[0]}")
+
+
+def _known(value: Any) -> Iterator[Any]:
+    """The NumPy arrays and scalars of an argument."""
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _known(part)
+    elif not isinstance(value, jax.Array):
+        yield np.asarray(value)[()]  # a scalar's arithmetic is ten times as fast as that of an array without axes
 
 
 def whole(least: int, **named: Any) -> None:
-    """Raise ``ValueError`` for a known value that is not a whole number or is below ``least``.
+    """Refuse known values that are no whole numbers or too small.
+
+    Args:
+        least: The smallest number that passes.
+        **named: The arguments to check, as for `require`.
+
+    Raises:
+        ValueError: A value is not a whole number or is below ``least``.
 
     >>> whole(1, depth=0)
     Traceback (most recent call last):
@@ -45,8 +65,16 @@ def whole(least: int, **named: Any) -> None:
     require(lambda n: (n >= least) & (n == np.floor(n)), f"`{{}}` must be a whole number >= {least}", **named)
 
 
-def choice(name: str, value: str, known: Iterable[str]) -> None:
-    """Raise ``ValueError`` that lists the known names where ``value`` is not one of them.
+def choice(name: str, value: object, known: Iterable[str]) -> None:
+    """Refuse an option that is not one of the known ones.
+
+    Args:
+        name: The argument's name.
+        value: The option, a string; anything else is refused like an unknown one.
+        known: The options that there are.
+
+    Raises:
+        ValueError: ``value`` is not among them; all are listed.
 
     >>> choice("activation", "seluu", ("relu", "selu"))
     Traceback (most recent call last):
@@ -54,7 +82,7 @@ def choice(name: str, value: str, known: Iterable[str]) -> None:
     ValueError: `activation` must be one of relu, selu; got 'seluu'
     """
     known = tuple(known)
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"`{name}` must be one of {', '.join(known)}; got {value!r}")
 
 
@@ -62,8 +90,17 @@ def operands(**named: ArrayLike) -> tuple[dict[str, jax.Array], Any]:
     """The arguments by name, floating, of at least float32 and broadcast, and the dtype that the result should have.
 
     Integers become floats as in ``jax.numpy``. Scalars stay scalars and weak types stay weak, so that a Python number
-    takes the precision of the arrays it meets. Raises ``TypeError`` for complex or boolean input and ``ValueError`` for
-    shapes that do not broadcast, naming the arguments.
+    takes the precision of the arrays it meets.
+
+    Args:
+        **named: Arrays or numbers.
+
+    Returns:
+        The prepared arrays by name, and the dtype.
+
+    Raises:
+        TypeError: An argument is complex or boolean.
+        ValueError: The shapes do not broadcast.
 
     >>> arrays, dtype = operands(x=jnp.ones(2, jnp.bfloat16), alpha=1.5)
     >>> dtype.name, arrays["x"].dtype.name, arrays["alpha"].weak_type
@@ -84,12 +121,18 @@ def operands(**named: ArrayLike) -> tuple[dict[str, jax.Array], Any]:
     for name, array in arrays.items():
         if jnp.finfo(array.dtype).bits < 32:
             array = array.astype(wide(dtype))
-        arrays[name] = array if array.ndim == 0 else jnp.broadcast_to(array, shape)
+        arrays[name] = array if array.shape in ((), shape) else jnp.broadcast_to(array, shape)
     return arrays, dtype
 
 
 def floats(**named: ArrayLike) -> tuple[jax.Array, ...]:
     """The arguments as floating arrays of one dtype and one shape, in order; half precision is kept.
+
+    Args:
+        **named: Arrays or numbers, as for `operands`.
+
+    Returns:
+        The arrays.
 
     >>> mean, var = floats(mean=0, var=[1.0, 2.0])
     >>> mean.shape, var.dtype.name
@@ -102,6 +145,12 @@ def floats(**named: ArrayLike) -> tuple[jax.Array, ...]:
 def wide_floats(**named: ArrayLike) -> tuple[Any, tuple[jax.Array, ...]]:
     """As `floats`, but the arrays have at least float32; first the dtype that the result should have.
 
+    Args:
+        **named: Arrays or numbers, as for `operands`.
+
+    Returns:
+        The dtype, and the arrays in order.
+
     >>> dtype, (x,) = wide_floats(x=jnp.ones(2, jnp.bfloat16))
     >>> dtype.name, x.dtype.name
     ('bfloat16', 'float32')
@@ -113,6 +162,12 @@ def wide_floats(**named: ArrayLike) -> tuple[Any, tuple[jax.Array, ...]]:
 def wide(dtype: Any) -> Any:
     """The dtype in which to compute with numbers of ``dtype``: itself, or float32 for half precision.
 
+    Args:
+        dtype: A floating dtype.
+
+    Returns:
+        The dtype.
+
     >>> wide(jnp.bfloat16).name, wide(jnp.dtype("float64")).name
     ('float32', 'float64')
     """
@@ -121,4 +176,5 @@ def wide(dtype: Any) -> Any:
 
 def _uniform(arrays: Mapping[str, jax.Array], dtype: Any) -> tuple[jax.Array, ...]:
     shape = jnp.broadcast_shapes(*(array.shape for array in arrays.values()))
-    return tuple(jnp.broadcast_to(array.astype(dtype), shape) for array in arrays.values())
+    strong = (a if a.dtype == dtype and not a.weak_type else a.astype(dtype) for a in arrays.values())
+    return tuple(a if a.shape == shape else jnp.broadcast_to(a, shape) for a in strong)
