@@ -7,11 +7,17 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.theory import closed_forms
+from jnorm.theory._scaled_elu import halves
 
 
 class SeluConstants(NamedTuple):
-    """``lam``, ``alpha`` of a scaled ELU and whether they exist; NaN where they do not."""
+    """Constants of a scaled ELU, arrays of one shape; NaN where they do not exist.
+
+    Attributes:
+        lam: Its scale.
+        alpha: Depth of its exponential, in units of ``lam``.
+        converged: Whether they exist.
+    """
 
     lam: jax.Array
     alpha: jax.Array
@@ -34,10 +40,20 @@ def selu_constants(
     it exists where ``p <= A^2 / A2`` (mean > 0) or ``p < B^2 / B2`` (mean < 0), and always for mean 0, where ``alpha =
     -A / B``.
 
-    Shapes broadcast. Where no such constants exist ``converged`` is False and both are NaN; so they are for a variance
-    or ``tau`` that is not positive inside ``jit``. In float64 the relative error is a few roundings times the condition
-    number. Raises ``ValueError`` for a known ``var <= 0`` or ``tau <= 0`` and for shapes that do not broadcast. Source:
-    Klambauer et al. 2017, section 2 (constants for the fixed point (0, 1)).
+    In float64 the relative error is a few roundings times the condition number. One program, called outside ``jit``
+    too. Source: Klambauer et al. 2017, section 2 (constants for the fixed point (0, 1)).
+
+    Args:
+        mean: Mean of the fixed point; all arguments broadcast.
+        var: Variance of the fixed point, positive.
+        omega: Sum of a unit's weights.
+        tau: Sum of their squares, positive.
+
+    Returns:
+        The constants, ``converged`` False and NaN where there are none, or where ``var`` or ``tau`` is not positive.
+
+    Raises:
+        ValueError: A known ``var <= 0`` or ``tau <= 0``, or shapes that do not broadcast.
 
     >>> c = selu_constants(0.0, 2.0)
     >>> round(float(c.lam), 5), round(float(c.alpha), 5), bool(c.converged)
@@ -46,8 +62,13 @@ def selu_constants(
     False
     """
     checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", var=var, tau=tau)
+    return _constants(mean, var, omega, tau)
+
+
+@jax.jit
+def _constants(mean: ArrayLike, var: ArrayLike, omega: ArrayLike, tau: ArrayLike) -> SeluConstants:
     dtype, (mean, var, omega, tau) = checks.wide_floats(mean=mean, var=var, omega=omega, tau=tau)
-    a, a2, b, b2 = closed_forms.halves(mean * omega, var * tau)
+    a, a2, b, b2 = halves(mean * omega, var * tau)
     second = mean * mean + var
     p, ratio = mean * mean / second, mean / jnp.sqrt(second)
     linear, exponential = a * a - p * a2, b * b - p * b2

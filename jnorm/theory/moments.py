@@ -3,42 +3,45 @@
 A unit whose weights have sum ``omega`` and sum of squares ``tau`` turns independent inputs of mean ``mu`` and variance
 ``nu`` into a pre-activation of mean ``mu * omega`` and variance ``nu * tau``, normal for many inputs, and that into the
 mean and variance of its activation. Random weights follow another map: `jnorm.theory.meanfield`.
+
+Common to the functions:
+
+- **Activations.** Exact for `identity`, `relu`, `leaky_relu`, `elu`, `celu`, `selu`, `scaled_elu` and `sin` of
+  `jnorm.activations`, with or without parameters bound by ``functools.partial`` (see `jnorm.theory.closed_forms`), and
+  for any activation that is registered with a closed form; for every other elementwise callable by the quadrature of
+  `jnorm.gaussian`, on its domain.
+- **Kinks.** ``kinks=None`` means: the library's own activations know theirs, others are split at 0. Giving ``kinks``
+  forces the quadrature.
+- **Shapes and types.** Arguments broadcast, and the dtype is kept.
+- **Singular points.** A negative or NaN variance gives NaN in its own lane; a negative one among Python numbers and
+  NumPy arrays raises ``ValueError``.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm import activations, gaussian
-from jnorm._ground import checks
-from jnorm.theory import closed_forms
+from jnorm._ground import callables, checks
+from jnorm.theory import closed_forms as closed_forms  # whose import enters them in the table of activations
+from jnorm.theory._parts import Activation as Activation
+from jnorm.theory._parts import MomentMap as MomentMap
+from jnorm.theory._parts import Moments as Moments
+from jnorm.theory._parts import numbers, static
 
 __all__ = [
     "Activation",
+    "FixedWeights",
     "LayerMap",
+    "MomentMap",
     "Moments",
     "activation_moments",
-    "cast",
     "gradient_factor",
     "layer_map",
-    "lift",
 ]
-
-Activation = Callable[[jax.Array], jax.Array]
-
-
-class Moments(NamedTuple):
-    """Mean and variance, arrays of one shape."""
-
-    mean: jax.Array
-    var: jax.Array
-
-
-LayerMap = Callable[[Moments], Moments]
-"""Moments of a layer's input to moments of its output, each point of the arrays by itself."""
 
 
 def activation_moments(
@@ -46,17 +49,21 @@ def activation_moments(
 ) -> Moments:
     """Mean and variance of an activation, ``E[phi(z)]`` and ``E[(phi(z) - E[phi(z)])^2]``, ``z ~ N(mean, var)``.
 
-    Exact for `identity`, `relu`, `leaky_relu`, `elu`, `celu`, `selu`, `scaled_elu` and `sin` of `jnorm.activations`,
-    with or without parameters bound by ``functools.partial`` (see `jnorm.theory.closed_forms`); for any other
-    elementwise callable by the quadrature of `jnorm.gaussian`, on its domain, where the variance is centred but carries
-    the rounding of ``phi`` itself: a relative error of about ``eps * max |phi| / sqrt(var)`` with the result's ``var``,
-    so use float64 for narrow inputs.
+    By quadrature the variance is centred but carries the rounding of ``phi`` itself: a relative error of about
+    ``eps * max |phi| / sqrt(var)`` with the result's ``var``, so use float64 for narrow inputs. ``var = 0`` gives
+    ``(phi(mean), 0)``.
 
-    ``kinks=None`` means: the library's own activations know theirs, others are split at 0. Giving ``kinks`` forces the
-    quadrature. Shapes broadcast, the dtype is kept; ``var = 0`` gives ``(phi(mean), 0)``, a negative or NaN ``var``
-    inside ``jit`` gives NaN in its lane.
+    Args:
+        phi: The activation.
+        mean: Mean of ``z``.
+        var: Variance of ``z``.
+        kinks: Points at which ``phi`` or a derivative jumps.
 
-    Raises ``ValueError`` for a known negative ``var``, shapes that do not broadcast, or a ``phi`` not elementwise.
+    Returns:
+        Mean and variance of ``phi(z)``.
+
+    Raises:
+        ValueError: A known negative ``var``, shapes that do not broadcast, or a ``phi`` that is not elementwise.
 
     >>> from jnorm.activations import selu, tanh
     >>> m = activation_moments(selu, 0.0, 1.0)
@@ -65,7 +72,7 @@ def activation_moments(
     >>> round(float(activation_moments(tanh, 0.0, 1.0).var), 5)
     0.39429
     """
-    closed = closed_forms.lookup(phi) if kinks is None else None
+    closed = activations.closed_form(phi) if kinks is None else None
     if closed is not None:
         return Moments(*closed(mean, var)[:2])
     return Moments(*gaussian.moments(phi, mean, var, kinks=_kinks(phi, kinks)))
@@ -81,27 +88,94 @@ def gradient_factor(
 ) -> jax.Array:
     """What one layer back multiplies the squared gradient by, ``tau * E[phi'(z)^2]``, ``z ~ N(mean, var)``.
 
-    ``mean`` and ``var`` are the moments of the pre-activation, ``tau`` the sum of squares of the weights that lead to
-    it. Exact where `activation_moments` is, by quadrature over the derivative of ``phi`` elsewhere. Shapes broadcast;
-    at ``var = 0`` it is ``tau * phi'(mean)^2``, with the activation's own convention at a kink.
-
-    Raises ``ValueError`` for a known negative ``var`` or ``tau`` and for shapes that do not broadcast.
+    Exact where `activation_moments` is, by quadrature over the derivative of ``phi`` elsewhere. At ``var = 0`` it is
+    ``tau * phi'(mean)^2``, with the activation's own convention at a kink.
     Source: Klambauer et al. 2017, section 2; Schoenholz et al. 2017 (arXiv 1611.01232), chi_1.
+
+    Args:
+        phi: The activation.
+        mean: Mean of the pre-activation ``z``.
+        var: Variance of the pre-activation ``z``.
+        tau: Sum of squares of the weights that lead to it.
+        kinks: Points at which ``phi`` or a derivative jumps.
+
+    Returns:
+        The factor, of the broadcast shape.
+
+    Raises:
+        ValueError: A known negative ``var`` or ``tau``, or shapes that do not broadcast.
 
     >>> from jnorm.activations import relu, selu
     >>> round(float(gradient_factor(selu, 0.0, 1.0)), 4), round(float(gradient_factor(relu, 0.0, 1.0, tau=2.0)), 4)
     (1.0716, 1.0)
     """
-    checks.require(lambda t: t >= 0, "`{}` must satisfy {} >= 0", tau=tau)
-    mean, var, tau = checks.floats(mean=mean, var=var, tau=tau)
-    closed = closed_forms.lookup(phi) if kinks is None else None
+    checks.require(lambda a: a >= 0, "`{}` must satisfy {} >= 0", var=var, tau=tau)
+    mean, var, tau = _floats(mean, var, tau)
+    closed = activations.closed_form(phi) if kinks is None else None
     if closed is not None:
-        return tau * closed(mean, var).slope
+        slope = closed(mean, var).slope
+    else:
+        slope = gaussian.expectation(_SquaredSlope(callables.wrap(phi)), mean, var, kinks=_kinks(phi, kinks))
+    return tau * slope
 
-    def squared_slope(z: jax.Array) -> jax.Array:
-        return jax.jvp(lambda x: gaussian.elementwise(phi, x), (z,), (jnp.ones_like(z),))[1] ** 2
 
-    return tau * gaussian.expectation(squared_slope, mean, var, kinks=_kinks(phi, kinks))
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class LayerMap:
+    """The map of one layer, moments of its input to moments of its output; made by the two functions ``layer_map``.
+
+    A pytree: the numbers of ``weights`` and of a ``functools.partial`` in ``phi`` are leaves, by which the map is
+    mapped (`jax.vmap` over stacked ones) and differentiated; the activation itself and its kinks are static. So two
+    maps that differ in numbers alone share their compiled programs.
+
+    Attributes:
+        phi: The activation, as a callable pytree.
+        weights: `FixedWeights`, `jnorm.theory.meanfield.RandomWeights`, or any callable pytree that takes the moments
+            of a layer's input to those of its pre-activation.
+        kinks: Points at which the activation or a derivative jumps; None where they come from its table.
+
+    >>> from jnorm.activations import selu
+    >>> by = jax.grad(lambda step: step(Moments(0.0, 1.0)).var)(layer_map(selu, omega=0.1, tau=1.2))
+    >>> by.weights  # d var / d (omega, tau): at mean zero the sum of the weights does not matter
+    FixedWeights(omega=Array(0., dtype=float32, weak_type=True), tau=Array(0.7487542, dtype=float32, weak_type=True))
+    """
+
+    phi: Activation
+    weights: MomentMap
+    kinks: tuple[float, ...] | None = field(default=None, metadata={"static": True})
+
+    def __call__(self, x: Moments) -> Moments:
+        """The moments of ``phi(z)``.
+
+        Args:
+            x: Moments of the layer's input.
+
+        Returns:
+            Moments of its output, of the shape broadcast against the weights' numbers.
+
+        Raises:
+            ValueError: A known negative variance, or shapes that do not broadcast.
+        """
+        checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=x[1])
+        return activation_moments(self.phi, *self.weights(x), kinks=self.kinks)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class FixedWeights:
+    """Weights that are given: moments of the input to those of the pre-activation, ``(mu * omega, nu * tau)``.
+
+    Attributes:
+        omega: Sum of a unit's weights.
+        tau: Sum of their squares.
+    """
+
+    omega: ArrayLike
+    tau: ArrayLike
+
+    def __call__(self, x: Moments) -> Moments:
+        """The moments of the pre-activation."""
+        return _through_fixed(self, x)
 
 
 def layer_map(
@@ -113,12 +187,20 @@ def layer_map(
 ) -> LayerMap:
     """The map of one layer with fixed weights, ``(mu, nu) -> moments of phi(z)``, ``z ~ N(mu * omega, nu * tau)``.
 
-    ``omega`` is the sum of a unit's weights and ``tau`` the sum of their squares; arrays of them broadcast against the
-    points. The map is a plain function of `Moments`, for `jax.jit`, `jax.vmap`, `jax.grad` and
-    `jnorm.theory.fixed_points`.
-
-    Raises ``ValueError`` for a known ``tau < 0``; the map itself for a known negative variance.
     Source: Klambauer et al. 2017, equations 2 and 3.
+
+    Args:
+        phi: The activation.
+        omega: Sum of a unit's weights; arrays broadcast against the points.
+        tau: Sum of their squares; arrays broadcast against the points.
+        kinks: Points at which ``phi`` or a derivative jumps.
+
+    Returns:
+        The map, a function of `Moments` and a pytree, for `jax.jit`, `jax.vmap`, `jax.grad` and
+        `jnorm.theory.fixed_points`.
+
+    Raises:
+        ValueError: A known ``tau < 0``.
 
     >>> from jnorm.activations import selu
     >>> out = layer_map(selu)(Moments(1.0, 0.5))
@@ -126,43 +208,30 @@ def layer_map(
     (-0.041, 0.577)
     """
     checks.require(lambda t: t >= 0, "`{}` must satisfy {} >= 0", tau=tau)
-
-    def apply(x: Moments) -> Moments:
-        checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=x.var)
-        mean, var, w, w2 = checks.floats(mean=x.mean, var=x.var, omega=omega, tau=tau)
-        return activation_moments(phi, mean * w, var * w2, kinks=kinks)
-
-    return apply
+    return LayerMap(callables.wrap(phi), FixedWeights(*numbers(omega, tau)), static(kinks))
 
 
-def lift(map: LayerMap, start: Moments) -> tuple[LayerMap, Moments, Any]:
-    """The map in its working dtype, ``start`` as points of its full shape and that dtype, and the dtype of results.
-
-    The shape is that of ``start`` broadcast against the arrays that the map closes over; results have the dtype of
-    ``map(start)``, and work is done in it or in float32, whichever is wider. Raises ``ValueError`` for a known negative
-    variance.
-    """
-    mean, var = checks.floats(mean=start[0], var=start[1])
-    checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=start[1])
-
-    def call(x: Moments) -> Moments:
-        y = map(x)
-        return Moments(*checks.floats(mean=y[0], var=y[1]))
-
-    like = jax.eval_shape(call, Moments(mean, var)).mean
-    shape = jnp.broadcast_shapes(like.shape, mean.shape)
-    wide = checks.wide(like.dtype)
-
-    def spread(x: Moments) -> Moments:
-        return cast(Moments(*(jnp.broadcast_to(a, shape) for a in x)), wide)
-
-    return lambda x: spread(call(x)), spread(Moments(mean, var)), like.dtype
+@jax.jit
+def _floats(mean: ArrayLike, var: ArrayLike, tau: ArrayLike) -> tuple[jax.Array, ...]:
+    return checks.floats(mean=mean, var=var, tau=tau)
 
 
-def cast(x: Moments, dtype: Any) -> Moments:
-    """Both parts in another dtype."""
-    return Moments(*(a.astype(dtype) for a in x))
+@jax.jit
+def _through_fixed(weights: FixedWeights, x: Moments) -> Moments:
+    mean, var, omega, tau = checks.floats(mean=x[0], var=x[1], omega=weights.omega, tau=weights.tau)
+    return Moments(mean * omega, var * tau)
 
 
-def _kinks(phi: Any, kinks: Sequence[float] | None) -> Sequence[float]:
-    return activations.kinks(phi) if kinks is None else kinks
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class _SquaredSlope:
+    """The square of an activation's derivative, a callable pytree as the activation is."""
+
+    phi: Activation
+
+    def __call__(self, z: jax.Array) -> jax.Array:
+        return jax.jvp(self.phi, (z,), (jnp.ones_like(z),))[1] ** 2
+
+
+def _kinks(phi: Activation, kinks: Sequence[float] | None) -> Sequence[float]:
+    return activations.kinks(callables.unwrap(phi)[0]) if kinks is None else kinks

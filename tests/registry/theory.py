@@ -7,11 +7,15 @@ import jax.numpy as jnp
 from jnorm import activations
 from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, portraits
 from jnorm.theory.moments import Moments
-from tests.registry import MEAN, OMEGA, POSITIVE, TAU, VAR, add, last_to_first
+from tests.registry import MEAN, OMEGA, POSITIVE, TAU, VAR, add, host, last_to_first
 
 SELU = partial(moments.layer_map, activations.selu)
 SIN = partial(moments.layer_map, activations.sin)  # compiles sooner
-SHIFTED = partial(moments.layer_map, lambda z: jnp.tanh(z) + 0.2)
+
+
+def shifted(**weights):
+    """A map whose activation is written anew in each call."""
+    return moments.layer_map(lambda z: jnp.tanh(z) + 0.2, **weights)
 
 
 for _name in ("identity", "relu", "elu", "celu", "selu", "leaky_relu", "sin", "scaled_elu", "halves"):
@@ -22,8 +26,8 @@ add(
     *(MEAN, VAR, TAU, POSITIVE),
 )
 add(
-    "theory.mills.mills",
-    mills.mills,
+    "theory.mills.differences",
+    mills.differences,
     *(POSITIVE, POSITIVE + 0.3, POSITIVE + 0.7),
     nan="each value depends on some of the arguments",
 )
@@ -52,8 +56,12 @@ add(
 
 add(
     "theory.fixed_points.solve",  # without the residual, which is rounding
-    lambda m, v, w, t: fixed_points.solve(SHIFTED(omega=w, tau=1.5 * t), Moments(m, v))[:2],
+    lambda m, v, w, t: fixed_points.solve(shifted(omega=w, tau=1.5 * t), Moments(m, v))[:2],
     *(0.1 * MEAN, VAR, OMEGA, TAU),
+)
+host(
+    "theory.fixed_points.solve_all",
+    lambda: fixed_points.solve_all(SIN(omega=0.9, tau=1.5), (Moments(-1.0, 0.1), Moments(1.0, 2.0)), cells=8),
 )
 add(
     "theory.fixed_points.iterate",

@@ -236,7 +236,7 @@ class TestSolve:
         with pytest.raises(ValueError, match=r"`var` must satisfy var > 0; got 0.0"):
             solve(lattice, Moments(0.0, 0.0))
         with pytest.raises(ValueError, match=r"`var` must satisfy var >= 0; got -2.0"):
-            solve(lattice, Moments(0.0, jnp.array([1.0, -2.0])))
+            solve(lattice, Moments(0.0, np.array([1.0, -2.0])))
         with pytest.raises(ValueError, match=r"`tol` must satisfy tol > 0; got 0"):
             solve(lattice, Moments(0.0, 1.0), tol=0)
         with pytest.raises(ValueError, match=r"`max_steps` must be a whole number >= 1; got 0"):
@@ -388,7 +388,9 @@ class TestSolveAll:
             solve_all(lattice, self.BOX, cells=2.5)
         with pytest.raises(ValueError, match=r"`tol` must satisfy tol > 0; got -1"):
             solve_all(lattice, self.BOX, tol=-1.0)
-        with pytest.raises(ValueError, match=r"`map` must keep the shape of its points; it takes \(3,\) to \(2, 3\)"):
+        with pytest.raises(
+            ValueError, match=r"`layer_map` must keep the shape of its points; it takes \(3,\) to \(2, 3\)"
+        ):
             solve_all(lambda x: Moments(*(jnp.stack([a, a]) for a in x)), self.BOX)
 
 

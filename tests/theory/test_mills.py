@@ -56,7 +56,7 @@ def test_the_coefficients_are_those_of_the_interpolant():
 def test_values_and_differences(dtype):
     x = np.concatenate([[-1.0, -0.5, 0.0, 1e-3, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0], [1.0 + 1e-3, 1.0 + 1e-6]])
     points = np.asarray(list(itertools.combinations_with_replacement(sorted(x), 3)), dtype)
-    got = jax.jit(mills.mills)(*points.T)
+    got = jax.jit(mills.differences)(*points.T)
     a, b, c = points.astype(float).T
     # Roundings: a few for the polynomial's value; more for its differences, and for R(x2), which is reached from x0
     # by differences whose terms cancel where x2 is a hundred times farther out.
@@ -79,7 +79,7 @@ def test_values_and_differences(dtype):
 def test_derivatives_of_both_orders(x64):
     """R' = x R - 1, R'' = R + x R', R''' = 2 R' + x R'' in 60 digits, by the values and by their derivatives."""
     x = jnp.array([-1.0, 0.0, 0.7, 3.0, 30.0])
-    value = lambda t: mills.mills(t, t, t)
+    value = lambda t: mills.differences(t, t, t)
     slope = jax.vmap(jax.jacfwd(value))(x)
     curve = jax.vmap(jax.jacfwd(jax.jacrev(lambda t: value(t).r0)))(x)
     for i, t in enumerate(x.tolist()):
