@@ -159,7 +159,7 @@ def test_weight_norm(dim, dtype):
     )
     shape = [1 if a != dim else n for a, n in enumerate(direction.shape)]
     compare(
-        lambda v, g: weight_norm.apply(weight_norm.Params(v, g), axis=axis),
+        lambda v, g: weight_norm.apply(weight_norm.PolarKernel(v, g), axis=axis),
         lambda v, g: torch._weight_norm(v, g if dim is None else g.reshape(shape), -1 if dim is None else dim),
         *(params, draw(4, 3, 5)),
     )

@@ -21,12 +21,12 @@ from flax import nnx
 from flax.errors import TraceContextError
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
-from jnorm.interop.flax_linen import known_state, mode, normalize
-from jnorm.nn import _statistics as statistics
-from jnorm.nn import batch_norm, batch_renorm, dropout, weight_norm
+from jnorm.interop import _common
+from jnorm.interop._nnx_network import network
+from jnorm.nn import batch_norm, batch_renorm
+from jnorm.nn._axes import lengths
+from jnorm.nn._dropping import SATURATION
 from jnorm.nn.batch_norm import Params, State
-from jnorm.nn.networks import Network
 
 __all__ = [
     "AlphaDropout",
@@ -48,6 +48,10 @@ class BatchNorm(nnx.BatchNorm):
 
     Unlike there, ``axis_index_groups`` works under ``vmap`` too. Raises as `jnorm.nn.batch_norm.apply`.
 
+    Args:
+        num_features: Number of features.
+        **options: Those of ``flax.nnx.BatchNorm``, ``rngs`` among them.
+
     >>> layer = BatchNorm(1, rngs=nnx.Rngs(0))
     >>> layer(jnp.array([[3000.0], [3002.0]])).round(3).tolist(), layer.mean[...].tolist()
     ([[-1.0], [1.0]], [3001.0])
@@ -60,7 +64,16 @@ class BatchNorm(nnx.BatchNorm):
     def __call__(
         self, x: ArrayLike, use_running_average: bool | None = None, mask: ArrayLike | None = None
     ) -> jax.Array:
-        """Normalize ``x``; arguments as in Flax."""
+        """Normalize ``x``.
+
+        Args:
+            x: Input with the feature axes of the module.
+            use_running_average: Whether to evaluate; where it is None the attribute counts.
+            mask: True where an entry counts; broadcasts against ``x`` as in NumPy.
+
+        Returns:
+            The normalized input.
+        """
         return self._normalize(batch_norm.apply, x, use_running_average, mask)
 
     def _normalize(
@@ -76,9 +89,9 @@ class BatchNorm(nnx.BatchNorm):
         scale, bias = (None if v is None else v[...] for v in (self.scale, self.bias))
         with jax.numpy_dtype_promotion("standard"):
             dtype = self.promote_dtype((x, scale, bias), dtype=self.dtype)[0].dtype
-        state = known_state(self.mean[...], self.var[...], self.count[...])
+        state = _common.known_state(self.mean[...], self.var[...], self.count[...])
         params = Params(scale, bias)
-        y, state = normalize(
+        y, state = _common.normalize(
             apply, self, params, state, x, dtype=dtype, train=train, axis_name=self.axis_name, mask=mask, **bounds
         )
         if train:
@@ -97,7 +110,11 @@ class BatchNorm(nnx.BatchNorm):
 class BatchRenorm(BatchNorm):
     """Batch renormalization, `jnorm.nn.batch_renorm`, with the options of ``flax.nnx.BatchNorm``.
 
-    The bounds ``r_max`` and ``d_max`` are options; the call takes others, from `jnorm.nn.batch_renorm.schedule` say.
+    Args:
+        num_features: Number of features.
+        r_max: Bound of the factor; the call takes another, from `jnorm.nn.batch_renorm.schedule` say.
+        d_max: Bound of the offset; likewise.
+        **options: Those of ``flax.nnx.BatchNorm``, ``rngs`` among them.
 
     >>> layer = BatchRenorm(1, rngs=nnx.Rngs(0))
     >>> layer(jnp.array([[1.0], [3.0]]), r_max=2.0, d_max=1.0).round(3).tolist()
@@ -117,16 +134,33 @@ class BatchRenorm(BatchNorm):
         r_max: ArrayLike | None = None,
         d_max: ArrayLike | None = None,
     ) -> jax.Array:
-        """Normalize ``x``; the bounds of the call come before those of the module."""
-        bounds = {"r_max": self.r_max if r_max is None else r_max, "d_max": self.d_max if d_max is None else d_max}
-        return self._normalize(batch_renorm.apply, x, use_running_average, mask, **bounds)
+        """Normalize ``x``; the bounds of the call come before those of the module.
+
+        Args:
+            x: Input with the feature axes of the module.
+            use_running_average: Whether to evaluate; where it is None the attribute counts.
+            mask: True where an entry counts; broadcasts against ``x`` as in NumPy.
+            r_max: Bound of the factor.
+            d_max: Bound of the offset.
+
+        Returns:
+            The normalized input.
+        """
+        return self._normalize(batch_renorm.apply, x, use_running_average, mask, **_common.bounds(self, r_max, d_max))
 
 
 class AlphaDropout(nnx.Dropout):
     """`jnorm.nn.dropout.alpha_dropout` with the options of ``flax.nnx.Dropout``.
 
-    ``mean``, ``var`` and ``saturation`` describe the fixed point to keep, by default SELU's. Unlike there, ``rate`` may
-    be traced and 1 is an error.
+    Unlike there, ``rate`` may be traced and 1 is an error. ``mean``, ``var`` and ``saturation`` describe the fixed
+    point to keep, by default SELU's.
+
+    Args:
+        rate: Probability that an entry is dropped, in [0, 1).
+        mean: Of the input.
+        var: Variance of the input.
+        saturation: What a dropped entry becomes before the affine map.
+        **options: Those of ``flax.nnx.Dropout``, ``rngs`` among them.
 
     >>> layer = AlphaDropout(0.5, rngs=nnx.Rngs(0))
     >>> len(set(layer(jnp.ones(1000)).tolist())), len(set(layer(jnp.ones(1000), deterministic=True).tolist()))
@@ -139,7 +173,7 @@ class AlphaDropout(nnx.Dropout):
         *,
         mean: ArrayLike = 0.0,
         var: ArrayLike = 1.0,
-        saturation: ArrayLike = dropout.SATURATION,
+        saturation: ArrayLike = SATURATION,
         **options: Any,
     ) -> None:
         super().__init__(0.0, **options)
@@ -152,25 +186,24 @@ class AlphaDropout(nnx.Dropout):
         deterministic: bool | None = None,
         rngs: nnx.Rngs | nnx.RngStream | jax.Array | None = None,
     ) -> jax.Array:
-        """Drop to the saturation value; arguments as in Flax."""
+        """Drop to the saturation value.
+
+        Args:
+            inputs: Floating array of any shape.
+            deterministic: Whether to leave them as they are; where it is None the attribute counts.
+            rngs: Random streams or a key, in the place of the module's.
+
+        Returns:
+            What is left, of the same shape and dtype.
+        """
         train = not _first("deterministic", deterministic, self.deterministic)
-        if isinstance(self.rate, int | float) and self.rate == 0:
-            train = False
+        train = train and not _common.never_drops(self.rate)
         key = None
         if train:
             key = _first("rngs", rngs, self.rngs)
             key = key[self.rng_collection]() if isinstance(key, nnx.Rngs) else key
             key = key() if isinstance(key, nnx.RngStream) else key
-        return dropout.alpha_dropout(
-            key,
-            inputs,
-            self.rate,
-            train=train,
-            mean=self.mean,
-            var=self.var,
-            saturation=self.saturation,
-            shared_axes=tuple(self.broadcast_dims),
-        )
+        return _common.alpha_dropout(self, key, inputs, train=train)
 
 
 class WeightStandardization(nnx.Module):
@@ -179,6 +212,17 @@ class WeightStandardization(nnx.Module):
     The chosen kernels of ``layer_instance`` become ``gain * scale * (w - mean) / |w - mean|`` for each output while it
     is called. The ``scales`` are of type ``nnx.Param``, so they are learned; the kernels stay as they are (Flax's
     WeightNorm writes its result over them, which no closure may do).
+
+    Args:
+        layer_instance: The layer.
+        gain: `jnorm.nn.weight_norm.exact_gain` is that for an activation in front of the layer.
+        feature_axes: The output axis of a kernel, or several; None for none.
+        use_scale: Whether a scale for each output is learned.
+        scale_init: Where it starts.
+        dtype: Of the standardized kernels; by default that of the kernels.
+        param_dtype: Of the scales.
+        variable_filter: Which parameters of the layer are kernels, as an nnx filter.
+        rngs: Random streams for ``scale_init``.
 
     >>> layer = WeightStandardization(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
     >>> bool(abs(layer(jnp.ones((1, 3)))).max() < 1e-6), list(layer.scales)
@@ -207,15 +251,20 @@ class WeightStandardization(nnx.Module):
         scales = {}
         for path, kernel in nnx.to_flat_state(nnx.state(layer_instance, nnx.Param)):
             if use_scale and self.variable_filter(path, kernel):
-                shape = tuple(kernel.shape[a] for a in self._axes(kernel[...]))
+                shape = lengths(kernel, _common.output_axes(self, kernel[...]))
                 scales[_name(path)] = nnx.Param(scale_init(rngs.params(), shape, param_dtype))
         self.scales = nnx.data(scales)
 
-    def _axes(self, kernel: jax.Array) -> tuple[int, ...]:
-        return () if self.feature_axes is None else statistics.axes_of(kernel, self.feature_axes)
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the layer with standardized kernels."""
+        """Call the layer with standardized kernels.
+
+        Args:
+            *args: Arguments of the layer.
+            **kwargs: Likewise.
+
+        Returns:
+            What the layer returns.
+        """
         graph, *states = nnx.split(self.layer_instance, nnx.Param, ...)
         params, rest = states
         kernels = []
@@ -223,12 +272,8 @@ class WeightStandardization(nnx.Module):
             if not self.variable_filter(path, param):
                 kernels.append((path, param))
                 continue
-            value = param[...]
-            gain = jnp.asarray(self.gain, checks.wide(value.dtype))
-            if self.use_scale:
-                gain = gain * self.scales[_name(path)][...].astype(gain.dtype)
-            new = weight_norm.standardize(value, gain=gain, axis=self._axes(value))
-            kernels.append((path, param.replace(new if self.dtype is None else new.astype(self.dtype))))
+            scale = self.scales[_name(path)][...] if self.use_scale else None
+            kernels.append((path, param.replace(_common.standardize(self, param[...], scale))))
         layer = nnx.merge(graph, nnx.from_flat_state(kernels), rest)
         y = layer(*args, **kwargs)
         if nnx.to_flat_state(rest):
@@ -236,69 +281,14 @@ class WeightStandardization(nnx.Module):
         return y
 
 
-def network(make: Callable[..., nnx.Module]) -> Network:
-    """What ``make(rngs=nnx.Rngs(key))`` builds as a pair of pure functions, as `jnorm.train.loop.trainer` takes them.
-
-    ``init(key) -> (params, state)``: the variables of type ``nnx.Param``, and all others, such as batch statistics, as
-    dictionaries of arrays. ``apply(params, state, x, *, train, key) -> (outputs, state)`` puts the module together,
-    calls its ``train()`` or ``eval()``, and then itself (with those keywords of `jnorm.interop.flax_linen.MODES` that
-    it names). With ``train`` the state moves, and every random stream in the module starts anew, as after
-    ``nnx.reseed(module, default=key)``; in evaluation streams are the same at every call. What a module sows is left
-    out.
-
-    Raises ``TypeError`` where ``make`` is a module or does not return one, and ``ValueError`` without a key for a
-    module that has random streams.
-
-    >>> class Model(nnx.Module):
-    ...     def __init__(self, rngs):
-    ...         self.dense, self.norm = nnx.Linear(3, 4, rngs=rngs), BatchNorm(4, rngs=rngs)
-    ...         self.dropout = nnx.Dropout(0.5, rngs=rngs)
-    ...
-    ...     def __call__(self, x):
-    ...         return self.dropout(self.norm(self.dense(x)))
-    >>> model = network(Model)
-    >>> params, state = model.init(jax.random.key(0))
-    >>> y, state = model.apply(params, state, jnp.ones((2, 3)), train=True, key=jax.random.key(1))
-    >>> sorted(params), y.shape, state["norm"]["count"].tolist()
-    (['dense', 'norm'], (2, 4), [1.0, 1.0, 1.0, 1.0])
-    """
-    if isinstance(make, nnx.Module) or not callable(make):
-        raise TypeError(f"`make` must be a function, such as lambda rngs: Model(rngs=rngs); got {type(make).__name__}")
-    kinds = (nnx.Param, nnx.RngState, nnx.Intermediate, ...)
-
-    def split(module: nnx.Module) -> tuple[Any, ...]:
-        if not isinstance(module, nnx.Module):
-            raise TypeError(f"`make` must return a flax.nnx.Module; got {type(module).__name__}")
-        return nnx.split(module, *kinds)
-
-    # Values that `make` closes over, traced ones too, become part of the state.
-    graph, params_like, rng_like, _, state_like = nnx.eval_shape(lambda: split(make(rngs=nnx.Rngs(0))))
-
-    def filled(like: Any, values: Any) -> Any:
-        new = jax.tree.map(lambda leaf: leaf, like)
-        nnx.replace_by_pure_dict(new, values)
-        return new
-
-    def init(key: jax.Array) -> tuple[Any, Any]:
-        _, params, _, _, state = split(make(rngs=nnx.Rngs(key)))
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(state)
-
-    def apply(params: Any, state: Any, x: Any, *, train: bool, key: jax.Array | None) -> tuple[Any, Any]:
-        rng = jax.tree.map(_blank, rng_like)
-        module = nnx.merge(graph, filled(params_like, params), rng, filled(state_like, state))
-        if not train:
-            module.eval()
-            return module(x, **mode(module, train=False)), state
-        module.train()
-        _reseed(module, key)
-        outputs = module(x, **mode(module, train=True))
-        return outputs, nnx.to_pure_dict(split(module)[-1])
-
-    return Network(init, apply)
-
-
 def without_counts(state: nnx.State) -> nnx.State:
     """A state as Flax's own modules have it, without `BatchCount`.
+
+    Args:
+        state: From ``nnx.state``.
+
+    Returns:
+        The state of all other variables.
 
     >>> sorted(without_counts(nnx.state(BatchNorm(2, rngs=nnx.Rngs(0)))))
     ['bias', 'mean', 'scale', 'var']
@@ -321,23 +311,3 @@ def _first(name: str, *values: Any) -> Any:
         if value is not None:
             return value
     raise ValueError(f"`{name}` must be given to the module or to the call; got None twice")
-
-
-def _blank(leaf: Any) -> jax.Array:
-    """A key or a count of the wanted shape."""
-    key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jnp.broadcast_to(jax.random.key(0), leaf.shape) if key else jnp.zeros(leaf.shape, leaf.dtype)
-
-
-def _reseed(module: nnx.Module, key: jax.Array | None) -> None:
-    """Every stream in the module starts at a key of its own; ``nnx.reseed`` gives equal ones to streams of two tags."""
-    streams = [node for _, node in nnx.iter_graph(module) if isinstance(node, nnx.RngStream)]
-    if not streams:
-        return
-    if key is None:
-        raise ValueError("`key` must be a random key where train=True and the module has random streams; got None")
-    draws = nnx.Rngs(key)
-    for stream in streams:
-        new, shape = draws(), stream.key.shape
-        stream.key.set_value(jax.random.split(new, shape) if shape else new)
-        stream.count.set_value(jnp.zeros(shape, jnp.uint32))

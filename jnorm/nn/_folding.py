@@ -9,13 +9,14 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.nn import _running as running
-from jnorm.nn import _statistics as statistics
+from jnorm.nn._axes import floating
+from jnorm.nn._params import Params, broadcast_params
+from jnorm.nn._running import State, broadcast_state
 
 
 def fold(
-    params: statistics.Params,
-    state: running.State,
+    params: Params,
+    state: State,
     kernel: ArrayLike,
     bias: ArrayLike | None = None,
     *,
@@ -31,25 +32,40 @@ def fold(
         norm="after":   kernel * a[out],  (bias - mean) * a + shift
         norm="before":  kernel * a[in],   bias + b * kernel
 
-    ``kernel`` is (..., in, out), as in Flax and `jax.lax`; a grouped convolution has (..., in / groups, out). ``bias``
-    is (out,), or a map from an earlier fold. The new one is (out,) too, with one exception: a convolution that pads
-    with zeros pads behind the norm, where zero means zero, but the folded layer pads in front of it, so that the bias
-    must differ along the border. Pass the layer without bias as ``linear(x, kernel)`` and the ``shape`` (..., in) of
-    its input without the batch: the bias is then the map ``bias + linear(b everywhere, kernel)`` of the output's shape,
-    exact for every padding, stride and dilation.
+    The new bias is (out,), with one exception: a convolution that pads with zeros pads behind the norm, where zero
+    means zero, but the folded layer pads in front of it, so that the bias must differ along the border. Pass such a
+    layer as ``linear``, and the ``shape`` of its input: the bias is then the map ``bias + linear(b everywhere,
+    kernel)`` of the output's shape, exact for every padding, stride and dilation.
 
-    Raises ``ValueError`` for another ``norm``, ``eps < 0``, feature counts that do not fit the kernel, and ``linear``
-    without ``shape`` or the other way round; ``TypeError`` for an integer kernel.
+    Args:
+        params: The batch norm's parameters.
+        state: Its statistics, which evaluation would use.
+        kernel: (..., in, out) as in Flax and `jax.lax`; a grouped convolution has (..., in / groups, out).
+        bias: (out,), or the map of an earlier fold; None for a layer without one.
+        norm: Where the batch norm stands, "before" or "after" the layer.
+        eps: That of the batch norm.
+        linear: ``linear(x, kernel)`` is the layer without bias; only for ``norm="before"`` and padding with zeros.
+        shape: (..., in), the shape of the layer's input without the batch; goes with ``linear``.
 
-    >>> params = statistics.Params(None, None)
-    >>> state = running.State(jnp.array([2.0]), jnp.array([4.0]), jnp.array(jnp.inf))
-    >>> kernel, bias = fold(params, state, jnp.ones((1, 1)), norm="before", eps=0.0)
-    >>> kernel.tolist(), bias.tolist()
-    ([[0.5]], [-1.0])
+    Returns:
+        The new kernel, in shape and dtype of the old one, and the new bias, in the same dtype.
+
+    Raises:
+        TypeError: For an integer kernel.
+        ValueError: For another ``norm``, ``eps < 0``, feature counts that do not fit the kernel, and ``linear`` without
+            ``shape`` or the other way round.
+
+    >>> from jnorm.nn import batch_norm
+    >>> params, state = batch_norm.init(2)
+    >>> state = state._replace(mean=jnp.array([2.0, 0.0]), var=jnp.array([4.0, 1.0]))
+    >>> kernel, x = jnp.array([[1.0], [3.0]]), jnp.array([[4.0, 5.0]])
+    >>> folded, bias = fold(params, state, kernel, norm="before", eps=0.0)
+    >>> (x @ folded + bias).tolist(), (batch_norm.apply(params, state, x, train=False, eps=0.0)[0] @ kernel).tolist()
+    ([[16.0]], [[16.0]])
     """
     checks.choice("norm", norm, ("before", "after"))
     checks.require(lambda e: e >= 0, "`{}` must satisfy {} >= 0", eps=eps)
-    kernel = statistics.floating(kernel, "kernel")
+    kernel = floating(kernel, "kernel")
     wide = max(checks.wide(kernel.dtype), state.mean.dtype, key=lambda d: jnp.finfo(d).bits)
     features = state.mean.shape
     inputs, outputs = kernel.shape[-2:]
@@ -60,8 +76,8 @@ def fold(
         raise ValueError("`linear` and `shape` must be given together; got one of them")
 
     x = jnp.zeros(features, wide)
-    mean, var, _ = running.broadcast_state(state, x, (0,))
-    scale, shift = statistics.broadcast_params(params, x, (0,))
+    mean, var, _ = broadcast_state(state, x, (0,))
+    scale, shift = broadcast_params(params, x, (0,))
     gain = jnp.broadcast_to(lax.rsqrt(var + jnp.asarray(eps, wide)) * scale, features)
     old = jnp.zeros(outputs, wide) if bias is None else jnp.asarray(bias).astype(wide)
     weights = kernel.astype(wide)

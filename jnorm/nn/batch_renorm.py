@@ -1,6 +1,7 @@
 """Batch renormalization: batch norm whose training output is close to its evaluation output, for small batches.
 
-Parameters and state are those of `jnorm.nn.batch_norm`, whose `init` makes them; evaluation is the same too.
+Parameters, state and evaluation are those of `jnorm.nn.batch_norm`, and so are masks, members and singular points, as
+its docstring says.
 """
 
 from collections.abc import Sequence
@@ -12,13 +13,17 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.nn import _statistics as statistics
-from jnorm.nn import batch_norm
-from jnorm.nn._running import State, broadcast_state, or_running, update
-from jnorm.nn._statistics import Params, broadcast_params
+from jnorm.nn._axes import axes_of, floating, other_axes
+from jnorm.nn._masks import mask_like
+from jnorm.nn._moments import moments
+from jnorm.nn._normalizing import normalize
+from jnorm.nn._params import Params, broadcast_params
+from jnorm.nn._running import State, broadcast_state, init, or_running, update
+from jnorm.nn._scaling import affine
 
 __all__ = [
     "apply",
+    "init",
     "schedule",
 ]
 
@@ -44,29 +49,49 @@ def apply(
 
     with the batch's ``mean_B`` and ``sigma_B = sqrt(var_B + eps)`` and the state's ``mean`` and ``sigma`` before this
     batch; ``r`` and ``d`` carry no gradient. Within the bounds y is what evaluation would give. ``r_max=1, d_max=0`` is
-    batch norm, and so is a state without an update (count 0), whose statistics say nothing yet. Both bounds may be
-    traced, so `schedule` may drive them. Everything else, errors too, as in `jnorm.nn.batch_norm.apply`; also raises
-    ``ValueError`` for ``r_max < 1`` and ``d_max < 0``. The paper averages sigma, this the variance.
+    batch norm, and so is a state without an update (count 0), whose statistics say nothing yet. The paper averages
+    sigma, this the variance.
+
+    Args:
+        params: Scale and shift, of the features' shape.
+        state: Running statistics, of the features' shape.
+        x: Floating input of any shape that has the feature axes.
+        train: Whether to normalize by the batch and move the state; otherwise batch norm's evaluation.
+        r_max: Bound of the factor r, at least 1; may be traced, so that `schedule` may drive it.
+        d_max: Bound of the offset d, not negative; likewise.
+        decay: How much of the state stays at an update, in [0, 1).
+        eps: Added to both variances, not negative.
+        axis: The feature axis, or several.
+        axis_name: Mapped axis, or `jnorm.nn.batch_norm.Groups`, whose members share their statistics.
+        mask: Which entries count; None for all.
+        unbiased: Whether the state takes n/(n - 1) times the variance of the batch; y never does.
+
+    Returns:
+        ``y``, in the shape and dtype of ``x``, and the state, which moves as that of `jnorm.nn.batch_norm.apply`.
+
+    Raises:
+        TypeError: As `jnorm.nn.batch_norm.apply`.
+        ValueError: As there, and for ``r_max < 1`` and ``d_max < 0``.
 
     Source: Ioffe 2017 (arXiv 1702.03275), algorithm 1.
 
-    >>> params, state = batch_norm.init(1)
+    >>> params, state = init(1)
     >>> state = State(jnp.array([1.0]), jnp.array([4.0]), jnp.array(jnp.inf))
     >>> y, _ = apply(params, state, jnp.array([[2.0], [4.0]]), train=True, eps=0.0)
-    >>> y.tolist()
+    >>> y.tolist()  # (x - 1) / 2, as in evaluation
     [[0.5], [1.5]]
     """
-    x = statistics.floating(x)
-    features = statistics.axes_of(x, axis)
-    mask = statistics.mask_like(x, mask, features)
+    x = floating(x)
+    features = axes_of(x, axis)
+    mask = mask_like(x, mask, features)
     checks.require(lambda d: (d >= 0) & (d < 1), "`{}` must satisfy 0 <= {} < 1", decay=decay)
     checks.require(lambda r: r >= 1, "`{}` must satisfy {} >= 1", r_max=r_max)
     checks.require(lambda d: d >= 0, "`{}` must satisfy {} >= 0", d_max=d_max, eps=eps)
     running = broadcast_state(state, x, features)
     if not train:
-        return batch_norm.normalize(params, running.mean, running.var, x, eps=eps, axes=features), state
+        return normalize(params, running.mean, running.var, x, eps=eps, axes=features), state
 
-    batch = statistics.moments(x, statistics.others(x, features), mask=mask, axis_name=axis_name)
+    batch = moments(x, other_axes(x, features), mask=mask, axis_name=axis_name)
     new = update(state, batch, freedom=batch.count - 1 if unbiased else None, decay=decay)
     batch, known = or_running(batch, running), running.count > 0
     wide = batch.var.dtype
@@ -76,7 +101,7 @@ def apply(
     d = jnp.clip((batch.mean - running.mean) * inverse, -d_max, d_max)
     r, d = lax.stop_gradient((jnp.where(known, r, 1), jnp.where(known, d, 0)))
     scale, shift = broadcast_params(params, x, features)
-    y = statistics.normalized(x, batch.mean, lax.rsqrt(batch.var + eps) * r * scale, d * scale + shift)
+    y = affine(x, batch.mean, lax.rsqrt(batch.var + eps) * r * scale, d * scale + shift)
     return y, new
 
 
@@ -93,9 +118,20 @@ def schedule(
 
     (1, 0) up to ``start``; from there linearly to ``r_max`` at step ``r_stop`` and to ``d_max`` at ``d_stop``. The
     defaults are the paper's, for ImageNet with 130 000 steps; scale the three steps to the length of the training.
-    ``step`` may be traced or an array.
 
-    Raises ``ValueError`` for ``r_max < 1``, ``d_max < 0``, and stops that are not after ``start``.
+    Args:
+        step: The step, or an array of steps; may be traced.
+        start: The last step of batch norm.
+        r_stop: The step at which r has its full bound.
+        d_stop: The step at which d has its full bound.
+        r_max: The full bound of r, at least 1.
+        d_max: The full bound of d, not negative.
+
+    Returns:
+        The two bounds, each of the shape of ``step``.
+
+    Raises:
+        ValueError: For ``r_max < 1``, ``d_max < 0``, and stops that are not after ``start``.
 
     Source: Ioffe 2017, section 4.
 
@@ -104,7 +140,7 @@ def schedule(
     """
     checks.require(lambda r: r >= 1, "`{}` must satisfy {} >= 1", r_max=r_max)
     checks.require(lambda d: d >= 0, "`{}` must satisfy {} >= 0", d_max=d_max)
-    if not isinstance(start, jax.core.Tracer):
+    if not isinstance(start, jax.Array):
         checks.require(lambda s: s > start, f"`{{}}` must satisfy {{}} > start = {start}", r_stop=r_stop, d_stop=d_stop)
 
     def ramp(stop: ArrayLike) -> jax.Array:

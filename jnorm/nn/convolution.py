@@ -10,14 +10,11 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.nn import _statistics as statistics
+from jnorm.nn._axes import floating
 
-__all__ = [
-    "METHODS",
-    "convolve",
-]
+__all__ = ["convolve"]
 
-METHODS = ("auto", "im2col", "lax")
+_METHODS = ("auto", "im2col", "lax")
 
 
 def convolve(
@@ -31,26 +28,34 @@ def convolve(
 ) -> jax.Array:
     """Cross-correlation, ``y[p] = sum over taps t of x[p * strides + t] @ kernel[t]``, channels last.
 
-    Shapes: ``x`` is [..., *space, in] and ``kernel`` [*window, in, out], with as many axes of space as the window has;
-    the result is [..., *new space, out], in the dtype of ``x``, to which the kernel is cast. Products are summed in at
-    least float32; ``precision`` is that of `jax.lax`, and ``"highest"`` means full float32 on a GPU or TPU too.
-    ``padding`` is "SAME" (with zeros: ceil(space / strides) positions), "VALID", or a pair for each axis of space.
+    Products are summed in at least float32. ``method="im2col"`` lays the patches out as rows, prod(window) times the
+    size of ``x``, and multiplies once; ``"lax"`` is `jax.lax.conv_general_dilated`; ``"auto"`` takes the first on a
+    CPU. There it wins where training is batched over kernels (``vmap`` over seeds), for which XLA has no fast program:
+    several times, where "lax" gains less than a factor of two with one single kernel of many channels. ``python -m
+    benchmarks convolution`` measures both on the machine at hand. The patches of a batch are kept for the backward
+    pass, so that memory grows with the lanes.
 
-    ``method="im2col"`` lays the patches out as rows, prod(window) times the size of ``x``, and multiplies once;
-    ``"lax"`` is `jax.lax.conv_general_dilated`; ``"auto"`` takes the first on a CPU. There it wins where training is
-    batched over kernels (``vmap`` over seeds), for which XLA has no fast program: several times, where "lax" gains less
-    than a factor of two with one single kernel of many channels. ``python -m benchmarks convolution`` measures both on
-    the machine at hand. The patches of a batch are kept for the backward pass, so that memory grows with the lanes.
+    Args:
+        x: [..., *space, in], with as many axes of space as the window has.
+        kernel: [*window, in, out], cast to the dtype of ``x``.
+        strides: Steps between the positions of the window, one for all axes of space or one for each.
+        padding: "SAME" (with zeros: ceil(space / strides) positions), "VALID", or a pair for each axis of space.
+        method: "auto", "im2col" or "lax".
+        precision: That of `jax.lax`; "highest" is full float32 on a GPU or TPU too.
 
-    Raises ``TypeError`` for an integer ``x`` or ``kernel``; ``ValueError`` for other channel counts, too few axes,
-    strides below 1, an unknown method or padding.
+    Returns:
+        [..., *positions, out], in the dtype of ``x``.
+
+    Raises:
+        TypeError: For an integer ``x`` or ``kernel``.
+        ValueError: For other channel counts, too few axes, strides below 1, an unknown method or padding.
 
     >>> x = jnp.arange(5.0).reshape(1, 5, 1)
     >>> convolve(x, jnp.ones((3, 1, 1)), padding="VALID").ravel().tolist()
     [3.0, 6.0, 9.0]
     """
-    checks.choice("method", method, METHODS)
-    x, kernel = statistics.floating(x), statistics.floating(kernel, "kernel")
+    checks.choice("method", method, _METHODS)
+    x, kernel = floating(x), floating(kernel, "kernel")
     window = kernel.shape[:-2]
     dims = len(window)
     if dims < 1 or x.ndim < dims + 1 or x.shape[-1] != kernel.shape[-2]:

@@ -5,12 +5,12 @@ Common to all four functions:
 - **Shapes and types.** ``x`` is a floating array of any shape; the result has its shape and dtype, half precision being
   computed in float32 and rounded once. A mask is drawn in float32 whatever the dtype: one key, one mask.
 - **The rate** is the probability that an entry is dropped: one number, which may be traced (under ``vmap`` each lane
-  has its own). At rate 0 the result is ``x``. A traced rate outside [0, 1) gives NaN in its own lane. The mask has no
-  derivative with respect to the rate, only the factors that make up for it do.
+  has its own). At rate 0 the result is ``x``. A JAX array outside [0, 1) gives NaN, under ``vmap`` in its own
+  lane. The mask has no derivative with respect to the rate, only the factors that make up for it do.
 - **shared_axes** are axes along which all entries share one draw (Flax calls them ``broadcast_dims``).
 - **train=False** returns ``x`` and needs no key.
-- **Errors.** ``TypeError`` for an integer ``x``; ``ValueError`` for a rate outside [0, 1) that is known, for one that
-  is no scalar, for an axis out of range, and for a missing key.
+- **Errors.** ``TypeError`` for an integer ``x``; ``ValueError`` for a rate outside [0, 1) that is a Python number or a
+  NumPy array, for one that is no scalar, for an axis out of range, and for a missing key.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.activations import SELU_ALPHA, SELU_LAMBDA
-from jnorm.nn import _statistics as statistics
+from jnorm.nn._axes import axes_of, other_axes
+from jnorm.nn._dropping import SATURATION, check_rate, checked, kept_entries, kept_share, mask_shape, present
 
 __all__ = [
-    "SATURATION",
     "Affine",
     "affine",
     "alpha_dropout",
@@ -34,12 +33,14 @@ __all__ = [
     "gaussian_dropout",
 ]
 
-SATURATION = -SELU_LAMBDA * SELU_ALPHA
-"""SELU's limit for x -> -inf, which is what alpha dropout puts in the place of dropped entries."""
-
 
 class Affine(NamedTuple):
-    """The map ``scale * x + shift`` after the mask of alpha dropout."""
+    """The map ``scale * x + shift`` after the mask of alpha dropout.
+
+    Attributes:
+        scale: The factor, in at least float32.
+        shift: What is added.
+    """
 
     scale: jax.Array
     shift: jax.Array
@@ -51,7 +52,21 @@ def dropout(
     """Inverted dropout, ``y = d * x / (1 - rate)`` with ``d ~ Bernoulli(1 - rate)``, so that E[y] = x.
 
     The variance of an entry of mean square m2 grows by m2 * rate / (1 - rate). A dropped entry is 0 also where x is
-    infinite or NaN. Shapes, rate and errors as in the module's docstring.
+    infinite or NaN.
+
+    Args:
+        key: Random key; None only where ``train`` is False.
+        x: Floating array of any shape.
+        rate: Probability that an entry is dropped, in [0, 1).
+        train: Whether to drop; otherwise ``x`` comes back.
+        shared_axes: Axes along which all entries share one draw.
+
+    Returns:
+        ``y``, in the shape and dtype of ``x``.
+
+    Raises:
+        TypeError: As in the module's docstring.
+        ValueError: As in the module's docstring.
 
     Source: Srivastava et al. 2014 (JMLR 15), section 10, in the form that scales while training.
 
@@ -59,11 +74,11 @@ def dropout(
     >>> sorted(set(y.tolist())), bool(abs(y.mean() - 1) < 0.05)
     ([0.0, 1.25], True)
     """
-    x = _checked(x, rate)
+    x = checked(x, rate)
     if not train:
         return x
-    kept = _kept(key, x, rate, shared_axes)
-    return (jnp.where(kept, x.astype(checks.wide(x.dtype)), 0) / _keep(rate, x)).astype(x.dtype)
+    kept = kept_entries(key, x, rate, shared_axes)
+    return (jnp.where(kept, x.astype(checks.wide(x.dtype)), 0) / kept_share(rate, x)).astype(x.dtype)
 
 
 def gaussian_dropout(
@@ -71,7 +86,21 @@ def gaussian_dropout(
 ) -> jax.Array:
     """Multiplicative noise ``y = x * (1 + e)``, ``e ~ N(0, rate / (1 - rate))``: moments as `dropout`'s, no zeros.
 
-    The derivative with respect to the rate is infinite at rate 0. Shapes, rate and errors as in the module's docstring.
+    The derivative with respect to the rate is infinite at rate 0.
+
+    Args:
+        key: Random key; None only where ``train`` is False.
+        x: Floating array of any shape.
+        rate: That of the `dropout` with the same moments, in [0, 1).
+        train: Whether to add noise; otherwise ``x`` comes back.
+        shared_axes: Axes along which all entries share one draw.
+
+    Returns:
+        ``y``, of the shape and dtype of ``x``.
+
+    Raises:
+        TypeError: As in the module's docstring.
+        ValueError: Likewise.
 
     Source: Srivastava et al. 2014 (JMLR 15), section 10.
 
@@ -79,12 +108,12 @@ def gaussian_dropout(
     >>> bool(abs(y.mean() - 1) < 0.01), bool(abs(y.var() - 0.25) < 0.01)
     (True, True)
     """
-    x = _checked(x, rate)
+    x = checked(x, rate)
     if not train:
         return x
-    keep = _keep(rate, x)
+    keep = kept_share(rate, x)
     odds = jnp.asarray(rate).astype(keep.dtype) / keep
-    noise = jax.random.normal(_present(key), _mask_shape(x, shared_axes), keep.dtype)
+    noise = jax.random.normal(present(key), mask_shape(x, shared_axes), keep.dtype)
     return (x.astype(keep.dtype) * (1 + jnp.sqrt(odds) * noise)).astype(x.dtype)
 
 
@@ -102,9 +131,25 @@ def alpha_dropout(
     """Dropout to the saturation of a scaled ELU, ``y = a * (d * x + (1 - d) * saturation) + b``.
 
     With ``a`` and ``b`` from `affine`, y has the ``mean`` and ``var`` of x exactly, where x has these: defaults are
-    SELU's fixed point. For the fixed point of ``scaled_elu(x, lam, alpha)`` the ``saturation`` is -lam*alpha.
-    ``mean``, ``var`` and ``saturation`` are scalars and may be traced. Shapes, rate and errors as in the module's
-    docstring, and ``ValueError`` for ``var <= 0``.
+    SELU's fixed point.
+
+    Args:
+        key: Random key; None only where ``train`` is False.
+        x: Floating array of any shape.
+        rate: Probability that an entry is dropped, in [0, 1).
+        train: Whether to drop; otherwise ``x`` comes back.
+        mean: Of ``x``; a scalar, may be traced.
+        var: Variance of ``x``, positive; likewise.
+        saturation: What a dropped entry becomes before the affine map; likewise. For the fixed point of
+            ``scaled_elu(x, lam, alpha)`` it is -lam*alpha.
+        shared_axes: Axes along which all entries share one draw.
+
+    Returns:
+        ``y``, shaped and typed as ``x``.
+
+    Raises:
+        TypeError: As in the module's docstring.
+        ValueError: As there, and for ``var <= 0``.
 
     Source: Klambauer et al. 2017, section 3 ("New Dropout Technique").
 
@@ -113,12 +158,12 @@ def alpha_dropout(
     >>> bool(abs(y.mean()) < 0.02), bool(abs(y.var() - 1) < 0.02)
     (True, True)
     """
-    x = _checked(x, rate)
+    x = checked(x, rate)
     a, b = affine(rate, mean=mean, var=var, saturation=saturation, dtype=x.dtype)
     if not train:
         return x
     wide = a.dtype
-    kept = jnp.where(_kept(key, x, rate, shared_axes), x.astype(wide), jnp.asarray(saturation).astype(wide))
+    kept = jnp.where(kept_entries(key, x, rate, shared_axes), x.astype(wide), jnp.asarray(saturation).astype(wide))
     return (a * kept + b).astype(x.dtype)
 
 
@@ -136,8 +181,23 @@ def feature_alpha_dropout(
 ) -> jax.Array:
     """`alpha_dropout` of whole features: an image keeps or loses a channel everywhere.
 
-    One draw for each feature (``axis``) of each example (``batch_axes``, ``()`` for a single example); all other axes
-    share it. Otherwise as `alpha_dropout`.
+    Args:
+        key: Random key; None only where ``train`` is False.
+        x: Floating array of any shape with the axes named below.
+        rate: Probability that a feature is dropped, in [0, 1).
+        train: Whether to drop; otherwise ``x`` comes back.
+        axis: The feature axis, or several; each feature of each example has one draw, which all other axes share.
+        batch_axes: The axes that count examples; ``()`` for a single example.
+        mean: Of ``x``, as in `alpha_dropout`.
+        var: Variance of ``x``, as there.
+        saturation: What a dropped entry becomes, as there.
+
+    Returns:
+        ``y``, like ``x``.
+
+    Raises:
+        TypeError: As in the module's docstring.
+        ValueError: As there, and for ``var <= 0``.
 
     Source: Tompson et al. 2015 for whole features; Klambauer et al. 2017.
 
@@ -145,9 +205,9 @@ def feature_alpha_dropout(
     >>> bool((y == y[:, :1, :1]).all())
     True
     """
-    x = _checked(x, rate)
-    own = {a for named in (axis, batch_axes) if named != () for a in statistics.axes_of(x, named)}
-    shared = statistics.others(x, tuple(own))
+    x = checked(x, rate)
+    own = {a for named in (axis, batch_axes) if named != () for a in axes_of(x, named)}
+    shared = other_axes(x, tuple(own))
     return alpha_dropout(key, x, rate, train=train, mean=mean, var=var, saturation=saturation, shared_axes=shared)
 
 
@@ -166,8 +226,20 @@ def affine(
 
         a = sqrt(var / (q*((1 - q)*(s - mean)^2 + var))),    b = mean - a*(q*mean + (1 - q)*s).
 
-    The arguments broadcast; the result has ``dtype`` (by default theirs), but at least float32. A traced rate outside
-    [0, 1) gives NaN. Raises ``ValueError`` for ``rate`` outside [0, 1) and ``var <= 0`` where these are known.
+    The arguments broadcast. A traced rate outside [0, 1) gives NaN.
+
+    Args:
+        rate: Probability that an entry is dropped, in [0, 1).
+        mean: Of the entries, which the map restores.
+        var: Their variance, positive.
+        saturation: What a dropped entry becomes, -lam*alpha for ``scaled_elu(x, lam, alpha)``.
+        dtype: Of the data; by default that of the arguments. Half precision is computed in float32.
+
+    Returns:
+        Factor and summand, in ``dtype`` but at least float32.
+
+    Raises:
+        ValueError: For a known ``rate`` outside [0, 1) or ``var <= 0``.
 
     Source: Klambauer et al. 2017, section 3, and the same for any fixed point.
 
@@ -175,46 +247,11 @@ def affine(
     >>> f"{a:.5f} {b:.5f}"
     '0.95484 0.08394'
     """
-    _check_rate(rate)
+    check_rate(rate)
     checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", var=var)
     own, arguments = checks.wide_floats(rate=rate, mean=mean, var=var, saturation=saturation)
     rate, mean, var, saturation = (v.astype(checks.wide(dtype or own)) for v in arguments)
-    keep = _keep(rate, rate)
+    keep = kept_share(rate, rate)
     lost = rate * (saturation - mean)
     scale = jnp.sqrt(var / (keep * (lost * (saturation - mean) + var)))
     return Affine(scale, mean - scale * (mean + lost))
-
-
-def _check_rate(rate: ArrayLike) -> None:
-    checks.require(lambda r: (r >= 0) & (r < 1), "`{}` must satisfy 0 <= {} < 1", rate=rate)
-
-
-def _checked(x: ArrayLike, rate: ArrayLike) -> jax.Array:
-    """``x`` as a floating array, and a rate that is one number in range."""
-    x = statistics.floating(x)
-    if jnp.shape(rate):
-        raise ValueError(f"`rate` must be a scalar (vmap over several); got shape {jnp.shape(rate)}")
-    _check_rate(rate)
-    return x
-
-
-def _keep(rate: ArrayLike, x: jax.Array) -> jax.Array:
-    """1 - rate in at least float32; NaN for a rate out of range, of which a mask alone would show no sign."""
-    rate = jnp.asarray(rate).astype(checks.wide(x.dtype))
-    return jnp.where((rate >= 0) & (rate < 1), 1 - rate, jnp.nan)
-
-
-def _present(key: jax.Array | None) -> jax.Array:
-    if key is None:
-        raise ValueError("`key` must be a random key where train=True; got None")
-    return key
-
-
-def _mask_shape(x: jax.Array, shared_axes: int | Sequence[int]) -> tuple[int, ...]:
-    shared = () if shared_axes == () else statistics.axes_of(x, shared_axes)
-    return tuple(1 if a in shared else n for a, n in enumerate(x.shape))
-
-
-def _kept(key: jax.Array | None, x: jax.Array, rate: ArrayLike, shared_axes: int | Sequence[int]) -> jax.Array:
-    keep = jax.lax.stop_gradient(_keep(rate, x)).astype(jnp.float32)
-    return jax.random.bernoulli(_present(key), keep, _mask_shape(x, shared_axes))

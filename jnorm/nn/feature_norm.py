@@ -1,9 +1,18 @@
 """Normalizers without a state: layer, group, instance and RMS norm, the same in training and evaluation.
 
-Each example is normalized by its own entries, so no statistics are kept, and there is nothing to synchronize unless
-the features themselves are spread over devices (``axis_name``). All take `jnorm.nn.batch_norm.Params`, whose parts may
-be None, and keep the shape and dtype of ``x``; statistics are centred, in at least float32. Entries that ``mask``
-leaves out do not count but are normalized too. Where no entry counts, mean 0 and variance 1 are taken.
+Each example is normalized by its own entries, so that no statistics are kept. Statistics are centred, in at least
+float32. Common to all four:
+
+- **params** are those of `jnorm.nn.batch_norm`, from `init`; either part may be None.
+- **mask** is True where an entry counts. It has the axes of ``x``, or these without the features, each of the length in
+  ``x`` or 1. Entries that do not count are normalized too; where none counts, mean 0 and variance 1 are taken.
+- **axis_name** is for an axis of ``shard_map`` or ``vmap`` over which what is summed is spread: features for layer and
+  RMS norm, space for the others. `jnorm.nn.batch_norm.Groups` splits its members into groups.
+- **A constant example**, or group, gives y = shift.
+- **Errors.** ``TypeError`` for an integer ``x`` or a mask that is not boolean; ``ValueError`` for ``eps < 0``, an axis
+  out of range, feature counts other than those of the parameters, and a mask of another shape.
+
+`jnorm.nn.layers.stateless` makes one of them the normalizer of a network's layers.
 """
 
 from collections.abc import Sequence
@@ -16,9 +25,11 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.nn import _statistics as statistics
-from jnorm.nn import batch_norm
-from jnorm.nn._statistics import Params, broadcast_params
+from jnorm.nn._axes import axes_of, floating, other_axes
+from jnorm.nn._masks import mask_like
+from jnorm.nn._moments import moments
+from jnorm.nn._params import Params, broadcast_params, init
+from jnorm.nn._scaling import light, scaled
 
 __all__ = [
     "group_norm",
@@ -27,17 +38,6 @@ __all__ = [
     "layer_norm",
     "rms_norm",
 ]
-
-
-def init(features: int | Sequence[int], *, scale: bool = True, shift: bool = True, dtype: Any = jnp.float32) -> Params:
-    """Ones and zeros of the shape ``features``, the lengths of the feature axes; None for a part that is left out.
-
-    Raises ``ValueError`` for a length below 1.
-
-    >>> init(2, shift=False)
-    Params(scale=Array([1., 1.], dtype=float32), shift=None)
-    """
-    return batch_norm.init(features, scale=scale, shift=shift, dtype=dtype)[0]
 
 
 def layer_norm(
@@ -51,20 +51,28 @@ def layer_norm(
 ) -> jax.Array:
     """``y = (x - mean) / sqrt(var + eps) * scale + shift``, mean and variance over ``axis`` of each example.
 
-    ``scale`` and ``shift`` have the lengths of ``axis``. ``mask`` is True where an entry counts: it has the axes of
-    ``x``, each of the length in ``x`` or 1. ``axis_name`` adds the statistics up over an axis of ``shard_map`` or
-    ``vmap`` over which the features are spread. A constant example gives y = shift.
+    Args:
+        params: Scale and shift, of the lengths of ``axis``.
+        x: Floating input of any shape.
+        eps: Added to the variance, not negative.
+        axis: The axis that is normalized, or several; all others count examples.
+        axis_name: Mapped axis over which the features are spread.
+        mask: Which entries count; None for all.
 
-    Raises ``TypeError`` for an integer ``x`` or a mask that is not boolean; ``ValueError`` for ``eps < 0``, an axis out
-    of range, other feature counts, or a mask of another shape.
+    Returns:
+        ``y``, in the shape and dtype of ``x``.
+
+    Raises:
+        TypeError: As in the module's docstring.
+        ValueError: As in the module's docstring.
 
     Source: Ba, Kiros, Hinton 2016 (arXiv 1607.06450), equation 3.
 
     >>> layer_norm(init(2), jnp.array([[1.0, 3.0], [100.0, 100.0]]), eps=0.01).round(2).tolist()
     [[-1.0, 1.0], [0.0, 0.0]]
     """
-    x = statistics.floating(x)
-    axes = statistics.axes_of(x, axis)
+    x = floating(x)
+    axes = axes_of(x, axis)
     return _normalize(params, x, axes, axes, eps=eps, axis_name=axis_name, mask=mask)
 
 
@@ -79,8 +87,22 @@ def rms_norm(
 ) -> jax.Array:
     """``y = x / sqrt(mean(x^2) + eps) * scale + shift``, the mean over ``axis`` of each example; nothing is subtracted.
 
-    Arguments and errors as in `layer_norm`; ``init(features, shift=False)`` gives the paper's parameters. An example of
-    zeros gives y = shift, and NaN at ``eps=0``.
+    An example of zeros gives y = shift, and NaN at ``eps=0``.
+
+    Args:
+        params: As in `layer_norm`; ``init(features, shift=False)`` gives the paper's.
+        x: Floating input of any shape.
+        eps: Added to the mean square, not negative.
+        axis: As in `layer_norm`.
+        axis_name: As in `layer_norm`.
+        mask: Which entries count; None for all.
+
+    Returns:
+        ``y``, like ``x``.
+
+    Raises:
+        TypeError: As in the module's docstring.
+        ValueError: Likewise.
 
     Source: Zhang, Sennrich 2019 (arXiv 1910.07467), equation 4.
 
@@ -88,8 +110,8 @@ def rms_norm(
     Array([[0.2, 1.4],
            [nan, nan]], dtype=float32)
     """
-    x = statistics.floating(x)
-    axes = statistics.axes_of(x, axis)
+    x = floating(x)
+    axes = axes_of(x, axis)
     return _normalize(params, x, axes, axes, eps=eps, axis_name=axis_name, mask=mask, centered=False)
 
 
@@ -104,17 +126,32 @@ def instance_norm(
 ) -> jax.Array:
     """Each feature of each example by itself, over all axes but 0 (examples) and ``axis`` (features).
 
-    Equation, arguments and errors as in `layer_norm`, with ``scale`` and ``shift`` per feature; `group_norm` with as
-    many groups as features. Also raises ``ValueError`` where ``x`` has no axis between examples and features.
+    The equation is that of `layer_norm`; `group_norm` with as many groups as features does the same.
+
+    Args:
+        params: Scale and shift, one for each feature.
+        x: Floating input [examples, ...] with a feature axis and one more axis at least.
+        eps: Added to the variance, not negative.
+        axis: The feature axis.
+        axis_name: Mapped axis over which space is spread.
+        mask: Which entries count; None for all.
+
+    Returns:
+        ``y``, shaped and typed as ``x``.
+
+    Raises:
+        TypeError: As in the module's docstring.
+        ValueError: As there, and where ``x`` has no axis between examples and features.
 
     Source: Ulyanov, Vedaldi, Lempitsky 2016 (arXiv 1607.08022), equation 7.
 
-    >>> instance_norm(init(1), jnp.array([[[1.0], [3.0]]]), eps=0.0).tolist()
-    [[[-1.0], [1.0]]]
+    >>> image = jnp.array([[[1.0, 5.0], [3.0, 9.0]]])  # one example, two pixels, two channels
+    >>> instance_norm(init(2), image, eps=0.0).tolist()
+    [[[-1.0, -1.0], [1.0, 1.0]]]
     """
-    x = statistics.floating(x)
-    features = statistics.axes_of(x, axis)
-    reduced = statistics.others(x, (0, *features))
+    x = floating(x)
+    features = axes_of(x, axis)
+    reduced = other_axes(x, (0, *features))
     if not reduced or 0 in features:
         raise ValueError(f"`x` must have examples on axis 0, features on another and one more axis; got {x.shape}")
     return _normalize(params, x, features, reduced, eps=eps, axis_name=axis_name, mask=mask)
@@ -132,28 +169,43 @@ def group_norm(
 ) -> jax.Array:
     """Groups of successive features of each example, over all axes but 0 (examples).
 
-    Equation, arguments and errors as in `layer_norm`, with ``scale`` and ``shift`` per feature. ``axis_name`` is for
-    spatial axes spread over devices. Also raises ``ValueError`` for ``groups`` that do not divide the features.
+    The equation is that of `layer_norm`, with scale and shift per feature.
+
+    Args:
+        params: Scale and shift, one for each feature.
+        x: Floating input [examples, ...] with a feature axis.
+        groups: How many groups, a divisor of the number of features.
+        eps: Added to the variance, not negative.
+        axis: The feature axis.
+        axis_name: Mapped axis over which space is spread.
+        mask: Which entries count; None for all.
+
+    Returns:
+        ``y``, of the shape and dtype of ``x``.
+
+    Raises:
+        TypeError: As in the module's docstring.
+        ValueError: As there, and for ``groups`` that do not divide the features.
 
     Source: Wu, He 2018 (arXiv 1803.08494), equation 7.
 
     >>> group_norm(init(4), jnp.array([[1.0, 3.0, 7.0, 7.0]]), groups=2, eps=0.01).round(2).tolist()
     [[-1.0, 1.0, 0.0, 0.0]]
     """
-    x = statistics.floating(x)
-    (feature,) = features = statistics.axes_of(x, int(axis))
+    x = floating(x)
+    (feature,) = features = axes_of(x, int(axis))
     if 0 in features:
         raise ValueError(f"`x` must have examples on axis 0 and features on another; got axis {axis} of {x.shape}")
     n = x.shape[feature]
     checks.require(
         lambda g: (g >= 1) & (n % np.maximum(g, 1) == 0), f"`{{}}` must divide the {n} features", groups=groups
     )
-    mask = statistics.mask_like(x, mask, features)
+    mask = mask_like(x, mask, features)
     mask = mask if mask is None else _grouped(mask, feature, groups if mask.shape[feature] > 1 else 1)
     split = _grouped(x, feature, groups)
     params = Params(*(v if v is None else _grouped(v, 0, groups) for v in params))
     both = (feature, feature + 1)
-    y = _normalize(params, split, both, statistics.others(split, (0, feature)), eps=eps, axis_name=axis_name, mask=mask)
+    y = _normalize(params, split, both, other_axes(split, (0, feature)), eps=eps, axis_name=axis_name, mask=mask)
     return y.reshape(x.shape)
 
 
@@ -175,13 +227,13 @@ def _normalize(
 ) -> jax.Array:
     """Normalization over ``reduced``, then scale and shift along ``features``."""
     checks.require(lambda e: e >= 0, "`{}` must satisfy {} >= 0", eps=eps)
-    mask = statistics.mask_like(x, mask, features)
+    mask = mask_like(x, mask, features)
     scale, shift = broadcast_params(params, x, features)
-    mean, var, _ = statistics.moments(x, reduced, mask=mask, axis_name=axis_name, centered=centered)
-    return _scaled(x, mean, lax.rsqrt(var + jnp.asarray(eps, var.dtype)), scale, shift)
+    mean, var, _ = moments(x, reduced, mask=mask, axis_name=axis_name, centered=centered)
+    return _separately(x, mean, lax.rsqrt(var + jnp.asarray(eps, var.dtype)), scale, shift)
 
 
-@statistics.light
-def _scaled(x: jax.Array, mean: jax.Array, inverse: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
-    # Statistics and parameters lie along different axes: one gain for both would be as large as x.
-    return (statistics.scaled(x, mean, inverse) * scale + shift).astype(x.dtype)
+@light
+def _separately(x: jax.Array, mean: jax.Array, inverse: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
+    """Statistics and parameters lie along different axes: one gain for both would be as large as x."""
+    return (scaled(x, mean, inverse) * scale + shift).astype(x.dtype)

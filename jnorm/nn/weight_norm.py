@@ -4,9 +4,10 @@ Both divide the weights that lead into each output by their Euclidean norm, weig
 their mean. The result depends on the direction of those weights alone, so any constant factor drops out, in every
 derivative too: they are divided by their largest entry first, and neither overflow nor underflow on the way.
 
-Common: ``axis`` is the output axis of the kernel, or several, or none; all others are summed over. Half precision is
-computed in float32. A ``TypeError`` answers integer kernels, a ``ValueError`` an axis out of range and scales of
-another shape.
+Common to all: ``axis`` is the output axis of the kernel, or several, or none ``()``; all others are summed over. Half
+precision is computed in float32. A ``TypeError`` answers integer kernels, a ``ValueError`` an axis out of range and
+scales of another shape. The module is a `jnorm.nn.layers.Weights` as it stands: `init` and `apply` make the layers of a
+network weight-normalized.
 """
 
 import math
@@ -20,10 +21,11 @@ from jax.typing import ArrayLike
 
 from jnorm import activations, gaussian
 from jnorm._ground import checks
-from jnorm.nn import _statistics as statistics
+from jnorm.nn._axes import axes_of, floating, lengths, other_axes
+from jnorm.nn._moments import moments
 
 __all__ = [
-    "Params",
+    "PolarKernel",
     "apply",
     "exact_gain",
     "init",
@@ -32,49 +34,88 @@ __all__ = [
 ]
 
 
-class Params(NamedTuple):
-    """A kernel as the direction of the weights into each output, of any length, and their norm."""
+class PolarKernel(NamedTuple):
+    """A kernel as direction and length of the weights into each output, which are learned apart.
+
+    Attributes:
+        direction: Of the kernel's shape, and of any length.
+        scale: The Euclidean norms, of the outputs' shape.
+    """
 
     direction: jax.Array
-    scale: jax.Array  # of the outputs' shape
+    scale: jax.Array
 
 
-def init(kernel: ArrayLike, *, axis: int | Sequence[int] = -1) -> Params:
+def init(kernel: ArrayLike, *, axis: int | Sequence[int] = -1) -> PolarKernel:
     """The parameters whose kernel is ``kernel``: itself as direction, and its norms.
+
+    Args:
+        kernel: Floating, such as [in, out].
+        axis: The output axis, or several, or ``()``.
+
+    Returns:
+        Direction and scale, in the dtype of the kernel.
+
+    Raises:
+        TypeError: For an integer kernel.
+        ValueError: For an axis out of range.
 
     >>> init(jnp.array([[3.0, 0.0], [4.0, 2.0]])).scale.tolist()
     [5.0, 2.0]
     """
-    kernel = statistics.floating(kernel, "kernel")
+    kernel = floating(kernel, "kernel")
     inputs = _inputs(kernel, axis)
     _, norm = _polar(kernel, inputs)
-    return Params(kernel, norm.squeeze(inputs).astype(kernel.dtype))
+    return PolarKernel(kernel, norm.squeeze(inputs).astype(kernel.dtype))
 
 
-def apply(params: Params, *, axis: int | Sequence[int] = -1) -> jax.Array:
-    """Weight norm, ``kernel = scale * direction / |direction|``, in the shape and dtype of the direction.
+def apply(params: PolarKernel, *, axis: int | Sequence[int] = -1) -> jax.Array:
+    """Weight norm, ``kernel = scale * direction / |direction|``.
 
     Singular point: a direction of zeros gives zeros, with derivatives zero.
 
+    Args:
+        params: What is learned, from `init`.
+        axis: The output axis, or several, or ``()``.
+
+    Returns:
+        The kernel, in the shape and dtype of the direction.
+
+    Raises:
+        TypeError: For an integer direction.
+        ValueError: For an axis out of range, or a scale of another shape.
+
     Source: Salimans, Kingma 2016 (arXiv 1602.07868), eq. 2.
 
-    >>> apply(Params(jnp.array([[3.0], [4.0]]), jnp.array([10.0]))).tolist()
+    >>> apply(PolarKernel(jnp.array([[3.0], [4.0]]), jnp.array([10.0]))).tolist()
     [[6.0], [8.0]]
     """
-    direction = statistics.floating(params.direction, "params.direction")
+    direction = floating(params.direction, "params.direction")
     inputs = _inputs(direction, axis)
     return _scaled("params.scale", _polar(direction, inputs)[0], params.scale, inputs).astype(direction.dtype)
 
 
 def init_from_data(
-    params: Params, layer: Callable[[jax.Array], jax.Array], *, axis: int | Sequence[int] = -1
-) -> tuple[Params, jax.Array]:
+    params: PolarKernel, layer: Callable[[jax.Array], jax.Array], *, axis: int | Sequence[int] = -1
+) -> tuple[PolarKernel, jax.Array]:
     """Scale and bias that give the outputs of a layer mean 0 and variance 1 on a batch.
 
-    ``layer(kernel)`` is the layer without bias on the batch, its features on the last axis (the order of ``axis``).
-    With t its outputs for unit norms, ``scale = 1/sqrt(Var t)`` and ``bias = -E[t]/sqrt(Var t)``.
+    With t the outputs for unit norms, ``scale = 1/sqrt(Var t)`` and ``bias = -E[t]/sqrt(Var t)``.
 
     Singular point: an output that is constant on the batch gives infinities.
+
+    Args:
+        params: Only their direction counts.
+        layer: ``layer(kernel)`` is the layer without bias on the batch, its features on the last axis, in the order of
+            ``axis``.
+        axis: The output axis of the kernel, or several.
+
+    Returns:
+        The parameters, and the bias of the outputs' shape.
+
+    Raises:
+        TypeError: For an integer direction.
+        ValueError: For an axis out of range.
 
     Source: Salimans, Kingma 2016, eqs. 5 and 6.
 
@@ -84,23 +125,34 @@ def init_from_data(
     >>> bool(abs(z.mean()) < 1e-6), bool(abs(z.var() - 1) < 1e-6)
     (True, True)
     """
-    outputs = layer(apply(Params(params.direction, jnp.ones_like(params.scale)), axis=axis))
-    mean, var, _ = statistics.moments(outputs, range(outputs.ndim - 1))
+    outputs = layer(apply(PolarKernel(params.direction, jnp.ones_like(params.scale)), axis=axis))
+    mean, var, _ = moments(outputs, range(outputs.ndim - 1))
     scale = lax.rsqrt(var).reshape(params.scale.shape)
     bias = -mean.reshape(params.scale.shape) * scale
-    return Params(params.direction, scale.astype(params.scale.dtype)), bias.astype(params.scale.dtype)
+    return PolarKernel(params.direction, scale.astype(params.scale.dtype)), bias.astype(params.scale.dtype)
 
 
 def standardize(kernel: ArrayLike, *, gain: ArrayLike = 1.0, axis: int | Sequence[int] = -1) -> jax.Array:
-    """Scaled weight standardization, ``gain * (w - mean) / |w - mean|``, in the shape and dtype of the kernel.
+    """Scaled weight standardization, ``gain * (w - mean) / |w - mean|``.
 
     The weights into each output then sum to 0 and their squares to gain^2, to rounding, whatever they were: omega = 0
-    and tau = gain^2 in the terms of `jnorm.theory.moments`. ``gain`` is a number or one for each output, and may be
-    learned; `exact_gain` keeps the variance from layer to layer, ``sqrt(fan_in)`` is the unscaled form, in which the
-    weights themselves have variance 1. No eps is needed.
+    and tau = gain^2 in the terms of `jnorm.theory.moments`. No eps is needed.
 
-    Singular point: equal weights give zeros, with derivatives zero. Also raises ``ValueError`` for outputs with a
-    single weight, which would always be zero.
+    Singular point: equal weights give zeros, with derivatives zero.
+
+    Args:
+        kernel: Floating, such as [in, out].
+        gain: A number, or one for each output; may be traced and learned. `exact_gain` keeps the variance from layer to
+            layer; ``sqrt(fan_in)`` is the unscaled form, in which the weights themselves have variance 1.
+        axis: The output axis, or several, or ``()``.
+
+    Returns:
+        The standardized kernel, in the shape and dtype of ``kernel``.
+
+    Raises:
+        TypeError: For an integer kernel.
+        ValueError: For an axis out of range, a gain of another shape, and outputs with a single weight, which would
+            always be zero.
 
     Source: Brock, De, Smith 2021 (arXiv 2101.08692), eq. 1; unscaled: Qiao et al. 2019 (arXiv 1903.10520), eq. 6.
 
@@ -108,7 +160,7 @@ def standardize(kernel: ArrayLike, *, gain: ArrayLike = 1.0, axis: int | Sequenc
     >>> bool(abs(w[:, 0] - jnp.array([-(2**0.5), 2**0.5])).max() < 1e-6), w[:, 1].tolist()
     (True, [0.0, 0.0])
     """
-    kernel = statistics.floating(kernel, "kernel")
+    kernel = floating(kernel, "kernel")
     inputs = _inputs(kernel, axis)
     if math.prod(kernel.shape[a] for a in inputs) == 1:
         raise ValueError(f"`kernel` must have at least two weights for each output; got shape {kernel.shape}")
@@ -132,12 +184,23 @@ def exact_gain(
 ) -> jax.Array:
     """The gain of `standardize` that keeps the variance of pre-activations, ``sqrt(var / Var[phi(z)])``.
 
-    Where z ~ N(mean, var) enters the elementwise ``phi``, standardized weights of this gain give the next layer's
-    pre-activations the variance ``var`` (and the mean 0). The moments are exact (`jnorm.gaussian`), split at ``kinks``:
-    by default those of the library's own activations, 0 for any other function. ``mean`` and ``var`` broadcast and may
-    be traced; ``phi`` may close over traced values.
+    Where z ~ N(mean, var) enters ``phi``, standardized weights of this gain give the next layer's pre-activations the
+    variance ``var`` (and the mean 0). The moments are exact, from `jnorm.gaussian`.
 
-    Raises ``ValueError`` for ``var <= 0`` and where Var[phi(z)] is known and zero or not finite.
+    Singular point: where phi is constant no gain is enough, and it is inf.
+
+    Args:
+        phi: The elementwise activation; may close over traced values.
+        mean: Of the pre-activations; may be an array and traced.
+        var: Their variance, positive; likewise, and both broadcast.
+        kinks: Where phi or a derivative of it jumps; by default those of the library's own activations, 0 for any other
+            function.
+
+    Returns:
+        The gain, of the common shape of ``mean`` and ``var``.
+
+    Raises:
+        ValueError: For ``var <= 0``.
 
     Source: Brock, De, Smith 2021, section 4, where they are estimated from samples.
 
@@ -148,13 +211,12 @@ def exact_gain(
     checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", var=var)
     kinks = activations.kinks(phi) if kinks is None else kinks
     _, spread = gaussian.moments(phi, mean, var, kinks=kinks)
-    checks.require(lambda s: (s > 0) & jnp.isfinite(s), "`phi` must have a finite Var[phi(z)] > 0", phi=spread)
     return jnp.sqrt(jnp.asarray(var).astype(spread.dtype) / spread)
 
 
 def _inputs(kernel: jax.Array, axis: int | Sequence[int]) -> tuple[int, ...]:
     """The axes that are summed over."""
-    return statistics.others(kernel, () if axis == () else statistics.axes_of(kernel, axis))
+    return other_axes(kernel, () if axis == () else axes_of(kernel, axis))
 
 
 def _polar(v: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
@@ -171,7 +233,7 @@ def _polar(v: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
 def _scaled(name: str, unit: jax.Array, scale: ArrayLike, inputs: tuple[int, ...]) -> jax.Array:
     """``scale * unit`` for one scale, or one for each output."""
     scale = jnp.asarray(scale).astype(unit.dtype)
-    outputs = tuple(unit.shape[a] for a in statistics.others(unit, inputs))
+    outputs = lengths(unit, other_axes(unit, inputs))
     if scale.shape not in ((), outputs):
         raise ValueError(f"`{name}` must be a scalar or have the shape of the outputs, {outputs}; got {scale.shape}")
     return unit * (jnp.expand_dims(scale, inputs) if scale.ndim else scale)

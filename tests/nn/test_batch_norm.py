@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jnorm.nn import _statistics as statistics
 from jnorm.nn import batch_norm
-from jnorm.nn.batch_norm import Params, State
+from jnorm.nn._moments import moments
+from jnorm.nn.batch_norm import Groups, Params, State
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -393,7 +393,7 @@ def test_vmap_axis_equals_the_whole_batch_with_unequal_and_empty_members():
     close(out[1].var, var[0])
 
 
-PAIRS = statistics.Groups("members", ((0, 3), (2, 1)))
+PAIRS = Groups("members", ((0, 3), (2, 1)))
 
 
 def test_groups_of_members_have_statistics_of_their_own():
@@ -417,7 +417,7 @@ def test_groups_of_members_have_statistics_of_their_own():
 @pytest.mark.parametrize("groups", [((0, 1), (2,)), ((0, 1), (2, 2)), ((0, 1),), ((0, 1, 2, 3, 4),), ((0, 1), (2, 4))])
 def test_groups_split_the_members(groups):
     x = jnp.ones((4, 5, 3))
-    call = lambda x: batch_norm.apply(*batch_norm.init(3), x, train=True, axis_name=statistics.Groups("i", groups))
+    call = lambda x: batch_norm.apply(*batch_norm.init(3), x, train=True, axis_name=Groups("i", groups))
     with pytest.raises(ValueError, match=r"`groups` must split the 4 members of the axis into groups of one size; got"):
         jax.vmap(call, axis_name="i")(x)
 
@@ -425,7 +425,7 @@ def test_groups_split_the_members(groups):
 SHARD_MAP = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, PartitionSpec as P
-from jnorm.nn import batch_norm, statistics
+from jnorm.nn import batch_norm
 
 rng = np.random.default_rng(7)
 x = jnp.asarray(rng.normal(size=(20, 3)) * 2 + np.repeat([0.0, 50.0, 3.0, -4.0], 5)[:, None], jnp.float32)
@@ -457,7 +457,7 @@ for kind in (AxisType.Auto, AxisType.Explicit):
     rows = (P(), P("i"), P("i"))
     call = jax.shard_map(shard, mesh=mesh, in_specs=rows, out_specs=(P("i"), P()))
     jax.tree.map(check, jax.jit(call)(params, *parts[:2]), expected)
-    groups = statistics.Groups("i", ((0, 1), (2, 3)))
+    groups = batch_norm.Groups("i", ((0, 1), (2, 3)))
     grouped = lambda p, x, m: batch_norm.apply(p, state, x, train=True, mask=m, axis_name=groups)[0]
     y = jax.jit(jax.shard_map(grouped, mesh=mesh, in_specs=rows, out_specs=P("i")))(params, *parts[:2])
     for half in (slice(10), slice(10, None)):
@@ -824,5 +824,5 @@ def test_bad_parameters():
 
 
 def test_moments_of_nothing_are_those_of_a_fresh_state():
-    m = statistics.moments(jnp.ones((0, 2)), (0,))
+    m = moments(jnp.ones((0, 2)), (0,))
     assert (m.mean.tolist(), m.var.tolist(), m.count.tolist()) == ([[0, 0]], [[1, 1]], [[0]])

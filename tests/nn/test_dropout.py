@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnorm.nn import dropout as lib
+from jnorm.nn._dropping import SATURATION
 from jnorm.nn.dropout import affine, alpha_dropout, dropout, feature_alpha_dropout, gaussian_dropout
 from jnorm.theory._constants import selu_constants
 
@@ -63,7 +63,7 @@ def test_affine_restores_mean_and_variance_exactly(mean, var, rate, x64):
 
 def test_affine_takes_the_precision_of_the_data():
     # 1 - rate would lose rate 1e-9 altogether in float32: b = rate*1.758 to first order.
-    assert abs(affine(1e-9).shift / (1e-9 * -lib.SATURATION) - 1) < 1e-5
+    assert abs(affine(1e-9).shift / (1e-9 * -SATURATION) - 1) < 1e-5
     assert affine(0.1, dtype=jnp.bfloat16).scale.dtype == jnp.float32
 
 
@@ -118,7 +118,7 @@ def test_feature_alpha_dropout_keeps_or_loses_whole_features():
     x = np.asarray(normal(3, (500, 4, 4, 20)))
     y = np.asarray(feature_alpha_dropout(KEY, x, 0.25, train=True))
     a, b = map(float, affine(0.25))
-    lost = np.isclose(y, a * lib.SATURATION + b, rtol=1e-6)
+    lost = np.isclose(y, a * SATURATION + b, rtol=1e-6)
     assert np.all(lost == lost[:, :1, :1])
     np.testing.assert_allclose(y[~lost], (a * x + b)[~lost], rtol=1e-6, atol=1e-6)  # two roundings
     assert_near(lost[:, 0, 0], 0.25, 0.25 * 0.75)

@@ -11,7 +11,7 @@ from jnorm import activations, initializers
 from jnorm.initializers._lsuv import lsuv
 from jnorm.nn import batch_norm, feature_norm, networks, weight_norm
 from jnorm.nn.dropout import alpha_dropout, dropout
-from jnorm.nn.layers import Layer, Normalizer, stateless
+from jnorm.nn.layers import Layer, Normalizer, Weights, stateless
 from jnorm.theory import meanfield
 from jnorm.theory.moments import Moments
 
@@ -141,10 +141,10 @@ def test_weights_are_reparametrized():
     x = batch("mlp")
     close(*(n.apply(*n.init(KEY), x, train=False)[0] for n in (network, plain)))  # starts as the plain network
     params, _ = network.init(KEY)
-    assert isinstance(params[0]["kernel"], weight_norm.Params)
+    assert isinstance(params[0]["kernel"], weight_norm.PolarKernel)
 
     gain = weight_norm.exact_gain(activations.relu)
-    standardized = Normalizer(lambda kernel: kernel, partial(weight_norm.standardize, gain=gain))
+    standardized = Weights(lambda kernel: kernel, partial(weight_norm.standardize, gain=gain))
     network = networks.mlp((500, 500, 500, 10), Layer(activations.relu, initializers.normal(), weights=standardized))
     seen = networks.record(network, *network.init(KEY), jax.random.normal(KEY, (500, 500)))[2]
     # The gain keeps the variance: relative standard error about sqrt(2/500) + of the batch's directions.

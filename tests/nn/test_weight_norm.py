@@ -11,7 +11,7 @@ import pytest
 
 from jnorm import activations
 from jnorm.nn import weight_norm
-from jnorm.nn.weight_norm import Params, exact_gain, init_from_data, standardize
+from jnorm.nn.weight_norm import PolarKernel, exact_gain, init_from_data, standardize
 from jnorm.theory.moments import Moments, layer_map
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -51,7 +51,7 @@ def test_equals_flax():
     by_shape = {(6, 4): kernel, (4,): scale}
     variables = jax.tree.map(lambda v: by_shape[v.shape], variables)
     expected = layer.apply(variables, x)
-    np.testing.assert_allclose(x @ weight_norm.apply(Params(kernel, scale)), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(x @ weight_norm.apply(PolarKernel(kernel, scale)), expected, rtol=1e-5, atol=1e-5)
 
 
 def plain(direction, scale):
@@ -60,15 +60,14 @@ def plain(direction, scale):
 
 def test_gradients_are_those_of_the_paper_and_second_derivatives_of_the_plain_formula(x64):
     v, g, dw = (np.asarray(normal(3 + i, s, jnp.float64)) for i, s in enumerate([(6, 4), (4,), (6, 4)]))
-    (got,) = jax.vjp(weight_norm.apply, Params(v, g))[1](dw)
+    (got,) = jax.vjp(weight_norm.apply, PolarKernel(v, g))[1](dw)
     norm = np.linalg.norm(v, axis=0)
     dg = np.sum(dw * v, 0) / norm  # Salimans, Kingma 2016, eq. 3
     np.testing.assert_allclose(got.scale, dg, rtol=1e-13)
     np.testing.assert_allclose(got.direction, g / norm * dw - g * dg / norm**2 * v, rtol=1e-12)
 
-    f, h = (
-        lambda v, k=k: jnp.sum(jnp.tanh(k(v, g)) * dw) for k in (lambda v, g: weight_norm.apply(Params(v, g)), plain)
-    )
+    normed = lambda v, g: weight_norm.apply(PolarKernel(v, g))
+    f, h = (lambda v, k=k: jnp.sum(jnp.tanh(k(v, g)) * dw) for k in (normed, plain))
     hessian = jax.jit(jax.hessian(h))(v)
     np.testing.assert_allclose(jax.jit(jax.hessian(f))(v), hessian, rtol=0, atol=1e-13 * np.abs(hessian).max())
 
@@ -102,10 +101,10 @@ def test_standardized_weights_have_their_sums(shape, axis, dtype, scale, shift):
 
 def test_no_factor_and_no_shift_matters():
     kernel = normal(9, (64, 8))
-    reference = weight_norm.apply(Params(kernel, jnp.ones(8)))
-    slope = jax.jit(jax.grad(lambda k: weight_norm.apply(Params(k, jnp.ones(8)))[0].sum()))
+    reference = weight_norm.apply(PolarKernel(kernel, jnp.ones(8)))
+    slope = jax.jit(jax.grad(lambda k: weight_norm.apply(PolarKernel(k, jnp.ones(8)))[0].sum()))
     for factor in (2.0**-100, 2.0**80):  # exact in floating point; squares would leave float32's range
-        np.testing.assert_array_equal(weight_norm.apply(Params(kernel * factor, jnp.ones(8))), reference)
+        np.testing.assert_array_equal(weight_norm.apply(PolarKernel(kernel * factor, jnp.ones(8))), reference)
         # The last correction of the mean, some 2^-24 of a weight, may be subnormal and flushed.
         np.testing.assert_allclose(standardize(kernel * factor), standardize(kernel), rtol=0, atol=1e-8)
         np.testing.assert_allclose(slope(kernel * factor) * factor, slope(kernel), rtol=1e-6)
@@ -115,7 +114,7 @@ def test_no_factor_and_no_shift_matters():
 def test_dead_outputs_are_zero_and_without_derivative():
     kernel = normal(10, (5, 3)).at[:, 1].set(0)
     equal = kernel.at[:, 1].set(0.1)  # whose mean is not .1 after rounding
-    for call, w in ((lambda k: weight_norm.apply(Params(k, jnp.ones(3))), kernel), (standardize, equal)):
+    for call, w in ((lambda k: weight_norm.apply(PolarKernel(k, jnp.ones(3))), kernel), (standardize, equal)):
         value, jacobian, second = jax.jit(lambda w, f=call: (f(w), jax.jacrev(f)(w), jax.jacfwd(jax.jacrev(f))(w)))(w)
         assert np.all(value[:, 1] == 0)
         assert np.all(jacobian[:, 1] == 0)
@@ -202,9 +201,13 @@ def test_gains_broadcast_and_differentiate(x64):
     np.testing.assert_allclose(slope, 0.1 + 0.9 / np.pi, rtol=1e-9)
 
 
+def test_a_constant_activation_has_an_infinite_gain():
+    assert np.isinf(exact_gain(jnp.zeros_like))
+
+
 def test_bad_input_raises():
     kernel = jnp.ones((3, 4))
-    for call in (weight_norm.init, standardize, lambda k, **o: weight_norm.apply(Params(k, jnp.ones(4)), **o)):
+    for call in (weight_norm.init, standardize, lambda k, **o: weight_norm.apply(PolarKernel(k, jnp.ones(4)), **o)):
         with pytest.raises(TypeError, match=r"`(kernel|params\.direction)` must have a real floating dtype; got int32"):
             call(kernel.astype(int))
         with pytest.raises(ValueError, match=r"`axis` must satisfy -2 <= axis < 2 .*; got 2"):
@@ -213,12 +216,10 @@ def test_bad_input_raises():
     with pytest.raises(ValueError, match="`gain` " + shapes):
         standardize(kernel, gain=jnp.ones(3))
     with pytest.raises(ValueError, match="`params.scale` " + shapes):
-        weight_norm.apply(Params(kernel, jnp.ones(3)))
+        weight_norm.apply(PolarKernel(kernel, jnp.ones(3)))
     with pytest.raises(
         ValueError, match=r"`kernel` must have at least two weights for each output; got shape \(1, 4\)"
     ):
         standardize(jnp.ones((1, 4)))
     with pytest.raises(ValueError, match=r"`var` must satisfy var > 0; got -1\.0"):
         exact_gain(jnp.tanh, var=-1.0)
-    with pytest.raises(ValueError, match=r"`phi` must have a finite Var\[phi\(z\)\] > 0; got 0"):
-        exact_gain(jnp.zeros_like)

@@ -9,7 +9,7 @@ import numpy as np
 
 from jnorm import activations, initializers
 from jnorm.nn import batch_norm, batch_renorm, convolution, dropout, feature_norm, layers, networks, weight_norm
-from tests.registry import BATCHES, KEYS, LAYER, MEAN, POSITIVE, ROWS, VAR, add, each
+from tests.registry import BATCHES, KEYS, LAYER, MEAN, POSITIVE, ROWS, VAR, add, each, host
 
 SCALE, SHIFT = POSITIVE[:, None] * np.ones(3), ROWS[:, :3]
 
@@ -37,6 +37,12 @@ def folded(x: jax.Array, scale: jax.Array, shift: jax.Array) -> Any:
     return batch_norm.fold(batch_norm.Params(scale, shift), running(x), x, norm="after")
 
 
+for _norm in (batch_norm, batch_renorm, feature_norm):
+    host(f"nn.{_norm.__name__.split('.')[-1]}.init", lambda init=_norm.init: init((2, 3), shift=False))
+host(
+    "nn.batch_norm.precise_state",
+    lambda: batch_norm.precise_state([jnp.asarray(x, jnp.float32) for x in BATCHES[:2]], unbiased=True),
+)
 APART = "kernel, bias and statistics depend on some of the arguments"
 add("nn.batch_norm.apply", normalized(batch_norm.apply), BATCHES, SCALE, SHIFT, dtypes=LAYER, nan=APART)
 add("nn.batch_norm.fold", each(folded), BATCHES, SCALE, SHIFT, dtypes=LAYER, nan=APART)
@@ -62,7 +68,11 @@ add(
 add("nn.feature_norm.group_norm", featurewise(feature_norm.group_norm, groups=3), BATCHES, SCALE, SHIFT, dtypes=LAYER)
 add("nn.weight_norm.init", each(weight_norm.init), BATCHES, dtypes=LAYER)
 add(
-    "nn.weight_norm.apply", each(lambda v, g: weight_norm.apply(weight_norm.Params(v, g))), BATCHES, SCALE, dtypes=LAYER
+    "nn.weight_norm.apply",
+    each(lambda v, g: weight_norm.apply(weight_norm.PolarKernel(v, g))),
+    BATCHES,
+    SCALE,
+    dtypes=LAYER,
 )
 add("nn.weight_norm.standardize", each(weight_norm.standardize), BATCHES, dtypes=LAYER)
 add(
@@ -88,6 +98,13 @@ add(
     dtypes=LAYER,
 )
 
+add(
+    "nn.layers.stateless",
+    featurewise(lambda p, x: layers.stateless(feature_norm.init, feature_norm.layer_norm).apply(p, (), x, train=True)),
+    *(BATCHES, SCALE, SHIFT),
+    dtypes=LAYER,
+)
+
 SELU_LAYER = layers.Layer(activations.selu, initializers.lecun_normal())
 NETWORKS = {
     "mlp": networks.mlp((3, 4, 2), SELU_LAYER),
@@ -110,4 +127,6 @@ for _name, _network in NETWORKS.items():
         BATCHES[:, None] if _name == "cnn" else BATCHES,
         dtypes=LAYER,
     )
+host("nn.networks.rectangular", lambda: networks.rectangular(784, 10, units=256, depth=3))
+host("nn.networks.conic", lambda: networks.conic(784, 10, units=640, depth=6))
 add("nn.networks.record", each(lambda x, n=NETWORKS["mlp"]: networks.record(n, *weights(n, x.dtype), x)), BATCHES)

@@ -1,0 +1,88 @@
+"""A network: blocks in a row as a pair of pure functions that check their input, and show what they compute."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.typing import ArrayLike
+
+from jnorm._ground import checks
+from jnorm.nn._axes import floating
+from jnorm.nn._blocks import Block, Context, Tap, chain
+from jnorm.nn.layers import Layer
+
+
+class Network(NamedTuple):
+    """A model as a pair of pure functions.
+
+    A tap is a function ``tap(name, value) -> value`` that is shown each layer's ``"<block>.pre"``, the argument of its
+    activation, and ``"<block>.post"``, its output, and may replace them; inside residual blocks names are
+    ``"<block>.<layer>.pre"``. `record` collects what a tap is shown.
+
+    Attributes:
+        init: ``init(key) -> (params, state)``.
+        apply: ``apply(params, state, x, *, train, key=None, tap=None) -> (y, state)``; the key serves dropout.
+    """
+
+    init: Callable[[jax.Array], tuple[list[Any], list[Any]]]
+    apply: Callable[..., tuple[jax.Array, list[Any]]]
+
+
+def record(
+    network: Network, params: Any, state: Any, x: ArrayLike, *, train: bool = False, key: jax.Array | None = None
+) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
+    """A forward pass with every pre- and post-activation, under ``jit`` and ``vmap`` too, with lanes in front.
+
+    Args:
+        network: Whose ``apply`` takes a ``tap``.
+        params: Of ``network.init``.
+        state: Likewise.
+        x: The input.
+        train: As in ``apply``.
+        key: For dropout.
+
+    Returns:
+        Output and state of ``apply``, and the values that a tap is shown, by name, in the order of computation.
+
+    >>> from jnorm import initializers
+    >>> from jnorm.nn import networks
+    >>> network = networks.mlp((4, 8, 3), Layer(jax.nn.silu, initializers.lecun_normal()))
+    >>> y, _, seen = record(network, *network.init(jax.random.key(0)), jax.numpy.ones((2, 4)))
+    >>> {name: value.shape for name, value in seen.items()}
+    {'0.pre': (2, 8), '0.post': (2, 8), '1.pre': (2, 3)}
+    """
+    seen: dict[str, jax.Array] = {}
+
+    def tap(name: str, value: jax.Array) -> jax.Array:
+        seen[name] = value
+        return value
+
+    y, state = network.apply(params, state, x, train=train, key=key, tap=tap)
+    return y, state, seen
+
+
+def sequential(blocks: Sequence[Block], features: int, ndim: int = 1) -> Network:
+    """The blocks one after another, on inputs with ``ndim`` axes of their own, features last."""
+    whole = chain(blocks)
+
+    def apply(
+        params: Any,
+        state: Any,
+        x: ArrayLike,
+        *,
+        train: bool,
+        key: jax.Array | None = None,
+        tap: Tap | None = None,
+    ) -> tuple[jax.Array, list[Any]]:
+        x = floating(x)
+        if x.ndim < ndim or x.shape[-1] != features:
+            raise ValueError(f"`x` must have {ndim} axes or more, the last of {features} features; got {x.shape}")
+        return whole.apply(params, state, x, Context(train, key, tap))
+
+    return Network(whole.init, apply)
+
+
+def check_sizes(layer: Layer, **sizes: Any) -> None:
+    """Raise ``ValueError`` for a size below 1, and for a place of the normalizer that there is not."""
+    checks.require(lambda n: n >= 1, "`{}` must satisfy {} >= 1", **sizes)
+    checks.choice("normalize", layer.normalize, ("before", "after"))

@@ -1,0 +1,77 @@
+"""Exact statistics of a whole data set in the place of running ones."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jnorm.nn._axes import axes_of, floating, lengths, other_axes
+from jnorm.nn._masks import mask_like
+from jnorm.nn._moments import moments
+from jnorm.nn._running import State
+
+
+def precise_state(
+    batches: Iterable[ArrayLike | tuple[ArrayLike, ArrayLike]],
+    *,
+    axis: int | Sequence[int] = -1,
+    unbiased: bool = False,
+) -> State:
+    """The exact statistics of a whole data set in one pass, whatever the batches it comes in.
+
+    The moments of the batches are centred and merged in float64 on the host, ``M += m + (mean difference)^2 * n *
+    n_batch / (n + n_batch)``, so the result does not depend on their number, order or sizes beyond the rounding of one
+    batch. Where batch norms follow one another, take them in the order of the network: a later one's inputs depend on
+    the state of the earlier ones.
+
+    Args:
+        batches: The layer's inputs ``x``, or pairs ``(x, mask)`` with a mask as in `jnorm.nn.batch_norm.apply`.
+        axis: The feature axis of ``x``, or several.
+        unbiased: Whether the variance is divided by n - 1 instead of n.
+
+    Returns:
+        A state of at least float32, with ``count`` infinite.
+
+    Raises:
+        TypeError: For an integer ``x``, or a mask that is not boolean.
+        ValueError: For features that change between batches or have no valid entry (for ``unbiased``, less than two).
+
+    Source: Wu, Johnson 2021 (arXiv 2105.07576), section 3; Chan, Golub, LeVeque 1979 for the merge.
+
+    >>> data = [jnp.array([[1.0], [2.0]]), jnp.array([[6.0]])]
+    >>> state = precise_state(data)
+    >>> state.mean.tolist(), round(float(state.var[0]), 5), float(state.count)
+    ([3.0], 4.66667, inf)
+    """
+    n: Any = 0.0
+    mean: Any = 0.0
+    total: Any = 0.0
+    shape = dtype = None
+    for batch in batches:
+        x, mask = batch if isinstance(batch, tuple) else (batch, None)
+        x = floating(x)
+        features = axes_of(x, axis)
+        size = lengths(x, features)
+        if shape not in (None, size):
+            raise ValueError(f"`batches` must have the same features throughout; got {shape} and {size}")
+        reduced = other_axes(x, features)
+        mask = mask_like(x, mask, features)
+        center = moments(x, reduced, mask=mask).mean
+        # Once more about the rounded mean: what it left over counts beside a small variance.
+        part = moments(x.astype(center.dtype) - center, reduced, mask=mask)
+        shape, dtype = size, center.dtype
+        remainder, part_var, part_n = (np.squeeze(np.asarray(v, np.float64), reduced) for v in part)
+        part_mean = np.squeeze(np.asarray(center, np.float64), reduced) + remainder
+        merged = np.maximum(n + part_n, 1)
+        gap = part_mean - mean
+        total = total + part_var * part_n + gap**2 * (n * part_n / merged)
+        mean = mean + gap * (part_n / merged)
+        n = n + part_n
+    least = 2 if unbiased else 1
+    if shape is None or np.any(n < least):
+        raise ValueError(f"`batches` must hold at least {least} valid entries of every feature; got {np.min(n):.0f}")
+    var = total / (n - 1 if unbiased else n)
+    return State(jnp.asarray(mean, dtype), jnp.asarray(var, dtype), jnp.asarray(math.inf, dtype))
