@@ -37,9 +37,9 @@ def fixed_point(
     Returns:
         The certificate; ``domain[0]`` holds the enclosure. Undecided where no attracting point is met.
 
-    >>> proof = fixed_point(0.1, 1.0)
-    >>> proof.holds, [round(sum(ends) / 2, 6) for ends in (proof.domain[0].mean, proof.domain[0].var)]
-    (True, [0.005183, 1.006822])
+    >>> proof = fixed_point(0.1, 1.05)
+    >>> proof.holds, [round(high, 9) for _, high in (proof.domain[0].mean, proof.domain[0].var)]
+    (True, [0.025140488, 1.19373905])
     """
     mean, var = _iterate(omega, tau, target_point(target, weights), start)
     arguments = intervals(_around(mean), _around(var), omega, tau)
