@@ -102,7 +102,8 @@ def verify(path: Path) -> dict[str, Any]:
     head = ("statement", "claimed", "shown", "boxes", "ms")
     print(
         aligned(
-            [(o.title, word(o.claimed), word(o.holds), str(o.boxes), f"{o.seconds * 1e3:.1f}") for o in outcomes], head
+            [(o.title, outcome(o.claimed), outcome(o.holds), str(o.boxes), f"{o.seconds * 1e3:.1f}") for o in outcomes],
+            head,
         )
     )
     seconds = sum(o.seconds for o in outcomes)
@@ -112,7 +113,7 @@ def verify(path: Path) -> dict[str, Any]:
     return {"outcomes": [o._asdict() for o in outcomes], "seconds": seconds}
 
 
-def word(holds: bool | None) -> str:
+def outcome(holds: bool | None) -> str:
     """The three outcomes in words."""
     return {True: "proved", False: "refuted", None: "undecided"}[holds]
 
@@ -136,7 +137,7 @@ def row(c: Certificate) -> tuple[str, ...]:
     if c.path:
         mean, var = (interval(ends) for ends in c.path[0])
     bound = f"hull {interval(c.path[-1][0])} {interval(c.path[-1][1])}" if c.path else bounds(c)
-    return c.title, f"{mean} {var} {omega} {tau}", word(c.holds), bound, str(len(c.boxes)), f"{c.seconds * 1e3:.1f}"
+    return c.title, f"{mean} {var} {omega} {tau}", outcome(c.holds), bound, str(len(c.boxes)), f"{c.seconds * 1e3:.1f}"
 
 
 def ends_of(domain: Domain) -> tuple[tuple[float, float], ...]:

@@ -8,7 +8,7 @@ mean and var are those of a layer's input, omega and tau the sum and the sum of 
 var~ are those of its output f(z), f(z) = lam*z for z > 0 and lam*alpha*(e^z - 1) otherwise, z ~ N(mean*omega, var*tau).
 lam and alpha are enclosed from the fixed point that they are to have. Each of mean, var, omega and tau is given by an
 interval (low, high), or a number, read as the decimal that it prints as; omega and tau are free within theirs and, but
-for fixed points, free to change from layer to layer. Every end is rounded outward: what a certificate shows is proved.
+for fixed points, free to change from layer to layer. Bounds are rounded outward.
 
 All raise ``ValueError`` for intervals that are empty or inverted, var <= 0, tau <= 0 and constants that do not exist,
 and ``ModuleNotFoundError``, which names the extra, without python-flint.
