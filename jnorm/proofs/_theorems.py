@@ -71,7 +71,7 @@ def theorem2(
 def theorem3(
     *,
     mean: IntervalLike = (-0.1, 0.1),
-    var_tau: Sequence[tuple[IntervalLike, IntervalLike]] = (((0.02, 0.16), (0.8, 1.25)), ((0.02, 0.24), (0.9, 1.25))),
+    boxes: Sequence[tuple[IntervalLike, IntervalLike]] = (((0.02, 0.16), (0.8, 1.25)), ((0.02, 0.24), (0.9, 1.25))),
     omega: IntervalLike = OMEGA,
     **effort: Unpack[Effort],
 ) -> Certificate:
@@ -79,7 +79,7 @@ def theorem3(
 
     Args:
         mean: Ends of the means.
-        var_tau: Ends of the variance and of the sum of squared weights, > 0, in pairs: a domain for each.
+        boxes: Ends of the variance and of the sum of squared weights, > 0, in pairs: a domain for each.
         omega: Ends of the sum of a unit's weights.
         **effort: ``tol`` and ``budget``: see `Effort`.
 
@@ -89,7 +89,7 @@ def theorem3(
     >>> [round(proof.bound[0], 6) for proof in theorem3().proofs]
     [0.007736, 0.011029]
     """
-    domains = [(mean, var, omega, tau) for var, tau in var_tau]
+    domains = [(mean, var, omega, tau) for var, tau in boxes]
     return prove("theorem 3", "variance_increases", {"domains": domains}, **effort)
 
 

@@ -91,7 +91,7 @@ def test_slightly_false_statements_are_refuted_at_a_true_point():
     for proof, domain in (
         (theorem1(tau=(0.95, 1.2)), ((-0.1, 0.1), (0.8, 1.5), OMEGA, (0.95, 1.2))),
         (theorem2(var=(2.45, 16)), ((-1, 1), (2.45, 16), OMEGA, (0.8, 1.25))),
-        (theorem3(var_tau=(((1e-5, 0.16), (0.8, 1.25)),)), ((-0.1, 0.1), (1e-5, 0.16), OMEGA, (0.8, 1.25))),
+        (theorem3(boxes=(((1e-5, 0.16), (0.8, 1.25)),)), ((-0.1, 0.1), (1e-5, 0.16), OMEGA, (0.8, 1.25))),
     ):
         assert proof.holds is False
         refuted = proof.counterexample
