@@ -186,4 +186,4 @@ def sin(mean: ArrayLike, var: ArrayLike) -> GaussianMoments:
 
 
 for _form in (identity, relu, leaky_relu, elu, celu, selu, scaled_elu, sin):
-    activations.set_closed_form(getattr(activations, _form.__name__), _form)
+    activations.register(getattr(activations, _form.__name__), closed_form=_form)

@@ -147,7 +147,7 @@ def solve_all(
         lambda x: newton(settled, x, like, limit, max_steps),
         limit,
     )
-    return jax.tree.map(jnp.asarray, search.run(int(cells)))
+    return jax.device_put(search.run(int(cells)))  # `jnp.asarray` compiles a program for each number of points
 
 
 def iterate(layer_map: MomentMap, start: Moments, depth: int) -> Moments:

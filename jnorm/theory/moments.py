@@ -234,4 +234,4 @@ class _SquaredSlope:
 
 
 def _kinks(phi: Activation, kinks: Sequence[float] | None) -> Sequence[float]:
-    return activations.kinks(callables.unwrap(phi)[0]) if kinks is None else kinks
+    return activations.kinks(phi) if kinks is None else kinks
