@@ -10,7 +10,7 @@ import pytest
 
 from jnorm.nn._dropping import SATURATION
 from jnorm.nn.dropout import affine, alpha_dropout, dropout, feature_alpha_dropout, gaussian_dropout
-from jnorm.theory._constants import selu_constants
+from jnorm.theory.fixed_points import selu_constants
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
