@@ -5,6 +5,7 @@ constants. Names, places in files and addresses do not count. What JAX itself ca
 functions of the host, kernels, operations that are not JAX's own.
 """
 
+import dataclasses
 import enum
 import functools
 import hashlib
@@ -80,8 +81,10 @@ class _Reader:
             return self._program(where, value, ())
         if isinstance(value, jax.Array | np.ndarray | np.generic) or hasattr(value, "__array__"):
             return self._constant(where, value)
-        if hasattr(value, "random_bits") and value in _generators():
-            return _hash("generator", value.name.encode())
+        if hasattr(value, "random_bits"):
+            known = value in _generators()
+            text = f"the generator {value.name} of random keys"
+            return _hash("generator", value.name.encode()) if known else self._hidden(f"{text}, which is not JAX's own")
         if isinstance(value, Mapping):
             return _hash("mapping", *sorted(self._all(where, value.items())))
         if isinstance(value, set | frozenset):
@@ -112,8 +115,9 @@ class _Reader:
             return _hash("type of keys", self.value(where, _generator(value)))
         if isinstance(value, type) and issubclass(value, np.generic):
             return _hash("type", value.__name__.encode())
-        if _is_of_jax(kind.__module__) and not callable(value) and hasattr(value, "__dict__"):
-            return _hash(f"object {kind.__qualname__}", self.value(where, vars(value)))
+        if _is_of_jax(kind.__module__) and (dataclasses.is_dataclass(value) or hasattr(value, "__dict__")):
+            fields = getattr(kind, "__dataclass_fields__", None) or vars(value)
+            return _hash(f"object {kind.__qualname__}", self.value(where, {n: getattr(value, n) for n in fields}))
         name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', kind.__qualname__)}"
         return self._hidden(f"{where} {name}")
 
@@ -187,11 +191,11 @@ def _generators() -> list[Any]:
 
 
 def _array(value: Any) -> bytes:
+    kind = f"array {value.dtype} {value.shape}"
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
-    array = np.asarray(value)
-    contents = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return _hash(f"array {array.dtype} {array.shape}", contents.data)  # type: ignore[arg-type]
+    contents = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+    return _hash(kind, contents.data)  # type: ignore[arg-type]
 
 
 def _is_of_jax(module: str) -> bool:

@@ -186,6 +186,155 @@ def test_another_program_or_output_under_the_same_name_is_refused(tmp_path):
         run(tmp_path, train=make(1.0, True))
 
 
+def helped(b):
+    """A helper that multiplies by ``b``, called from a nested jit inside scan and cond."""
+    b = jnp.full((3,), b)
+    helper = jax.jit(lambda x: x * b)
+
+    def train(key, shared, rate):
+        step = lambda x, _: (jax.lax.cond(rate > 0, helper, lambda x: x, x), None)
+        return {"x": jax.lax.scan(step, rate + shared * jnp.arange(3.0), None, length=1)[0]}
+
+    return train
+
+
+def test_a_number_deep_in_the_program_is_another_program(tmp_path):
+    inside = np.array([[0.1, 1.1, 2.1], [0.5, 1.5, 2.5]], np.float32)[::-1, None]  # rates 0.5 and 0.1
+    np.testing.assert_array_equal(run(tmp_path / "a", train=helped(1.0), seeds=1)["x"], inside)
+    with pytest.raises(ValueError, match="belongs to another sweep:\n- program: `train` does something else now"):
+        run(tmp_path / "a", train=helped(100.0), seeds=1)
+    np.testing.assert_array_equal(run(tmp_path / "b", train=helped(100.0), seeds=1)["x"], inside * np.float32(100))
+    np.testing.assert_array_equal(run(tmp_path / "a", train=helped(1.0), seeds=1)["x"], inside)
+
+
+def called(function):
+    def train(key, shared, rate):
+        return {"x": jax.pure_callback(function, jax.ShapeDtypeStruct((), "float32"), rate, vmap_method="sequential")}
+
+    return train
+
+
+def double(x):
+    return np.float32(2 * x)
+
+
+def triple(x):
+    return np.float32(3 * x)
+
+
+def test_code_that_jax_cannot_see_needs_a_version(tmp_path):
+    text = f"`version` must be given with `store` .*: pure_callback {__name__}.double. Any text will do"
+    with pytest.raises(ValueError, match=text):
+        run(tmp_path, train=called(double))
+    assert not any(tmp_path.iterdir())
+    np.testing.assert_array_equal(run(None, train=called(double))["x"][:, 0], np.float32([1.0, 0.2]))
+    first = run(tmp_path, train=called(double), version="double, 1")
+    same(run(tmp_path, train=called(double), version="double, 1"), first)
+    for train_now, version, words in (
+        (called(double), "double, 2", "version: double, 1 in the store, double, 2 in this call"),
+        (called(triple), "double, 1", "program: `train` does something else now"),
+    ):
+        with pytest.raises(ValueError, match=f"belongs to another sweep:\n- {words}"):
+            run(tmp_path, train=train_now, version=version)
+    with pytest.raises(ValueError, match="`version` must be given"):
+        run(tmp_path, train=called(double))
+
+
+@pytest.mark.parametrize("version", ["", 2, b"2"])
+def test_a_version_is_a_text(version):
+    with pytest.raises(TypeError, match="`version` must be a text that is not empty; got "):
+        run(None, version=version)
+
+
+@pytest.mark.parametrize(
+    ("setting", "before", "after"),
+    [
+        ("jax_threefry_partitionable", True, False),
+        ("jax_default_matmul_precision", None, "highest"),
+        ("jax_numpy_dtype_promotion", "strict", "standard"),
+        ("jax_default_prng_impl", "threefry2x32", "rbg"),
+        ("jax_enable_x64", False, True),
+        ("jax_optimization_level", "UNKNOWN", "O1"),
+    ],
+)
+def test_settings_that_change_numbers_are_part_of_a_store(tmp_path, setting, before, after):
+    one = lambda key, shared, rate: {"x": jnp.float32(1) * rate.astype(jnp.float32)}
+    run(tmp_path, train=one, data=np.float32(1))
+    start = getattr(jax.config, setting)
+    try:
+        jax.config.update(setting, after)
+        with pytest.raises(ValueError, match="belongs to another sweep") as caught:
+            run(tmp_path, train=one, data=np.float32(1))
+    finally:
+        jax.config.update(setting, start)
+    before = "none" if before is None else before
+    assert f"{setting}: {before} in the store, {after} in this call" in str(caught.value)
+    run(tmp_path, train=one, data=np.float32(1))
+
+
+def rewrite(folder, **values):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_stores_of_the_first_format_are_not_trusted(tmp_path):
+    run(tmp_path)
+    rewrite(tmp_path, format=1)
+    for use in (run, store.load):
+        with pytest.raises(ValueError, match=r"was written in format 1, .* run the sweep again with another folder"):
+            use(tmp_path)
+    rewrite(tmp_path, format=3)
+    with pytest.raises(ValueError, match="is not a manifest of format 2"):
+        store.load(tmp_path)
+
+
+def test_programs_of_another_version_of_jax_are_the_callers_word(tmp_path):
+    older = {"versions": {"jax": "0.0.1"}, "programs": [{"static": {}, "fingerprint": "another"}]}
+    run(tmp_path / "a")
+    rewrite(tmp_path / "a", **older)
+    text = f"jax: 0.0.1 in the store, {jax.__version__} in this call, .*go on with JAX 0.0.1, or give another folder"
+    with pytest.raises(ValueError, match=text):
+        run(tmp_path / "a")
+    first = run(tmp_path / "b", version="mine")
+    rewrite(tmp_path / "b", **older)
+    same(run(tmp_path / "b", version="mine"), first)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from jnorm.sweeps import _files as files
+with files.locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_of_another_process_ends_with_it(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[2])}
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "lock")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            for _ in range(2):  # whoever asks leaves the owner's name alone
+                with pytest.raises(BlockingIOError, match=f"is being written by process {holder.pid} on "):
+                    run(tmp_path)
+        finally:
+            holder.kill()
+    run(tmp_path)
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match=r"`store` must be a folder that can be written; .* cannot be locked: No locks"):
+        run(tmp_path)
+
+
 def test_two_writers_are_one_too_many(tmp_path):
     inside, leave = threading.Event(), threading.Event()
 
