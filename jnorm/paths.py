@@ -1,4 +1,7 @@
-"""Parts of a pytree, chosen by path: what a penalty, an initializer or an optimizer mask acts on."""
+"""Parts of a pytree, chosen by path: what a penalty, an initializer or an optimizer mask acts on.
+
+A path is the keys from the root to a leaf joined by ``/``, as ``"encoder/0/kernel"``.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,12 +18,17 @@ Where = str | Sequence[str] | Callable[[str, Any], Any] | None
 
 
 def mask(tree: Any, where: Where) -> Any:
-    """A tree of booleans of the same structure, true on the chosen leaves.
+    """A tree of booleans of the same structure, true on the chosen leaves, which serves ``optax.masked`` as it is.
 
-    A path is the keys from the root to the leaf joined by ``/``, as ``"encoder/0/kernel"``; a prefix ends where a key
-    ends, so ``"layer/1"`` does not choose ``"layer/10/kernel"``. The result serves ``optax.masked`` as it is.
+    Args:
+        tree: Any pytree.
+        where: Which leaves. A prefix ends where a key ends: ``"layer/1"`` does not choose ``"layer/10/kernel"``.
 
-    Raises ``ValueError``, which lists the paths of the tree, where a prefix or the predicate chooses no leaf.
+    Returns:
+        The tree of booleans.
+
+    Raises:
+        ValueError: A prefix or the predicate chooses no leaf; the paths of the tree are listed.
 
     >>> params = {"dense": {"kernel": 1.0, "bias": 2.0}, "head": 3.0}
     >>> mask(params, "dense")
@@ -34,17 +42,17 @@ def mask(tree: Any, where: Where) -> Any:
         chosen = [True] * len(flat)
     elif callable(where):
         chosen = [bool(where(path, leaf)) for path, (_, leaf) in zip(paths, flat, strict=True)]
-        _require_some(chosen, "`where` chooses no leaf", paths)
+        _require_any(chosen, "`where` chooses no leaf", paths)
     else:
         chosen = [False] * len(flat)
         for prefix in [where] if isinstance(where, str) else where:
             hits = [path == prefix or path.startswith(prefix + "/") for path in paths]
-            _require_some(hits, f"no leaf under the path `{prefix}`", paths)
+            _require_any(hits, f"no leaf under the path `{prefix}`", paths)
             chosen = [a or b for a, b in zip(chosen, hits, strict=True)]
     return jax.tree.unflatten(treedef, chosen)
 
 
-def _require_some(hits: Sequence[bool], problem: str, paths: Sequence[str]) -> None:
+def _require_any(hits: Sequence[bool], problem: str, paths: Sequence[str]) -> None:
     if not any(hits):
         shown = ", ".join(paths[:20]) + (", ..." if len(paths) > 20 else "")
         raise ValueError(f"{problem}; the tree has {shown or 'no leaves'}")
