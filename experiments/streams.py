@@ -17,7 +17,7 @@ from experiments import classification
 from experiments.common import Clock, Output, Refused
 from jnorm import losses
 from jnorm._ground import checks
-from jnorm.statistics._components import Bounds, Components, components, intervals, subsets
+from jnorm.statistics import Bounds, Components, components, intervals, subsets
 from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop
 
@@ -80,7 +80,7 @@ def train(config: Config, data: classification.Sets) -> dict[str, np.ndarray]:
         epochs=config.epochs,
         batch_size=config.batch,
         metrics={"accuracy": evaluation.accuracy},
-        evaluate=["test"],
+        report=loop.Report(parts=["test"]),
     )
     grid = {**keys, "rate": [config.rate], "dropout": [config.dropout]}
     # The key of the run itself is left without a use, so that one seed is all there is.

@@ -120,9 +120,8 @@ def take(data: _Tree, indices: ArrayLike) -> _Tree:
     at = jnp.asarray(indices)
     if not jnp.issubdtype(at.dtype, jnp.integer):
         raise TypeError(f"`indices` must hold integers; got dtype {at.dtype}")
-    if not isinstance(indices, jax.Array):
-        rule = f"`{{}}` must satisfy {-size} <= {{}} < {size}"
-        checks.require(lambda i: (i >= -size) & (i < size), rule, indices=indices)
+    rule = f"`{{}}` must satisfy {-size} <= {{}} < {size}"
+    checks.require(lambda i: (i >= -size) & (i < size), rule, indices=indices)
     return jax.tree.map(lambda a: jnp.take(jnp.asarray(a), at, axis=0, mode="fill"), data)
 
 

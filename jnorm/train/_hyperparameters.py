@@ -1,6 +1,6 @@
-"""Hyperparameters by name: each part of a training run is a function that names those it wants.
+"""Hyperparameters by name: each part of a training run is a function that names those it needs.
 
-The values are traced arguments, so that one compiled program serves all of them; a name that no part wants, or that a
+The values are traced arguments, so that one compiled program serves all of them; a name that no part accepts, or that a
 part misses, is an error before anything compiles.
 """
 
@@ -14,9 +14,9 @@ from jax.typing import ArrayLike
 
 
 class Names(NamedTuple):
-    """What a function takes by name: names without and with a default, and whether it takes any other."""
+    """What a function accepts by name: names without and with a default, and whether it accepts any other."""
 
-    needed: tuple[str, ...]
+    required: tuple[str, ...]
     optional: tuple[str, ...]
     anything: bool
 
@@ -25,7 +25,7 @@ def names(function: Callable[..., Any], skip: int = 0) -> Names:
     """The hyperparameters of a function, after ``skip`` arguments that it gets by position.
 
     >>> names(lambda outputs, targets, *, smoothing=0.0: None, skip=2)
-    Names(needed=(), optional=('smoothing',), anything=False)
+    Names(required=(), optional=('smoothing',), anything=False)
     """
     parameters = list(inspect.signature(function).parameters.values())
     named = [p for p in parameters[skip:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -42,38 +42,38 @@ def bind(function: Callable[..., Any], values: Mapping[str, Any], skip: int = 0)
     >>> bind(lambda x, *, scale: scale * x, {"scale": 3, "rate": 0.1}, skip=1)(2)
     6
     """
-    wanted = names(function, skip)
-    chosen = {k: v for k, v in values.items() if wanted.anything or k in wanted.needed + wanted.optional}
+    accepted = names(function, skip)
+    chosen = {k: v for k, v in values.items() if accepted.anything or k in accepted.required + accepted.optional}
     return lambda *arguments: function(*arguments, **chosen)
 
 
-def require(wanted: Iterable[Names], given: Iterable[str], reserved: Iterable[str] = ()) -> None:
-    """Raise ``TypeError`` for hyperparameters that are missing, or that nothing wants.
+def require(accepted: Iterable[Names], passed: Iterable[str], reserved: Iterable[str] = ()) -> None:
+    """Raise ``TypeError`` for hyperparameters that are missing, or that nothing accepts.
 
     >>> require([names(lambda learning_rate: None)], ["learnin_rate"])
     Traceback (most recent call last):
     ...
     TypeError: missing hyperparameters: `learning_rate`; got `learnin_rate`
     """
-    wanted, given, reserved = list(wanted), list(given), list(reserved)
-    needed = {n for w in wanted for n in w.needed}
-    known = {n for w in wanted for n in w.needed + w.optional} | set(reserved)
-    if missing := sorted(needed - set(given) - set(reserved)):
-        raise TypeError(f"missing hyperparameters: {_listed(missing)}; got {_listed(given)}")
-    if not any(w.anything for w in wanted) and (unknown := [n for n in given if n not in known]):
-        raise TypeError(f"unknown hyperparameters: {_listed(unknown)}; known are {_listed(sorted(known))}")
+    accepted, passed, reserved = list(accepted), list(passed), list(reserved)
+    required = {n for a in accepted for n in a.required}
+    known = {n for a in accepted for n in a.required + a.optional} | set(reserved)
+    if missing := sorted(required - set(passed) - set(reserved)):
+        raise TypeError(f"missing hyperparameters: {_quoted(missing)}; got {_quoted(passed)}")
+    if not any(a.anything for a in accepted) and (unknown := [n for n in passed if n not in known]):
+        raise TypeError(f"unknown hyperparameters: {_quoted(unknown)}; known are {_quoted(sorted(known))}")
 
 
-def signature(positional: Iterable[str], wanted: Iterable[Names], reserved: Iterable[str]) -> inspect.Signature:
+def signature(positional: Iterable[str], accepted: Iterable[Names], reserved: Iterable[str]) -> inspect.Signature:
     """The signature of a function of these positional arguments and all of the names, for whoever inspects it."""
-    wanted = list(wanted)
-    needed = dict.fromkeys(n for w in wanted for n in w.needed if n not in reserved)
-    optional = dict.fromkeys(n for w in wanted for n in w.optional if n not in needed and n not in reserved)
+    accepted = list(accepted)
+    required = dict.fromkeys(n for a in accepted for n in a.required if n not in reserved)
+    optional = dict.fromkeys(n for a in accepted for n in a.optional if n not in required and n not in reserved)
     kind = inspect.Parameter
     parameters = [kind(n, kind.POSITIONAL_OR_KEYWORD) for n in positional]
-    parameters += [kind(n, kind.KEYWORD_ONLY) for n in needed]
+    parameters += [kind(n, kind.KEYWORD_ONLY) for n in required]
     parameters += [kind(n, kind.KEYWORD_ONLY, default=None) for n in [*optional, *reserved]]
-    if any(w.anything for w in wanted):
+    if any(a.anything for a in accepted):
         parameters.append(kind("hyperparameters", kind.VAR_KEYWORD))
     return inspect.Signature(parameters)
 
@@ -96,5 +96,5 @@ def as_key(name: str, value: ArrayLike) -> jax.Array:
     raise TypeError(f"`{name}` must be a random key or a whole number; got {array.dtype} of shape {array.shape}")
 
 
-def _listed(several: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in several) or "none"
+def _quoted(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words) or "none"

@@ -11,11 +11,22 @@ import optax
 from jax import lax
 
 from jnorm.data import batches
-from jnorm.train import evaluation, gradients
+from jnorm.train import _examples, gradients
 
 
-class Parts(NamedTuple):
-    """What a run is made of. ``record`` names what steps report: "loss", "gradient_norm"."""
+class Recipe(NamedTuple):
+    """What a run is made of; the arguments of `jnorm.train.loop.trainer`, bound to one set of hyperparameters.
+
+    Attributes:
+        network: The pair ``init``, ``apply``.
+        loss: ``loss(outputs, targets)``.
+        optimizer: The optimizer.
+        keys: Random keys by the name of their stream.
+        penalty: ``penalty(params)``, added to the mean loss.
+        augment: ``augment(key, x)``, applied to the inputs of a step.
+        reported: What steps report, of "loss" and "gradient_norm".
+        accumulate: Number of microbatches.
+    """
 
     network: Any
     loss: Callable[[Any, Any], jax.Array]
@@ -23,23 +34,30 @@ class Parts(NamedTuple):
     keys: Mapping[str, jax.Array]
     penalty: Callable[[Any], jax.Array] | None = None
     augment: Callable[[jax.Array, Any], Any] | None = None
-    record: Collection[str] = ()
+    reported: Collection[str] = ()
     accumulate: int = 1
 
 
-class Run(NamedTuple):
-    """What a step hands to the next; ``step`` counts from 0."""
+class Carry(NamedTuple):
+    """What a step hands to the next.
+
+    Attributes:
+        params: The parameters.
+        state: The network's state.
+        optimizer_state: The optimizer's state.
+        step: The number of the next step, from 0.
+    """
 
     params: Any
     state: Any
-    optimizer: Any
+    optimizer_state: Any
     step: jax.Array
 
 
-def start(parts: Parts) -> Run:
+def start(recipe: Recipe) -> Carry:
     """Fresh parameters and states."""
-    params, state = parts.network.init(parts.keys["init_key"])
-    return Run(params, state, parts.optimizer.init(params), jnp.zeros((), jnp.int32))
+    params, state = recipe.network.init(recipe.keys["init_key"])
+    return Carry(params, state, recipe.optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
 def predictor(network: Any, params: Any, state: Any) -> Callable[[Any], Any]:
@@ -47,57 +65,62 @@ def predictor(network: Any, params: Any, state: Any) -> Callable[[Any], Any]:
     return lambda x: network.apply(params, state, x, train=False, key=None)[0]
 
 
-def step(parts: Parts, run: Run, batch: Any, mask: jax.Array | None) -> tuple[Run, dict[str, jax.Array]]:
-    """The run after a step on a pair (inputs, targets), and what it reports of the parameters before."""
-    key = jax.random.fold_in(parts.keys["dropout_key"], run.step)
-    if parts.augment is not None:
+def step(recipe: Recipe, carry: Carry, batch: Any, mask: jax.Array | None) -> tuple[Carry, dict[str, jax.Array]]:
+    """A step on a pair (inputs, targets): what it hands on, and what it reports of the parameters before."""
+    key = jax.random.fold_in(recipe.keys["dropout_key"], carry.step)
+    if recipe.augment is not None:
         x, targets = batch
-        batch = parts.augment(jax.random.fold_in(parts.keys["augment_key"], run.step), x), targets
-    takes_mask = _takes_mask(parts.network)
+        batch = recipe.augment(jax.random.fold_in(recipe.keys["augment_key"], carry.step), x), targets
+    takes_mask = _takes_mask(recipe.network)
 
-    def losses(params: Any, state: Any, batch: Any, mask: jax.Array | None, key: jax.Array) -> tuple[jax.Array, Any]:
+    def loss(params: Any, state: Any, batch: Any, mask: jax.Array | None, key: jax.Array) -> tuple[jax.Array, Any]:
         x, targets = batch
-        known = {"mask": mask} if takes_mask else {}
-        outputs, state = parts.network.apply(params, state, x, train=True, key=key, **known)
-        return evaluation.per_example(parts.loss(outputs, targets), batches.length(batch), "loss"), state
+        options = {"mask": mask} if takes_mask else {}
+        outputs, state = recipe.network.apply(params, state, x, train=True, key=key, **options)
+        return _examples.per_example(recipe.loss(outputs, targets), batches.length(batch), "loss"), state
 
-    def of(params: Any) -> gradients.Gradient:
-        whole = batches.length(batch) % parts.accumulate  # the last batch at its own size goes in one piece
+    # The last batch at its own size goes in one piece where it cannot be divided.
+    accumulate = 1 if batches.length(batch) % recipe.accumulate else recipe.accumulate
+
+    def gradient_at(params: Any) -> gradients.Gradient:
         return gradients.gradient(
-            losses, params, run.state, batch, mask, key, penalty=parts.penalty, parts=1 if whole else parts.accumulate
+            loss, params, carry.state, batch, mask, key, penalty=recipe.penalty, accumulate=accumulate
         )
 
-    found = of(run.params)
-    search = {"value": found.value, "grad": found.params, "value_fn": lambda params: of(params).value}
+    gradient = gradient_at(carry.params)
+    search = {"value": gradient.value, "grad": gradient.params, "value_fn": lambda params: gradient_at(params).value}
     with jax.numpy_dtype_promotion("standard"):  # Optax multiplies counts by floats, which a strict JAX refuses
-        updates, optimizer = parts.optimizer.update(found.params, run.optimizer, run.params, **search)
-    seen = {}
-    if "loss" in parts.record:
-        seen["step_loss"] = found.loss
-    if "gradient_norm" in parts.record:
-        seen["step_gradient_norm"] = optax.tree.norm(found.params)
-    return Run(optax.apply_updates(run.params, updates), found.state, optimizer, run.step + 1), seen
+        updates, optimizer_state = recipe.optimizer.update(
+            gradient.params, carry.optimizer_state, carry.params, **search
+        )
+    reports = {}
+    if "loss" in recipe.reported:
+        reports["step_loss"] = gradient.loss
+    if "gradient_norm" in recipe.reported:
+        reports["step_gradient_norm"] = optax.tree.norm(gradient.params)
+    params = optax.apply_updates(carry.params, updates)
+    return Carry(params, gradient.state, optimizer_state, carry.step + 1), reports
 
 
 def epoch(
-    parts: Parts, run: Run, data: tuple[Any, Any], key: jax.Array, batch_size: int
-) -> tuple[Run, dict[str, jax.Array]]:
-    """The run after one pass over ``data`` in the order of ``key``, and the steps' reports, ``[steps]`` each."""
+    recipe: Recipe, carry: Carry, data: tuple[Any, Any], key: jax.Array, batch_size: int
+) -> tuple[Carry, dict[str, jax.Array]]:
+    """One pass over ``data`` in the order of ``key``: what it hands on, and the steps' reports, ``[steps]`` each."""
     indices, mask = batches.epoch(key, batches.length(data), batch_size)
     rest = batches.length(data) % batch_size
 
-    def scanned(run: Run, batch: tuple[jax.Array, jax.Array | None]) -> tuple[Run, dict[str, jax.Array]]:
-        return step(parts, run, batches.take(data, batch[0]), batch[1])
+    def scanned(carry: Carry, batch: tuple[jax.Array, jax.Array | None]) -> tuple[Carry, dict[str, jax.Array]]:
+        return step(recipe, carry, batches.take(data, batch[0]), batch[1])
 
     # Two at a time: XLA's copies of what the steps hand on are made half as often, 4 % of the time of wide networks.
     scan = partial(lax.scan, unroll=2)
     if not rest:
-        return scan(scanned, run, (indices, None))
-    if _takes_mask(parts.network) or not jax.tree.leaves(run.state):
-        return scan(scanned, run, (indices, mask))
-    run, seen = scan(scanned, run, (indices[:-1], None))
-    run, last = scanned(run, (indices[-1, :rest], None))
-    return run, jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), seen, last)
+        return scan(scanned, carry, (indices, None))
+    if _takes_mask(recipe.network) or not jax.tree.leaves(carry.state):
+        return scan(scanned, carry, (indices, mask))
+    carry, reports = scan(scanned, carry, (indices[:-1], None))
+    carry, last = scanned(carry, (indices[-1, :rest], None))
+    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), reports, last)
 
 
 def _takes_mask(network: Any) -> bool:

@@ -1,6 +1,7 @@
 """Means of per-example metrics over a data set, in blocks of bounded size."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,14 +9,14 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
+from jnorm._ground import callables, checks
 from jnorm.data import batches
+from jnorm.train import _examples
 
 __all__ = [
     "Metric",
     "accuracy",
     "evaluate",
-    "per_example",
 ]
 
 Metric = Callable[[Any, Any], jax.Array]
@@ -23,12 +24,19 @@ Metric = Callable[[Any, Any], jax.Array]
 
 
 def accuracy(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
-    """1 where the largest of the outputs ``[..., classes]`` is that of the target, else 0; NaN where an output is NaN.
+    """1 where the largest of the outputs is that of the target, else 0; NaN where an output is NaN.
 
-    Targets are class numbers ``[...]`` or (one-hot) distributions ``[..., classes]``. Of equal outputs the first
-    counts.
+    Of equal outputs the first counts.
 
-    Raises ``ValueError`` for other shapes.
+    Args:
+        outputs: Scores or logits ``[..., classes]``.
+        targets: Class numbers ``[...]`` or (one-hot) distributions ``[..., classes]``.
+
+    Returns:
+        0, 1 or NaN ``[...]``, in at least float32.
+
+    Raises:
+        ValueError: Other shapes.
 
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2], [jnp.nan, 0.0]]), jnp.array([1, 1, 0]))
     Array([ 1.,  0., nan], dtype=float32)
@@ -44,30 +52,22 @@ def accuracy(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
     return jnp.where(jnp.any(jnp.isnan(outputs), -1), jnp.nan, right.astype(checks.wide(outputs.dtype)))
 
 
-def per_example(values: ArrayLike, examples: int, name: str = "metric") -> jax.Array:
-    """One number an example: the mean over all axes but the first.
-
-    Raises ``ValueError`` where the first axis is not that of the examples: a metric that is reduced already, say.
-
-    >>> per_example(jnp.array([[1.0, 3.0]]), 1)
-    Array([2.], dtype=float32)
-    """
-    values = jnp.asarray(values)
-    if values.ndim < 1 or values.shape[0] != examples:
-        raise ValueError(f"`{name}` must return a number for each of the {examples} examples; got shape {values.shape}")
-    values = values.astype(checks.wide(values.dtype) if jnp.issubdtype(values.dtype, jnp.floating) else float)
-    return jnp.mean(values.reshape(examples, -1), -1) if values.ndim > 1 else values
-
-
 def evaluate(
     predict: Callable[[Any], Any], data: tuple[Any, Any], metrics: Mapping[str, Metric], *, block: int = 1024
 ) -> dict[str, jax.Array]:
-    """The mean of each metric over ``data``, a pair (inputs, targets) of pytrees with the examples first.
+    """The mean of each metric over a data set, block after block, so that memory stays bounded.
 
-    ``predict(inputs)`` sees at most ``block`` examples at a time, one block after another, so that memory stays
-    bounded; it must treat examples one by one, as a network does in evaluation.
+    Args:
+        predict: A function of inputs that treats examples one by one, as a network does in evaluation.
+        data: A pair (inputs, targets) of pytrees with the examples first.
+        metrics: Metrics by name.
+        block: The most examples that ``predict`` gets at a time.
 
-    Raises ``ValueError`` for unequal numbers of examples, for a metric of another shape, and for a block below 1.
+    Returns:
+        The means by name.
+
+    Raises:
+        ValueError: Unequal numbers of examples, a metric of another shape, a block below 1.
 
     >>> data = jnp.arange(5.0), jnp.zeros(5)
     >>> evaluate(lambda x: 2 * x, data, {"error": lambda y, t: (y - t) ** 2}, block=2)
@@ -81,17 +81,24 @@ def evaluate(
         x, targets = part
         outputs = predict(x)
         values = {name: metric(outputs, targets) for name, metric in metrics.items()}
-        return {name: jnp.sum(per_example(v, batches.length(part), name)) for name, v in values.items()}
+        return {name: jnp.sum(_examples.per_example(v, batches.length(part), name)) for name, v in values.items()}
 
-    parts = []
+    totals = []
     if full:
-        # Sliced where they are: cut to full blocks, the data would be there twice.
-        several = lax.map(lambda i: sums(jax.tree.map(lambda a: _block(a, i * block, block), data)), jnp.arange(full))
-        parts.append(jax.tree.map(lambda a: jnp.sum(a, 0), several))
+        example = jax.tree.map(lambda a: jax.ShapeDtypeStruct((block, *jnp.shape(a)[1:]), jnp.result_type(a)), data)
+        totals.append(_over_blocks(callables.settle(sums, example, name="predict"), data, full, block))
     if full * block < size:
-        parts.append(sums(jax.tree.map(lambda a: a[full * block :], data)))
-    return jax.tree.map(lambda *several: sum(several[1:], several[0]) / size, *parts)
+        totals.append(sums(jax.tree.map(lambda a: a[full * block :], data)))
+    return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]) / size, *totals)
 
 
-def _block(array: ArrayLike, start: jax.Array, length: int) -> jax.Array:
-    return lax.dynamic_slice_in_dim(jnp.asarray(array), start, length)
+@partial(jax.jit, static_argnames=("full", "block"))
+def _over_blocks(sums: Callable[[Any], Any], data: Any, full: int, block: int) -> Any:
+    """The sums over as many full blocks; compiled once for all functions that do the same."""
+
+    def cut(array: ArrayLike, i: jax.Array) -> jax.Array:
+        return lax.dynamic_slice_in_dim(jnp.asarray(array), i * block, block)
+
+    # Sliced where they are: cut to full blocks, the data would be there twice.
+    rows = lax.map(lambda i: sums(jax.tree.map(lambda a: cut(a, i), data)), jnp.arange(full))
+    return jax.tree.map(lambda a: jnp.sum(a, 0), rows)

@@ -15,16 +15,19 @@ from jnorm.data import batches
 
 __all__ = [
     "Gradient",
-    "Losses",
     "gradient",
 ]
 
-Losses = Callable[[Any, Any, Any, jax.Array | None, jax.Array], tuple[jax.Array, Any]]
-"""``losses(params, state, batch, mask, key) -> (one number an example, new state)``."""
-
 
 class Gradient(NamedTuple):
-    """Mean ``loss`` of the valid examples, ``value`` with the penalty added, its gradient by ``params``, new state."""
+    """What a step needs of a batch.
+
+    Attributes:
+        loss: Mean loss of the valid examples.
+        value: The same with the penalty added.
+        params: Gradient of ``value`` by the parameters.
+        state: The new state.
+    """
 
     loss: jax.Array
     value: jax.Array
@@ -33,7 +36,7 @@ class Gradient(NamedTuple):
 
 
 def gradient(
-    losses: Losses,
+    loss: Callable[[Any, Any, Any, jax.Array | None, jax.Array], tuple[jax.Array, Any]],
     params: Any,
     state: Any,
     batch: Any,
@@ -41,60 +44,72 @@ def gradient(
     key: jax.Array,
     *,
     penalty: Callable[[Any], jax.Array] | None = None,
-    parts: int = 1,
+    accumulate: int = 1,
 ) -> Gradient:
     """Gradient of ``sum_i mask_i loss_i / sum_i mask_i + penalty(params)``.
 
-    ``batch`` is a pytree of arrays with the examples first; ``mask`` a boolean for each, or ``None`` for all. With
-    ``parts`` the batch goes through in as many microbatches of equal size, one after another: the same gradient up to
-    rounding, in 1/parts of the memory, of any losses that treat examples one by one. What looks at the whole batch sees
-    the microbatch: statistics of batch norm, and the key, which is ``fold_in(key, part)``; the state passes from
-    one to the next.
+    With ``accumulate`` the batch goes through in microbatches of equal size, one after another: the same gradient up to
+    rounding, in a fraction of the memory, of any loss that treats examples one by one. What looks at the whole batch
+    sees the microbatch: statistics of batch norm, and the key, which is ``fold_in(key, i)`` in the i-th; the state
+    passes from one to the next. Without any valid example the loss is NaN and its gradient 0. To be called inside
+    ``jit``, as whole training steps are.
 
-    Raises ``ValueError`` for ``parts`` that do not divide the batch.
+    Args:
+        loss: ``loss(params, state, batch, mask, key)`` returns one number an example, and the new state.
+        params: The parameters, a pytree of floating arrays.
+        state: What ``loss`` keeps from batch to batch, any pytree.
+        batch: A pytree of arrays with the examples first.
+        mask: Booleans [examples], True where an example is valid; None: all are.
+        key: A random key for ``loss``.
+        penalty: A function of the parameters that is added to the mean loss.
+        accumulate: Number of microbatches, static.
 
-    >>> def losses(w, state, x, mask, key):
+    Raises:
+        ValueError: ``accumulate`` does not divide the batch.
+
+    >>> def loss(w, state, x, mask, key):
     ...     return (w * x) ** 2, state
     >>> x, mask = jnp.array([1.0, 2.0, 3.0, 4.0]), jnp.array([True, True, True, False])
-    >>> for parts in (1, 2):
-    ...     print(gradient(losses, 0.5, (), x, mask, jax.random.key(0), parts=parts).params.round(4))
+    >>> for accumulate in (1, 2):
+    ...     print(gradient(loss, 0.5, (), x, mask, jax.random.key(0), accumulate=accumulate).params.round(4))
     4.6667
     4.6667
     """
-    checks.whole(1, parts=parts)
+    checks.whole(1, accumulate=accumulate)
     size = batches.length(batch)
-    if size % parts:
-        raise ValueError(f"`parts` must divide the batch of {size} examples; got {parts}")
+    if size % accumulate:
+        raise ValueError(f"`accumulate` must divide the batch of {size} examples; got {accumulate}")
     count = size if mask is None else jnp.sum(mask)
     params = jax.tree.map(jnp.asarray, params)
 
     def total(
         params: Any, state: Any, batch: Any, mask: Any, key: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-        each, state = losses(params, state, batch, mask, key)
-        loss = jnp.sum(each if mask is None else jnp.where(mask, each, 0)) / jnp.asarray(count, each.dtype)
-        value = loss if penalty is None or parts > 1 else loss + penalty(params).astype(loss.dtype)
-        return value, (loss, state)
+        losses, state = loss(params, state, batch, mask, key)
+        mean = jnp.sum(losses if mask is None else jnp.where(mask, losses, 0)) / jnp.asarray(count, losses.dtype)
+        value = mean if penalty is None or accumulate > 1 else mean + penalty(params).astype(mean.dtype)
+        return value, (mean, state)
 
-    if parts == 1:
-        (value, (loss, state)), grads = jax.value_and_grad(total, has_aux=True)(params, state, batch, mask, key)
-        return Gradient(loss, value, grads, state)
+    if accumulate == 1:
+        (value, (mean, state)), grads = jax.value_and_grad(total, has_aux=True)(params, state, batch, mask, key)
+        return Gradient(mean, value, grads, state)
 
-    def piece(carry: tuple[Any, ...], several: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
-        loss, grads, state = carry
-        i, batch, mask = several
-        own = jax.random.fold_in(key, i)
-        (value, (_, state)), new = jax.value_and_grad(total, has_aux=True)(params, state, batch, mask, own)
-        return (loss + value, jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, new), state), None
+    def add(carry: tuple[Any, ...], microbatch: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
+        mean, grads, state = carry
+        i, batch, mask = microbatch
+        own_key = jax.random.fold_in(key, i)
+        (value, (_, state)), new = jax.value_and_grad(total, has_aux=True)(params, state, batch, mask, own_key)
+        return (mean + value, jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, new), state), None
 
-    batch, mask = jax.tree.map(lambda a: a.reshape(parts, size // parts, *a.shape[1:]), (batch, mask))
+    cut = lambda a: a.reshape(accumulate, size // accumulate, *a.shape[1:])
+    batch, mask = jax.tree.map(cut, (batch, mask))
     first = jax.tree.map(lambda a: a[0], (batch, mask))
-    loss = jnp.zeros((), jax.eval_shape(total, params, state, *first, key)[0].dtype)
+    mean = jnp.zeros((), jax.eval_shape(total, params, state, *first, key)[0].dtype)
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, checks.wide(p.dtype)), params)
-    (loss, grads, state), _ = jax.lax.scan(piece, (loss, zeros, state), (jnp.arange(parts), batch, mask))
-    value = loss
+    (mean, grads, state), _ = jax.lax.scan(add, (mean, zeros, state), (jnp.arange(accumulate), batch, mask))
+    value = mean
     if penalty is not None:
         extra, more = jax.value_and_grad(penalty)(params)
-        value, grads = loss + extra.astype(loss.dtype), jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, more)
+        value, grads = mean + extra.astype(mean.dtype), jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, more)
     grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-    return Gradient(loss, value, grads, state)
+    return Gradient(mean, value, grads, state)

@@ -1,15 +1,15 @@
 """Training as one pure function ``train(key, data, **hyperparameters)`` that returns a dictionary of arrays.
 
 >>> import optax
->>> from jnorm import losses
->>> from jnorm.initializers._scaled import lecun_normal
+>>> from jnorm import initializers, losses
 >>> from jnorm.nn.layers import Layer
 >>> from jnorm.nn.networks import mlp
+>>> from jnorm.train import evaluation
 >>> x = jax.random.normal(jax.random.key(0), (70, 2))
 >>> y = (x[:, 0] > x[:, 1]).astype(int)
 >>> data = {"train": (x[:50], y[:50]), "test": (x[50:], y[50:])}
 >>> train = trainer(
-...     mlp((2, 16, 2), Layer(jnp.tanh, lecun_normal())),
+...     mlp((2, 16, 2), Layer(jnp.tanh, initializers.lecun_normal())),
 ...     losses.softmax_cross_entropy,
 ...     lambda learning_rate: optax.adam(learning_rate),
 ...     epochs=30,
@@ -21,9 +21,9 @@
 >>> runs["test_accuracy"].shape, [bool(median > 0.9) for median in jnp.median(runs["test_accuracy"], 1)]
 ((2, 5), [False, True])
 
-- **Parts.** Model, optimizer, penalty, loss and stopping rule may be functions that name hyperparameters (`trainer`
-  says how). Values are traced: one compiled program serves all of them. What must be known to compile (depth,
-  activation, epochs) is fixed where the trainer is built.
+- **Hyperparameters.** Model, optimizer, penalty, loss and stopping rule may be functions that name some (`trainer` says
+  how). Values are traced: one compiled program serves all of them. What must be known to compile (depth, activation,
+  epochs) is fixed where the trainer is built.
 - **Optimizer.** Any of Optax, in a ``chain`` with ``clip_by_global_norm``, ``add_decayed_weights`` and so on;
   ``lambda eta, noise_key: optax.add_noise(eta, 0.55, noise_key)`` is annealed gradient noise with a stream of its own.
   ``update`` also gets ``value``, ``grad`` and ``value_fn``, for those that ask (line searches).
@@ -38,7 +38,6 @@
   that is kept, if there was any.
 """
 
-import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -49,14 +48,12 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.data import batches
-from jnorm.train import _hyperparameters as hyperparameters
-from jnorm.train import _steps as steps
-from jnorm.train import early_stopping, evaluation
+from jnorm.train import _hyperparameters, _steps, _validation, early_stopping, evaluation
+from jnorm.train._report import Report
 
 __all__ = [
-    "STEP_RECORDS",
     "STREAMS",
+    "Report",
     "streams",
     "trainer",
 ]
@@ -64,30 +61,29 @@ __all__ = [
 STREAMS = ("init_key", "order_key", "dropout_key", "augment_key", "noise_key")
 """The random streams of a run, in the order of their fold-in numbers."""
 
-STEP_RECORDS = ("loss", "gradient_norm")
-
-_PAIR = "a pair init(key), apply(params, state, x, *, train, key)"
-
-_ADAPTERS = {
-    "flax.linen": "jnorm.interop.flax_linen.network(module, example)",
-    "flax.nnx": "jnorm.interop.flax_nnx.network(lambda rngs: Module(rngs=rngs))",
-}
-"""What makes such a pair of another library's modules."""
+_AT_THE_END = Report()
 
 
-def streams(key: jax.Array, given: Mapping[str, ArrayLike] = {}) -> dict[str, jax.Array]:
-    """The keys of a run by name: stream i of `STREAMS` is ``fold_in(key, i)`` where it is not given.
+def streams(key: jax.Array, chosen: Mapping[str, ArrayLike] | None = None) -> dict[str, jax.Array]:
+    """The keys of a run by name: stream i of `STREAMS` is ``fold_in(key, i)`` where it is not chosen otherwise.
 
     Within a run, epoch e has the order of ``fold_in(order_key, e)``; step t, counted from 0 over the whole run, draws
     its dropout from ``fold_in(dropout_key, t)``, and augmentation likewise.
+
+    Args:
+        key: The run's key, typed or raw, or a seed.
+        chosen: Keys or seeds of single streams by name; other names do not matter.
+
+    Raises:
+        TypeError: Something that is neither a key nor a whole number.
 
     >>> keys = streams(jax.random.key(0), {"order_key": 7})
     >>> bool(keys["init_key"] == jax.random.fold_in(jax.random.key(0), 0)), bool(keys["order_key"] == jax.random.key(7))
     (True, True)
     """
-    key = hyperparameters.as_key("key", key)
+    key, chosen = _hyperparameters.as_key("key", key), chosen or {}
     return {
-        name: hyperparameters.as_key(name, given[name]) if name in given else jax.random.fold_in(key, i)
+        name: _hyperparameters.as_key(name, chosen[name]) if name in chosen else jax.random.fold_in(key, i)
         for i, name in enumerate(STREAMS)
     }
 
@@ -102,151 +98,118 @@ def trainer(
     accumulate: int = 1,
     penalty: Callable[..., jax.Array] | None = None,
     augment: Callable[[jax.Array, Any], Any] | None = None,
-    stop: Any = None,
-    monitor: str = "dev_loss",
+    stop: early_stopping.Patience | Callable[..., early_stopping.Patience] | None = None,
     metrics: Mapping[str, evaluation.Metric] | None = None,
-    evaluate: Collection[str] | None = None,
-    curves: Collection[str] = (),
-    record: Collection[str] = (),
-    probe: Callable[[Any, Any], Mapping[str, jax.Array]] | None = None,
-    keep_params: bool = False,
+    report: Report = _AT_THE_END,
 ) -> Callable[..., dict[str, Any]]:
     """The function ``train(key, data, **hyperparameters) -> dict of arrays``, to be jitted, vmapped or swept.
 
-    Parts, each of which may name hyperparameters:
+    ``data`` maps ``"train"`` and any other parts to pairs (inputs, targets), pytrees with the examples first. The
+    hyperparameters are the names that the arguments below accept, and those of the random `streams`. The result holds
+    what ``report`` says; with ``stop`` also ``"epochs"``, the number trained, and ``"best_epoch"``, counted from 0, -1
+    for none, and curves go on as NaN.
 
-    - ``model``: a pair ``init(key) -> (params, state)``, ``apply(params, state, x, *, train, key) -> (outputs, state)``
-      such as a `jnorm.nn.networks.Network`, or a function of hyperparameters that returns one. The ``network`` of
-      `jnorm.interop.flax_linen` and of `jnorm.interop.flax_nnx` makes one of a Flax module.
-    - ``loss(outputs, targets)``: a number for each example (or several, of which the mean counts).
-    - ``optimizer``: an Optax one, or a function of hyperparameters that returns one.
-    - ``penalty(params)``: a number that is added to the mean loss of a step; it is not part of reported losses.
-    - ``stop``: an `early_stopping.Rule` or a function that returns one; it judges ``monitor`` after each epoch, and the
-      parameters of the best epoch are kept.
+    Args:
+        model: A pair ``init(key) -> (params, state)`` and ``apply(params, state, x, *, train, key) -> (outputs,
+            state)``, such as a `jnorm.nn.networks.Network`, or a function of hyperparameters that returns one. The
+            ``network`` of `jnorm.interop.flax_linen` and of `jnorm.interop.flax_nnx` makes one of a Flax module.
+        loss: ``loss(outputs, targets, **hyperparameters)``, a number for each example, or several, of which the mean
+            counts.
+        optimizer: An Optax one, or a function of hyperparameters that returns one.
+        epochs: Passes over the training data; with ``stop`` the most.
+        batch_size: Examples in a step.
+        accumulate: Microbatches that each batch is split into, as `jnorm.train.gradients.gradient` does.
+        penalty: ``penalty(params, **hyperparameters)``, a number that is added to the mean loss of a step; it is not
+            part of reported losses.
+        augment: ``augment(key, x)``, applied to the inputs of a step.
+        stop: What `jnorm.train.early_stopping.patience` returns, or a function of hyperparameters that returns it. It
+            judges what it monitors after each epoch, and the parameters of the best epoch are kept.
+        metrics: Metrics that are reported beside ``"loss"``, by name.
+        report: Which parts of the data are evaluated and when, and what else is returned.
 
-    Further: ``augment(key, x)`` is applied to the inputs of a step; ``accumulate`` splits every batch into as many
-    microbatches (`gradients.gradient`); ``metrics`` are reported beside ``"loss"``.
+    Returns:
+        The training, a pure function.
 
-    ``data`` maps ``"train"`` and any other parts to pairs (inputs, targets), pytrees with the examples first.
-    The result holds, for every part in ``evaluate`` (default: all but train), ``"<part>_loss"`` and
-    ``"<part>_<metric>"`` at the end; and on request
+    Raises:
+        ValueError: Options out of range, where the trainer is built; from ``train``, data without a part that is asked
+            for, of unequal lengths, or smaller than a batch.
+        TypeError: A model that is no such pair; from ``train``, hyperparameters that are missing or unknown.
 
-    - ``curves``, names of parts: ``"curve_<part>_<metric>"`` [epochs], after each epoch;
-    - ``record``, of ``"loss"`` and ``"gradient_norm"``: ``"step_loss"``, ``"step_gradient_norm"`` [steps], before each
-      step; the norm is that of the whole gradient, penalty included, before the optimizer;
-    - ``probe(params, state)``, a dictionary of arrays: ``"probe_<name>"`` [epochs, ...], after each epoch;
-    - ``keep_params``: the trees ``"params"`` and ``"state"``;
-    - with ``stop``: ``"epochs"`` trained and ``"best_epoch"``, counted from 0, -1 for none; curves go on as NaN.
-
-    Raises ``ValueError`` for options out of range where the trainer is built, and for data without a part that is asked
-    for, of unequal lengths or smaller than a batch; ``TypeError`` for missing and for unknown hyperparameters, and for
-    a model that is no such pair.
+    >>> from jnorm import losses
+    >>> class Line:  # y = w x
+    ...     init = staticmethod(lambda key: (jnp.zeros(()), ()))
+    ...     apply = staticmethod(lambda w, state, x, *, train, key: (w * x, state))
+    >>> train = trainer(Line, losses.squared_error, optax.sgd(0.1), epochs=9, batch_size=4, report=Report(["train"]))
+    >>> x = jnp.arange(4.0)
+    >>> f"{train(jax.random.key(0), {'train': (x, 2 * x)})['train_loss']:.3f}"
+    '0.000'
     """
     checks.whole(1, epochs=epochs, batch_size=batch_size, accumulate=accumulate)
     if batch_size % accumulate:
         raise ValueError(f"`accumulate` must divide batch_size = {batch_size}; got {accumulate}")
-    for name in record:
-        checks.choice("record", name, STEP_RECORDS)
-    _refuse_flax(model)
-    if _fixed(model):
-        _check_model(model)
+    _validation.refuse_flax(model)
+    if _validation.is_ready(model):
+        _validation.network(model)
     measures = {"loss": loss, **(metrics or {})}
-    watched = _part_of(monitor, measures) if stop is not None else []
-    per_epoch = list(dict.fromkeys([*curves, *watched]))
-    skips = [(loss, 2), (penalty, 1), *((f, 0) for f in (model, optimizer, stop) if not _fixed(f))]
-    wanted = [hyperparameters.names(f, skip) for f, skip in skips if f is not None]
+    if stop is not None and _validation.is_ready(stop):
+        _validation.monitored(stop, measures)
+    functions: list[tuple[Any, int]] = [(loss, 2), (penalty, 1), *((part, 0) for part in (model, optimizer, stop))]
+    accepted = [_hyperparameters.names(f, skip) for f, skip in functions if not _validation.is_ready(f)]
 
-    def train(key: jax.Array, data: Mapping[str, Any], **given: Any) -> dict[str, Any]:
-        hyperparameters.require(wanted, given, STREAMS)
-        reported = [part for part in data if part != "train"] if evaluate is None else list(evaluate)
-        _check(data, ["train", *reported, *per_epoch], batch_size)
-        keys = streams(key, given)
-        values = given | keys
+    def train(key: jax.Array, data: Mapping[str, Any], **hyperparameters: Any) -> dict[str, Any]:
+        _hyperparameters.require(accepted, hyperparameters, STREAMS)
+        keys = streams(key, hyperparameters)
+        values = hyperparameters | keys
 
         def made(part: Any) -> Any:
-            return part if _fixed(part) else hyperparameters.bind(part, values)()
+            return part if _validation.is_ready(part) else _hyperparameters.bind(part, values)()
 
-        bound = hyperparameters.bind(loss, values, 2)
-        parts = steps.Parts(
-            _check_model(made(model)),
-            bound,
+        rule = made(stop)
+        monitored = [] if rule is None else [_validation.monitored(rule, measures)]
+        parts = [part for part in data if part != "train"] if report.parts is None else list(report.parts)
+        after_each = list(dict.fromkeys([*report.curves, *monitored]))
+        _validation.data(data, ["train", *parts, *after_each], batch_size)
+        recipe = _steps.Recipe(
+            _validation.network(made(model)),
+            _hyperparameters.bind(loss, values, 2),
             optax.with_extra_args_support(made(optimizer)),
             keys,
-            penalty and hyperparameters.bind(penalty, values, 1),
+            penalty and _hyperparameters.bind(penalty, values, 1),
             augment,
-            record,
+            report.steps,
             accumulate,
         )
+        bound = measures | {"loss": recipe.loss}
 
-        def evaluated(params: Any, state: Any, names: Collection[str], prefix: str = "") -> dict[str, jax.Array]:
-            predict = steps.predictor(parts.network, params, state)
-            means = {part: evaluation.evaluate(predict, data[part], measures | {"loss": bound}) for part in names}
-            return {f"{prefix}{part}_{name}": mean for part in names for name, mean in means[part].items()}
+        def evaluated(params: Any, state: Any, parts: Collection[str], prefix: str = "") -> dict[str, jax.Array]:
+            predict = _steps.predictor(recipe.network, params, state)
+            means = {part: evaluation.evaluate(predict, data[part], bound) for part in parts}
+            return {f"{prefix}{part}_{name}": mean for part in parts for name, mean in means[part].items()}
 
-        def epoch(run: steps.Run, number: jax.Array) -> tuple[steps.Run, dict[str, jax.Array]]:
+        def epoch(carry: _steps.Carry, number: jax.Array) -> tuple[_steps.Carry, dict[str, jax.Array]]:
             order = jax.random.fold_in(keys["order_key"], number)
-            run, seen = steps.epoch(parts, run, data["train"], order, batch_size)
-            seen |= evaluated(run.params, run.state, per_epoch, "curve_")
-            if probe is not None:
-                seen |= {f"probe_{name}": value for name, value in probe(run.params, run.state).items()}
-            return run, seen
+            carry, rows = _steps.epoch(recipe, carry, data["train"], order, batch_size)
+            rows |= evaluated(carry.params, carry.state, after_each, "curve_")
+            if report.probe is not None:
+                rows |= {f"probe_{name}": value for name, value in report.probe(carry.params, carry.state).items()}
+            return carry, rows
 
-        run, result = steps.start(parts), {}
-        if stop is None:
-            run, seen = lax.scan(epoch, run, jnp.arange(epochs))
-            params, state = run.params, run.state
+        start, result = _steps.start(recipe), {}
+        if rule is None:
+            last, rows = lax.scan(epoch, start, jnp.arange(epochs))
+            params, state = last.params, last.state
         else:
-            done = early_stopping.scan(
-                epoch, run, epochs, made(stop), value=lambda seen: seen[f"curve_{monitor}"], keep=lambda run: run[:2]
-            )
-            (params, state), seen = done.best, done.outputs
+            value = lambda rows: rows[f"curve_{rule.monitor}"]
+            keep = lambda carry: (carry.params, carry.state)
+            done = early_stopping.scan(epoch, start, epochs, rule, value=value, keep=keep)
+            (params, state), rows = done.best, done.outputs
             result = {"epochs": done.epochs, "best_epoch": done.best_epoch}
-        hidden = {f"curve_{part}_{name}" for part in watched if part not in curves for name in measures}
-        for name, rows in seen.items():
+        hidden = {f"curve_{part}_{name}" for part in monitored if part not in report.curves for name in measures}
+        for name, array in rows.items():
             if name not in hidden:
-                result[name] = rows.reshape(-1) if name.startswith("step_") else rows
-        result |= evaluated(params, state, reported)
-        return result | ({"params": params, "state": state} if keep_params else {})
+                result[name] = array.reshape(-1) if name.startswith("step_") else array
+        result |= evaluated(params, state, parts)
+        return result | ({"params": params, "state": state} if report.keep_params else {})
 
-    train.__signature__ = hyperparameters.signature(("key", "data"), wanted, STREAMS)  # type: ignore[attr-defined]
+    train.__signature__ = _hyperparameters.signature(("key", "data"), accepted, STREAMS)  # type: ignore[attr-defined]
     return train
-
-
-def _fixed(part: Any) -> bool:
-    """Whether a part is there already, not a function that makes it: pairs and rules are named tuples or objects."""
-    return part is None or not callable(part) or (hasattr(part, "init") and hasattr(part, "apply"))
-
-
-def _check_model(model: Any) -> Any:
-    """The model, if it is a pair."""
-    _refuse_flax(model)
-    if not (hasattr(model, "init") and hasattr(model, "apply")):
-        raise TypeError(f"`model` must be or return {_PAIR}; got {type(model).__name__}")
-    return model
-
-
-def _refuse_flax(model: Any) -> None:
-    """Flax's modules have another init and apply, or are callable; there is one only where Flax is loaded already."""
-    kind = model if isinstance(model, type) else type(model)
-    for library, adapted in _ADAPTERS.items():
-        if issubclass(kind, getattr(sys.modules.get(library), "Module", ())):
-            raise TypeError(f"`model` must be or return {_PAIR}: {adapted}; got the module {kind.__name__}")
-
-
-def _part_of(monitor: str, measures: Collection[str]) -> list[str]:
-    """The part of the data whose metric is watched."""
-    for name in measures:
-        if monitor.endswith(f"_{name}") and monitor != f"_{name}":
-            return [monitor.removesuffix(f"_{name}")]
-    raise ValueError(f"`monitor` must be <part>_<metric> with one of {', '.join(measures)}; got {monitor!r}")
-
-
-def _check(data: Mapping[str, Any], needed: Collection[str], batch_size: int) -> None:
-    for name in needed:
-        if name not in data:
-            raise ValueError(f"`data` must have a part {name!r}; got {', '.join(map(repr, data)) or 'none'}")
-        if not isinstance(data[name], tuple | list) or len(data[name]) != 2:
-            raise ValueError(f"`data` must hold pairs (inputs, targets); got {type(data[name]).__name__} as {name!r}")
-        batches.length(data[name])
-    size = batches.length(data["train"])
-    checks.require(lambda b: b <= size, f"`{{}}` must satisfy {{}} <= {size}, the examples", batch_size=batch_size)

@@ -38,7 +38,12 @@ def data():
 def trained(model, keys=KEYS, **hyperparameters):
     """What `trainer` makes of a model, one lane a key."""
     train = loop.trainer(
-        model, losses.softmax_cross_entropy, optax.adam(RATE), epochs=EPOCHS, batch_size=BATCH, keep_params=True
+        model,
+        losses.softmax_cross_entropy,
+        optax.adam(RATE),
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        report=loop.Report(keep_params=True),
     )
     return jax.jit(jax.vmap(lambda key: train(key, data(), **hyperparameters)))(keys)
 
@@ -46,7 +51,8 @@ def trained(model, keys=KEYS, **hyperparameters):
 def rows(key):
     """The examples of each step, and its key for dropout."""
     keys = loop.streams(key)
-    orders = [batches.permutation(jax.random.fold_in(keys["order_key"], e), SIZE) for e in range(EPOCHS)]
+    order_keys = [jax.random.fold_in(keys["order_key"], e) for e in range(EPOCHS)]
+    orders = [batches.epoch(key, SIZE, SIZE).indices[0] for key in order_keys]
     steps = [order[first : first + BATCH] for order in orders for first in range(0, SIZE, BATCH)]
     return [(row, jax.random.fold_in(keys["dropout_key"], t)) for t, row in enumerate(steps)]
 

@@ -48,7 +48,7 @@ def test_lanes_stop_where_a_plain_loop_does(window, maximize, x64):
     patience = jnp.where(jnp.arange(60) == 2, jnp.inf, patience.astype(float))
 
     def one(values, patience, tol):
-        rule = early_stopping.rule(patience, tol=tol, window=window, maximize=maximize)
+        rule = early_stopping.patience(patience, tol=tol, window=window, maximize=maximize)
         step = lambda c, t: (c + 1, {"value": values[t], "epoch": t})
         return early_stopping.scan(step, 0, 30, rule, value=lambda o: o["value"], keep=lambda c: {"count": c})
 
@@ -66,7 +66,7 @@ def test_lanes_stop_where_a_plain_loop_does(window, maximize, x64):
 
 
 def test_a_run_of_nan_keeps_its_nan():
-    rule = early_stopping.rule(2)
+    rule = early_stopping.patience(2)
     done = early_stopping.scan(
         lambda c, t: (c * jnp.nan, c), 1.0, 9, rule, value=lambda v: v * jnp.nan, keep=lambda c: c
     )
@@ -78,18 +78,34 @@ def test_a_run_of_nan_keeps_its_nan():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patience": -1}, "`patience` must satisfy patience >= 0; got -1"),
-        ({"patience": 1, "tol": -1.0}, "`tol` must satisfy tol >= 0; got -1.0"),
-        ({"patience": 1, "window": 0}, "`window` must be a whole number >= 1; got 0"),
+        ({"wait": -1}, "`wait` must satisfy wait >= 0; got -1"),
+        ({"wait": 1, "tol": -1.0}, "`tol` must satisfy tol >= 0; got -1.0"),
+        ({"wait": 1, "window": 0}, "`window` must be a whole number >= 1; got 0"),
     ],
 )
 def test_bad_rules_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        early_stopping.rule(**options)
+        early_stopping.patience(**options)
+
+
+def test_a_rule_is_a_pytree_of_its_numbers():
+    rule = early_stopping.patience(3.0, tol=0.5, window=2)
+    assert jax.tree.leaves(rule) == [3.0, 0.5]
+
+    @jax.jit
+    def stops(rule):
+        known = early_stopping.init(rule)
+        for value in (1.0, 0.9, 0.8, 0.7):
+            known, _, stop = early_stopping.update(rule, known, value)
+        return stop
+
+    # Means of two: .95 is the first, .85 and .75 do not beat it by .5.
+    assert not stops(rule)
+    assert stops(early_stopping.patience(1.0, tol=0.5, window=2))
 
 
 def test_a_window_longer_than_the_training_is_refused():
-    rule = early_stopping.rule(3, window=10)
+    rule = early_stopping.patience(3, window=10)
     with pytest.raises(ValueError, match="`window` must satisfy window <= 5, the number of epochs; got 10"):
         early_stopping.scan(lambda c, t: (c, 0.0), 0, 5, rule, value=lambda v: v, keep=lambda c: c)
 
@@ -143,11 +159,9 @@ def test_the_whole_training_is_scikit_learns(x64):
         epochs=epochs,
         batch_size=90,
         penalty=lambda params, l2: l2 * losses.l2_penalty(params, where=lambda path, _: path.endswith("kernel")),
-        stop=lambda patience: early_stopping.rule(patience, tol=tol, maximize=True),
-        monitor="dev_accuracy",
+        stop=lambda patience: early_stopping.patience(patience, monitor="dev_accuracy", tol=tol, maximize=True),
         metrics={"accuracy": evaluation.accuracy},
-        curves=["dev"],
-        keep_params=True,
+        report=loop.Report(curves=["dev"], keep_params=True),
     )
     data = {"train": (x_train, y_train.astype(float)), "dev": (x_dev, y_dev)}
     got = jax.jit(train)(jax.random.key(0), data, rate=rate, l2=alpha / 90, patience=patience)

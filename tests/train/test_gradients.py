@@ -39,21 +39,29 @@ def by_hand(valid, extra):
     return loss, value, grads
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 12])
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 12])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("extra", [False, True])
-def test_microbatches_and_masks_give_the_gradient_over_the_valid_examples(parts, masked, extra, x64):
+def test_microbatches_and_masks_give_the_gradient_over_the_valid_examples(accumulate, masked, extra, x64):
     valid = np.arange(12) < 7 if masked else np.ones(12, bool)
     mask = jnp.asarray(valid) if masked else None
     batch = jnp.where(valid[:, None], X, 1e3), jnp.asarray(T)  # what is not valid must not matter
-    got = gradients.gradient(
-        losses, PARAMS, jnp.zeros(()), batch, mask, jax.random.key(0), penalty=penalty if extra else None, parts=parts
-    )
+    options = {"penalty": penalty if extra else None, "accumulate": accumulate}
+    got = gradients.gradient(losses, PARAMS, jnp.zeros(()), batch, mask, jax.random.key(0), **options)
     loss, value, grads = by_hand(valid, extra)
     np.testing.assert_allclose([got.loss, got.value], [loss, value], rtol=1e-14)  # sums of 24 terms of one size
     for name in grads:
         np.testing.assert_allclose(got.params[name], grads[name], rtol=1e-13, atol=1e-15)
-    assert got.state == parts
+    assert got.state == accumulate
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_without_a_valid_example_the_loss_is_nan_and_nothing_moves(accumulate):
+    batch, mask = (jnp.asarray(X), jnp.asarray(T)), jnp.zeros(12, bool)
+    with jax.numpy_dtype_promotion("standard"):
+        got = gradients.gradient(losses, PARAMS, 0.0, batch, mask, jax.random.key(0), accumulate=accumulate)
+    assert bool(jnp.isnan(got.loss))
+    assert all(bool(jnp.all(g == 0)) for g in jax.tree.leaves(got.params))
 
 
 def test_microbatches_draw_from_keys_of_their_own():
@@ -61,7 +69,7 @@ def test_microbatches_draw_from_keys_of_their_own():
         return w * jax.random.normal(key, x.shape), state
 
     key = jax.random.key(3)
-    got = gradients.gradient(noisy, 1.0, (), jnp.ones(6), None, key, parts=2).params
+    got = gradients.gradient(noisy, 1.0, (), jnp.ones(6), None, key, accumulate=2).params
     draws = [jax.random.normal(jax.random.fold_in(key, i), (3,)) for i in range(2)]
     np.testing.assert_allclose(got, np.mean(draws), rtol=1e-6)  # a sum of 6 in float32
 
@@ -70,13 +78,13 @@ def test_half_precision_is_added_up_in_float32():
     # 256 + 1 is 256 in bfloat16: seven ones would be lost one by one.
     x = jnp.array([256.0] + [1.0] * 7, jnp.bfloat16)
     linear = lambda w, state, x, mask, key: (w * x, state)
-    got = gradients.gradient(linear, jnp.ones((), jnp.bfloat16), (), x, None, jax.random.key(0), parts=8)
+    got = gradients.gradient(linear, jnp.ones((), jnp.bfloat16), (), x, None, jax.random.key(0), accumulate=8)
     assert got.params.dtype == jnp.bfloat16
     assert float(got.params) == float(jnp.asarray(263 / 8, jnp.bfloat16))
 
 
-def test_parts_that_do_not_divide_are_refused():
-    with pytest.raises(ValueError, match="`parts` must divide the batch of 12 examples; got 5"):
-        gradients.gradient(losses, PARAMS, 0.0, (X, T), None, jax.random.key(0), parts=5)
-    with pytest.raises(ValueError, match="`parts` must be a whole number >= 1; got 0"):
-        gradients.gradient(losses, PARAMS, 0.0, (X, T), None, jax.random.key(0), parts=0)
+def test_numbers_of_microbatches_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="`accumulate` must divide the batch of 12 examples; got 5"):
+        gradients.gradient(losses, PARAMS, 0.0, (X, T), None, jax.random.key(0), accumulate=5)
+    with pytest.raises(ValueError, match="`accumulate` must be a whole number >= 1; got 0"):
+        gradients.gradient(losses, PARAMS, 0.0, (X, T), None, jax.random.key(0), accumulate=0)

@@ -45,8 +45,10 @@ def mlp(rate=None, **options):
     return networks.mlp((3, 4, 2), Layer(jnp.tanh, wave, dropout=drop, **options))
 
 
-def trainer(model=None, optimizer=None, *, loss=losses.softmax_cross_entropy, **options):
-    options = {"epochs": EPOCHS, "batch_size": BATCH, "keep_params": True} | options
+def trainer(model=None, optimizer=None, *, loss=losses.softmax_cross_entropy, report=None, **options):
+    """A trainer of a small network that reports its parameters and what the dictionary ``report`` adds."""
+    options = {"epochs": EPOCHS, "batch_size": BATCH} | options
+    options["report"] = loop.Report(**{"keep_params": True} | (report or {}))
     if model is None:
         model = mlp()
     return loop.trainer(model, loss, optimizer or (lambda learning_rate: optax.sgd(learning_rate)), **options)
@@ -66,7 +68,7 @@ def by_hand(network, optimizer, key, pairs, *, cost=losses.softmax_cross_entropy
         params, state = network.init(keys["init_key"])
         memory, history = optimizer.init(params), []
         for epoch in range(EPOCHS):
-            order = batches.permutation(jax.random.fold_in(keys["order_key"], epoch), SIZE)
+            order = batches.epoch(jax.random.fold_in(keys["order_key"], epoch), SIZE, SIZE).indices[0]
             for first in range(0, SIZE, BATCH):
                 row = order[first : first + BATCH]
                 own = jax.random.fold_in(keys["dropout_key"], len(history))
@@ -94,14 +96,14 @@ def test_linear_regression_is_the_loop_in_numpy(x64):
         network,
         lambda rate, decay: optax.sgd(rate, momentum=decay),
         loss=losses.squared_error,
-        record=["loss", "gradient_norm"],
+        report={"steps": ["loss", "gradient_norm"]},
     )
     got = train(jax.random.key(4), {"train": (x, t)}, rate=0.1, decay=0.9)
 
     w, velocity, seen = w0.copy(), np.zeros_like(w0), []
     order_key = loop.streams(jax.random.key(4))["order_key"]
     for epoch in range(EPOCHS):
-        order = np.asarray(batches.permutation(jax.random.fold_in(order_key, epoch), SIZE))
+        order = np.asarray(batches.epoch(jax.random.fold_in(order_key, epoch), SIZE, SIZE).indices[0])
         for first in range(0, SIZE, BATCH):
             row = order[first : first + BATCH]
             error = x[row] @ w - t[row]
@@ -125,7 +127,7 @@ def test_steps_are_those_of_a_python_loop(accumulate, x64):
         lambda learning_rate, b1: optax.adam(learning_rate, b1=b1),
         penalty=penalty,
         accumulate=accumulate,
-        record=["loss", "gradient_norm"],
+        report={"steps": ["loss", "gradient_norm"]},
     )
     key = jax.random.key(1)
     got = jax.jit(train)(key, pairs, rate=rate, learning_rate=0.05, b1=0.8, l1=0.01)
@@ -160,7 +162,7 @@ def without_mask(network):
 def test_statistics_of_the_last_batch_are_of_its_valid_examples(takes_mask, x64):
     network = masked_batch_norm()
     key, pairs = jax.random.key(2), data(float)
-    train = trainer(network if takes_mask else without_mask(network), record=["loss"], optimizer=optax.sgd(0.1))
+    train = trainer(network if takes_mask else without_mask(network), optax.sgd(0.1), report={"steps": ["loss"]})
     got = jax.jit(train)(key, pairs)
     params, state, history = by_hand(network, optax.sgd(0.1), key, pairs["train"])
     assert_close(got["params"], params, 1e3)  # six steps of sums of four, divided by standard deviations down to .1
@@ -171,7 +173,7 @@ def test_statistics_of_the_last_batch_are_of_its_valid_examples(takes_mask, x64)
 
 def test_batch_norm_of_the_library_learns_in_microbatches():
     norm = Normalizer(batch_norm.init, batch_norm.apply)
-    train = trainer(mlp(normalizer=norm), accumulate=2, record=["loss"])
+    train = trainer(mlp(normalizer=norm), accumulate=2, report={"steps": ["loss"]})
     got = jax.jit(train)(jax.random.key(0), data(), learning_rate=0.1)
     # Two updates of the statistics for each full batch, one for the last.
     assert float(got["state"][0].count) == EPOCHS * (2 * 2 + 1)
@@ -196,7 +198,7 @@ def test_clipping_bounds_the_step_and_is_off_beyond_the_gradient():
     def clipped(learning_rate, clip):
         return optax.chain(optax.clip_by_global_norm(clip), optax.sgd(learning_rate))
 
-    train = jax.jit(trainer(optimizer=clipped, epochs=1, batch_size=SIZE, record=["gradient_norm"]))
+    train = jax.jit(trainer(optimizer=clipped, epochs=1, batch_size=SIZE, report={"steps": ["gradient_norm"]}))
     key = jax.random.key(0)
     start = mlp().init(loop.streams(key)["init_key"])[0]
     free = train(key, data(), learning_rate=0.5, clip=1e6)
@@ -220,7 +222,7 @@ def test_gradient_noise_is_annealed_and_has_its_own_stream():
         loss=losses.squared_error,
         epochs=4,
         batch_size=SIZE,
-        probe=lambda params, state: {"w": params},
+        report={"probe": lambda params, state: {"w": params}},
     )
     pairs = {"train": (jnp.ones((SIZE, 1)), jnp.ones((SIZE, 1)))}
     run = jax.jit(train)
@@ -256,10 +258,9 @@ def everything():
         optimizer,
         penalty=lambda params, l1: l1 * losses.l1_penalty(params),
         augment=lambda key, x: x + 0.1 * jax.random.normal(key, x.shape, x.dtype),
-        stop=lambda patience: early_stopping.rule(patience),
+        stop=lambda patience: early_stopping.patience(patience),
         metrics={"accuracy": evaluation.accuracy},
-        curves=["dev"],
-        record=["loss"],
+        report={"curves": ["dev"], "steps": ["loss"]},
         epochs=4,
     )
     return train, traces
@@ -303,7 +304,8 @@ def test_one_compilation_serves_all_values(everything):
 
 
 def test_lanes_are_single_runs_and_a_diverged_one_is_alone():
-    train = trainer(stop=early_stopping.rule(1), metrics={"accuracy": evaluation.accuracy}, curves=["dev"], epochs=6)
+    report = {"curves": ["dev"]}
+    train = trainer(stop=early_stopping.patience(1), metrics={"accuracy": evaluation.accuracy}, report=report, epochs=6)
     pairs, keys = data(), jax.random.split(jax.random.key(1), 5)
     rates = jnp.array([0.01, 3.0, jnp.nan, 1e-6, 0.5])
     run = lambda key, rate: train(key, pairs, learning_rate=rate)
@@ -320,12 +322,13 @@ def test_lanes_are_single_runs_and_a_diverged_one_is_alone():
 
 
 def test_early_stopping_keeps_the_parameters_of_the_best_epoch():
-    options = {"epochs": 12, "curves": ["dev"], "probe": lambda params, state: {"out": params[1]["kernel"]}}
+    report = {"curves": ["dev"], "probe": lambda params, state: {"out": params[1]["kernel"]}}
+    options = {"epochs": 12, "report": report}
     free = jax.jit(trainer(**options))(jax.random.key(5), data(), learning_rate=1.5)
     curve = np.asarray(free["curve_dev_loss"])
     patience = 2
-    rule = early_stopping.rule(patience, tol=0.0)
-    got = jax.jit(trainer(stop=rule, **options))(jax.random.key(5), data(), learning_rate=1.5)
+    stop = early_stopping.patience(patience, tol=0.0)
+    got = jax.jit(trainer(stop=stop, **options))(jax.random.key(5), data(), learning_rate=1.5)
     best, waited, end = 0, 0, 12
     for t in range(12):
         waited = 0 if t == 0 or curve[t] <= curve[best] else waited + 1
@@ -343,7 +346,7 @@ def test_early_stopping_keeps_the_parameters_of_the_best_epoch():
 
 
 def test_each_stream_moves_what_it_says():
-    train = trainer(lambda rate: mlp(rate), probe=lambda params, state: {"b": params[1]["bias"]}, record=["loss"])
+    train = trainer(lambda rate: mlp(rate), report={"steps": ["loss"]})
     run = jax.jit(train)
     key, pairs = jax.random.key(0), data()
     own = loop.streams(key)
@@ -364,8 +367,8 @@ def test_each_stream_moves_what_it_says():
 
 def test_seeds_and_keys_say_the_same():
     key = jax.random.key(8)
-    for given in (8, jnp.uint32(8), key, jax.random.key_data(key)):
-        got = loop.streams(jax.random.key(0), {"init_key": given})
+    for seed in (8, jnp.uint32(8), key, jax.random.key_data(key)):
+        got = loop.streams(jax.random.key(0), {"init_key": seed})
         assert bool(got["init_key"] == key)
     assert len({tuple(jax.random.key_data(k).tolist()) for k in loop.streams(key).values()}) == len(loop.STREAMS)
     with pytest.raises(TypeError, match="`init_key` must be a random key or a whole number; got float32 of shape"):
@@ -412,21 +415,21 @@ def test_the_gradient_with_respect_to_a_learning_rate_is_exact(x64):
 
 
 def test_reports_have_the_promised_names_and_shapes():
-    options = {
-        "metrics": {"accuracy": evaluation.accuracy},
+    report = {
         "curves": ["dev", "train"],
-        "record": ["loss", "gradient_norm"],
+        "steps": ["loss", "gradient_norm"],
         "probe": lambda params, state: {"norm": jnp.stack([jnp.linalg.norm(p["kernel"]) for p in params])},
         "keep_params": False,
     }
     key = jax.random.key(0)
-    shapes = jax.eval_shape(partial(trainer(**options), learning_rate=0.1), key, data())
+    train = trainer(metrics={"accuracy": evaluation.accuracy}, report=report)
+    shapes = jax.eval_shape(partial(train, learning_rate=0.1), key, data())
     curves = {f"curve_{part}_{name}": (EPOCHS,) for part in ("dev", "train") for name in ("loss", "accuracy")}
     ends = {f"{part}_{name}": () for part in ("dev", "test") for name in ("loss", "accuracy")}
     steps = {"step_loss": (STEPS,), "step_gradient_norm": (STEPS,)}
     assert {k: v.shape for k, v in shapes.items()} == curves | ends | steps | {"probe_norm": (EPOCHS, 2)}
-    quiet = jax.eval_shape(partial(trainer(keep_params=False, evaluate=[]), learning_rate=0.1), key, data())
-    assert quiet == {}
+    quiet = trainer(report={"keep_params": False, "parts": []})
+    assert jax.eval_shape(partial(quiet, learning_rate=0.1), key, data()) == {}
 
 
 def test_the_signature_says_what_can_be_given(everything):
@@ -445,16 +448,32 @@ def test_the_signature_says_what_can_be_given(everything):
         ({"epochs": 0}, "`epochs` must be a whole number >= 1; got 0"),
         ({"batch_size": 2.5}, "`batch_size` must be a whole number >= 1; got 2.5"),
         ({"accumulate": 3}, "`accumulate` must divide batch_size = 4; got 3"),
-        ({"record": ["lossy"]}, "`record` must be one of loss, gradient_norm; got 'lossy'"),
+        ({"report": {"steps": ["lossy"]}}, "`steps` must be one of loss, gradient_norm; got 'lossy'"),
         (
-            {"stop": early_stopping.rule(1), "monitor": "dev_accuracy"},
-            "`monitor` must be <part>_<metric> with one of loss",
+            {"stop": early_stopping.patience(1, monitor="dev_accuracy")},
+            "`monitor` must be <part>_<metric> with one of loss; got 'dev_accuracy'",
         ),
     ],
 )
 def test_bad_options_are_refused_where_the_trainer_is_built(options, message):
     with pytest.raises(ValueError, match=message):
         trainer(**options)
+
+
+def test_what_is_no_stopping_rule_is_refused():
+    with pytest.raises(TypeError, match=r"`stop` must be or return what early_stopping.patience does; got int"):
+        trainer(stop=3)
+    train = trainer(stop=lambda wait: wait)
+    with pytest.raises(TypeError, match=r"`stop` must be or return what early_stopping.patience does; got float"):
+        train(jax.random.key(0), data(), learning_rate=0.1, wait=3.0)
+    train = trainer(stop=lambda wait: early_stopping.patience(wait, monitor="dev_accuracy"))
+    with pytest.raises(ValueError, match="`monitor` must be <part>_<metric> with one of loss; got 'dev_accuracy'"):
+        train(jax.random.key(0), data(), learning_rate=0.1, wait=3.0)
+
+
+def test_a_string_is_not_a_list_of_names():
+    with pytest.raises(TypeError, match="`curves` must be a list of names; got the string 'dev'"):
+        loop.Report(curves="dev")
 
 
 @pytest.mark.parametrize(
@@ -473,11 +492,11 @@ def test_bad_options_are_refused_where_the_trainer_is_built(options, message):
 def test_bad_data_are_refused_before_any_compile(change, message):
     pairs = {name: pair for name, pair in (data() | change).items() if pair is not None}
     with pytest.raises(ValueError, match=message):
-        trainer(curves=["dev"])(jax.random.key(0), pairs, learning_rate=0.1)
+        trainer(report={"curves": ["dev"]})(jax.random.key(0), pairs, learning_rate=0.1)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("values", "message"),
     [
         ({}, "missing hyperparameters: `learning_rate`; got none"),
         (
@@ -486,9 +505,9 @@ def test_bad_data_are_refused_before_any_compile(change, message):
         ),
     ],
 )
-def test_hyperparameters_that_nothing_names_are_refused(given, message):
+def test_hyperparameters_that_nothing_names_are_refused(values, message):
     with pytest.raises(TypeError, match=message):
-        trainer()(jax.random.key(0), data(), **given)
+        trainer()(jax.random.key(0), data(), **values)
 
 
 def test_a_loss_that_is_a_mean_already_is_refused():

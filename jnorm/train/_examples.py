@@ -1,0 +1,22 @@
+"""One number for each example, from whatever a loss or a metric returns."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jnorm._ground import checks
+
+
+def per_example(values: ArrayLike, examples: int, name: str = "metric") -> jax.Array:
+    """The mean over all axes but the first, in at least float32.
+
+    Raises ``ValueError`` where the first axis is not that of the examples: a metric that is reduced already, say.
+
+    >>> per_example(jnp.array([[1.0, 3.0]]), 1)
+    Array([2.], dtype=float32)
+    """
+    values = jnp.asarray(values)
+    if values.ndim < 1 or values.shape[0] != examples:
+        raise ValueError(f"`{name}` must return a number for each of the {examples} examples; got shape {values.shape}")
+    values = values.astype(checks.wide(values.dtype) if jnp.issubdtype(values.dtype, jnp.floating) else float)
+    return jnp.mean(values.reshape(examples, -1), -1) if values.ndim > 1 else values

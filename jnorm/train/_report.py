@@ -1,0 +1,47 @@
+"""What a training reports."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from jnorm._ground import checks
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a training returns, under which names.
+
+    Attributes:
+        parts: Parts of the data that are evaluated at the end: ``"<part>_loss"`` and ``"<part>_<metric>"``, numbers.
+            None: all but train.
+        curves: Parts that are evaluated after each epoch: ``"curve_<part>_loss"`` and ``"curve_<part>_<metric>"``
+            [epochs].
+        steps: Of "loss" and "gradient_norm", what is reported before each step: ``"step_loss"`` and
+            ``"step_gradient_norm"`` [steps]. The norm is that of the whole gradient, penalty included, as the optimizer
+            gets it.
+        probe: ``probe(params, state)``, a dictionary of arrays, is reported after each epoch: ``"probe_<name>"``
+            [epochs, ...].
+        keep_params: Whether the trees ``"params"`` and ``"state"`` are returned.
+
+    Raises:
+        ValueError: An unknown name in ``steps``.
+        TypeError: A string where there should be several.
+
+    >>> Report(curves=["dev"], steps=["loss"]).keep_params
+    False
+    """
+
+    parts: Collection[str] | None = None
+    curves: Collection[str] = ()
+    steps: Collection[str] = ()
+    probe: Callable[[Any, Any], Mapping[str, jax.Array]] | None = None
+    keep_params: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("parts", "curves", "steps"):
+            if isinstance(value := getattr(self, name), str):
+                raise TypeError(f"`{name}` must be a list of names; got the string {value!r}")
+        for name in self.steps:
+            checks.choice("steps", name, ("loss", "gradient_norm"))
