@@ -17,7 +17,6 @@ from experiments import classification
 from experiments.common import Clock, Output, Refused
 from jnorm import losses, statistics
 from jnorm._ground import checks
-from jnorm.statistics import _runs as runs
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop
@@ -93,7 +92,7 @@ def rows(result: Any, config: Config, chance: float) -> list[dict[str, Any]]:
         name: np.where(np.isnan(result[name]), chance, result[name]) for name in ("dev_accuracy", "test_accuracy")
     }
     arrays = scores | {"rate": np.repeat(rates[:, None], config.seeds, 1), "failed": result.failed.astype(float)}
-    best = runs.tuned(runs.Runs(result.configurations, arrays), "rate", on="dev_accuracy")
+    best = statistics.tuned(statistics.Runs(result.configurations, arrays), "rate", on="dev_accuracy")
     found = []
     for i, one in enumerate(best.configurations):
         test = best["test_accuracy"][i]

@@ -1,31 +1,33 @@
-"""Statistics of many runs: intervals, paired tests, ranks, power, and verdicts by rules that are declared before."""
+"""Statistics of many runs: intervals, paired tests, ranks, power, and verdicts by rules that are declared before.
 
+What is asked of arrays are functions of arrays, under ``jit`` and ``vmap`` as elsewhere. Rules and verdicts work on the
+host, in double precision. Every statistic names the axis of the runs.
+"""
+
+from jnorm.statistics._bca import Interval
+from jnorm.statistics._bootstrap import bootstrap
 from jnorm.statistics._components import Bounds, Components, components, intervals, subsets
 from jnorm.statistics._effects import cliffs_delta, cohen_d, cohen_d_paired, hedges_g, probability_of_superiority
-from jnorm.statistics._estimates import (
-    ESTIMATORS,
-    Interval,
-    bca_interval,
-    bca_p_value,
-    bootstrap,
-    iqm,
-    mean,
-    median,
-    resample,
-)
-from jnorm.statistics._paired import holm, permutation, sign_test, wilcoxon
+from jnorm.statistics._holm import holm
+from jnorm.statistics._judging import compare, correct, judge
+from jnorm.statistics._location import iqm, mean, median
+from jnorm.statistics._methods import METHODS
+from jnorm.statistics._paired import PairedTest, permutation, sign_test, wilcoxon
 from jnorm.statistics._power import detectable, equivalence_power, equivalence_size, power, sample_size
-from jnorm.statistics._ranks import average_ranks, critical_difference, friedman, ranks
+from jnorm.statistics._ranks import FriedmanTest, average_ranks, critical_difference, friedman, ranks
+from jnorm.statistics._reduced import averaged, tuned
 from jnorm.statistics._rules import Rule
-from jnorm.statistics._runs import Result, Runs, averaged, tuned
+from jnorm.statistics._runs import Result, Runs
 from jnorm.statistics._summary import Summary, summary
-from jnorm.statistics._verdicts import Setting, Verdict, compare, correct, judge
+from jnorm.statistics._verdicts import Setting, Verdict
 
 __all__ = [
-    "ESTIMATORS",
+    "METHODS",
     "Bounds",
     "Components",
+    "FriedmanTest",
     "Interval",
+    "PairedTest",
     "Result",
     "Rule",
     "Runs",
@@ -34,8 +36,6 @@ __all__ = [
     "Verdict",
     "average_ranks",
     "averaged",
-    "bca_interval",
-    "bca_p_value",
     "bootstrap",
     "cliffs_delta",
     "cohen_d",
@@ -59,7 +59,6 @@ __all__ = [
     "power",
     "probability_of_superiority",
     "ranks",
-    "resample",
     "sample_size",
     "sign_test",
     "subsets",

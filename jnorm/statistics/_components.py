@@ -10,14 +10,15 @@ The sum of all components is the variance of a run whose factors are all drawn a
 of all factors together, also holds whatever noise there is; runs that their keys determine have none.
 
 >>> table = jnp.array([[1.0, 2.0, 6.0], [3.0, 6.0, 12.0]])
->>> found = components(table, axes=(0, 1))
->>> for subset, component, share in zip(subsets(2), found.component, found.share):
+>>> design = components(table, axes=(0, 1))
+>>> for subset, component, share in zip(subsets(2), design.component, design.share):
 ...     print(subset, f"{component:.3f} {share:.1%}")
 (0,) 7.333 34.4%
 (1,) 12.000 56.2%
 (0, 1) 2.000 9.4%
 """
 
+from functools import partial
 from itertools import combinations
 from math import prod
 from typing import NamedTuple
@@ -27,31 +28,51 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.statistics._estimates import Interval
-from jnorm.statistics._samples import Axes, last
+from jnorm.statistics._bca import Interval
+from jnorm.statistics._samples import Axes, compiled, sample_last
 
 
 class Components(NamedTuple):
-    """Variance components and the table that they come from; all [..., subset] in the order of `subsets`."""
+    """Variance components and the table that they come from; all ``[..., subset]`` in the order of `subsets`.
 
-    component: jax.Array  # unbiased, in squared units of the values; may be negative
-    share: jax.Array  # of the sum of all components
-    squares: jax.Array  # sums of squares, which add up to that of all values
-    freedom: jax.Array  # their degrees of freedom
-    replicates: jax.Array  # values that share one level of the subset
+    Attributes:
+        component: Unbiased, in squared units of the values; may be negative.
+        share: Of the sum of all components.
+        squares: Sums of squares, which add up to that of all values.
+        freedom: Their degrees of freedom.
+        replicates: How many values share one level of the subset.
+    """
+
+    component: jax.Array
+    share: jax.Array
+    squares: jax.Array
+    freedom: jax.Array
+    replicates: jax.Array
 
 
 class Bounds(NamedTuple):
-    """Confidence intervals of components and of shares."""
+    """Confidence intervals of components and of shares.
+
+    Attributes:
+        component: Of the components.
+        share: Of their shares.
+    """
 
     component: Interval
     share: Interval
 
 
 def subsets(factors: int) -> tuple[tuple[int, ...], ...]:
-    """The non-empty subsets of so many factors, main effects first and all factors together last.
+    """The non-empty subsets of the factors, main effects first and all factors together last.
 
-    Raises ``ValueError`` for fewer than one factor.
+    Args:
+        factors: How many factors there are.
+
+    Returns:
+        Subsets of ``0, ..., factors - 1``.
+
+    Raises:
+        ValueError: For fewer than one factor.
 
     >>> subsets(2)
     ((0,), (1,), (0, 1))
@@ -60,26 +81,36 @@ def subsets(factors: int) -> tuple[tuple[int, ...], ...]:
     return tuple(s for size in range(1, factors + 1) for s in combinations(range(factors), size))
 
 
+@compiled
 def components(values: ArrayLike, *, axes: Axes) -> Components:
-    """Unbiased variance components of a balanced crossed random-effects design; ``axes`` are those of its factors.
+    """Unbiased variance components of a balanced crossed random-effects design.
 
     The mean squares have ``E MS_S = sum over T including S of n_T s2_T`` with ``n_T`` the product of the levels of the
     factors outside T, so that
 
         s2_S = 1/n_S sum over T including S of (-1)^(|T| - |S|) MS_T.
 
-    Other axes are lanes. An estimate below zero is given as it is: cut at zero it would be biased. Every combination
-    occurs once; the estimates need no normal distribution. The share is NaN where the values are all equal, and a NaN
-    makes its lane NaN.
+    An estimate below zero is given as it is: cut at zero it would be biased. Every combination occurs once; the
+    estimates need no normal distribution. The share is NaN where the values are all equal, and a NaN makes its lane
+    NaN.
 
-    Raises ``ValueError`` for an axis that ``values`` does not have or that is named twice, and for fewer than two
-    levels. Source: Searle, Casella and McCulloch 1992, sections 4.5 and 5.2; Cornfield and Tukey 1956.
+    Args:
+        values: One value for each combination of levels; other axes are lanes.
+        axes: Those of the factors.
+
+    Returns:
+        The components with their table.
+
+    Raises:
+        ValueError: For an axis that ``values`` does not have or that is named twice, and for fewer than two levels.
+
+    Source: Searle, Casella and McCulloch 1992, sections 4.5 and 5.2; Cornfield and Tukey 1956.
 
     >>> components(jnp.array([1.0, 2.0, 6.0]), axes=0).component  # of one factor: the sample variance
     Array([7.], dtype=float32)
     """
     dtype, (x,) = checks.wide_floats(values=values)
-    joined = last("values", x, axes)
+    joined = sample_last("values", x, axes)
     sizes = tuple(x.shape[a] for a in ((axes,) if isinstance(axes, int) else axes))
     if min(sizes) < 2:
         raise ValueError(f"`axes` must have at least two levels each; got {sizes}")
@@ -101,8 +132,8 @@ def components(values: ArrayLike, *, axes: Axes) -> Components:
     return Components(*(a.astype(dtype) for a in (component, share, table, degrees, each)))
 
 
-def intervals(key: jax.Array, found: Components, *, level: ArrayLike = 0.05, samples: int = 10_000) -> Bounds:
-    """Generalized confidence intervals at confidence ``1 - level`` of components and shares, for normal effects.
+def intervals(key: jax.Array, design: Components, *, level: ArrayLike = 0.05, samples: int = 10_000) -> Bounds:
+    """Generalized confidence intervals of components and shares, for normal effects.
 
     ``SS_S / E MS_S`` has a chi-squared distribution, so draws ``W_S`` of that give draws ``SS_S / W_S`` of the expected
     mean squares, and these of components and shares as in `components`; the ends are their quantiles. The interval of
@@ -111,31 +142,47 @@ def intervals(key: jax.Array, found: Components, *, level: ArrayLike = 0.05, sam
     component from none. The others are approximate: 95 % intervals of the seven components and shares of simulated
     designs of 6 x 5 x 8 levels covered 94.7 to 96.1 % of 2000. All lanes see the same draws.
 
-    Raises ``ValueError`` for a level outside (0, 1) and ``samples`` below 1. Source: Weerahandi 1993; Weerahandi 1995,
-    chapter 5.
+    Args:
+        key: Where the draws come from.
+        design: What `components` returns.
+        level: The confidence is ``1 - level``.
+        samples: Number of draws.
 
-    >>> found = components(jax.random.normal(jax.random.key(0), (8, 1)) + jnp.zeros((8, 5)), axes=(0, 1))
-    >>> of_share = intervals(jax.random.key(1), found).share
+    Returns:
+        Intervals of components and of shares.
+
+    Raises:
+        ValueError: For a level outside (0, 1) and ``samples`` below 1.
+
+    Source: Weerahandi 1993; Weerahandi 1995, chapter 5.
+
+    >>> design = components(jax.random.normal(jax.random.key(0), (8, 1)) + jnp.zeros((8, 5)), axes=(0, 1))
+    >>> of_share = intervals(jax.random.key(1), design).share
     >>> f"{of_share.low[0]:.3f} {of_share.high[0]:.3f}"
     '1.000 1.000'
     """
     checks.require(lambda v: (v > 0) & (v < 1), "`{}` must satisfy 0 < {} < 1", level=level)
     checks.whole(1, samples=samples)
-    squares, freedom = found.squares, found.freedom
+    return _intervals(key, design, level, samples=samples)
+
+
+@partial(jax.jit, static_argnames="samples")
+def _intervals(key: jax.Array, design: Components, level: ArrayLike, *, samples: int) -> Bounds:
+    squares, freedom = design.squares, design.freedom
     kinds = freedom.shape[-1]
     chi2 = jax.random.chisquare(key, freedom.reshape(-1, kinds)[0], (samples, kinds), squares.dtype)
     chi2 = chi2.reshape(samples, *(1,) * (squares.ndim - 1), kinds)
-    component = _solved(squares[None] / chi2, found.replicates[None])
+    component = _solved(squares[None] / chi2, design.replicates[None])
     share = component / jnp.sum(component, -1, keepdims=True)
     tail = jnp.asarray(level, squares.dtype) / 2
     ends = [jnp.quantile(draws, jnp.stack([tail, 1 - tail]), axis=0) for draws in (component, share)]
-    return Bounds(Interval(found.component, *ends[0]), Interval(found.share, *ends[1]))
+    return Bounds(Interval(design.component, *ends[0]), Interval(design.share, *ends[1]))
 
 
 def _solved(mean_squares: jax.Array, replicates: jax.Array) -> jax.Array:
     """The components whose expected mean squares these are."""
-    known = subsets(mean_squares.shape[-1].bit_length())
-    signs = [[(-1.0) ** (len(t) - len(s)) if set(s) <= set(t) else 0.0 for t in known] for s in known]
+    kinds = subsets(mean_squares.shape[-1].bit_length())
+    signs = [[(-1.0) ** (len(t) - len(s)) if set(s) <= set(t) else 0.0 for t in kinds] for s in kinds]
     rows = [
         sum((sign * mean_squares[..., t] for t, sign in enumerate(row) if sign), jnp.zeros((), mean_squares.dtype))
         for row in signs

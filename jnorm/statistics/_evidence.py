@@ -1,61 +1,91 @@
-"""The evidence of runs for or against a rule: estimates, intervals and p-values, one for each setting.
+"""The evidence of runs for or against a rule: estimate, interval and p-value in each setting by itself.
 
-NumPy on the host in double precision; only the bootstrap runs on the device.
+On the host, in double precision.
 """
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import jax
 import numpy as np
-from scipy import special
 
-from jnorm.statistics import _estimates as estimates
+from jnorm.statistics._methods import METHODS
 from jnorm.statistics._rules import Rule
-
-SAMPLES = 10_000  # of a bootstrap: its p-values end at 1e-4
-
-
-class Evidence(NamedTuple):
-    """One entry a setting."""
-
-    runs: np.ndarray  # [2, settings]: of either arm, after the rule's policy
-    effect: np.ndarray  # the estimate of a - b
-    low: np.ndarray
-    high: np.ndarray
-    p: np.ndarray
-    deviation: np.ndarray  # of the differences, or of single runs where unpaired
+from jnorm.statistics._steps import Comparison, Question
 
 
-def weigh(a: np.ndarray, b: np.ndarray, rule: Rule, *, rounding: float) -> Evidence:
-    """Estimate, interval and p-value of a - b, arrays [settings, runs], in every setting by itself.
+@dataclass(frozen=True)
+class Evidence:
+    """What the runs of one setting say, whatever else is tested; a - b in units of the metric.
 
-    ``rounding`` is that of the runs: what lies closer together is equal.
+    Attributes:
+        where: The hyperparameters of the setting.
+        effect: Estimate of a - b.
+        interval: Its ends at confidence ``1 - level``, for equality at ``1 - 2 level``; not corrected.
+        p: p-value of a truth at the nearest bound; not corrected.
+        runs: How many of a and of b were compared.
+        diverged: How many of a and of b diverged, whatever was done with them.
+        deviation: Standard deviation of the differences, or of single runs where unpaired.
+    """
+
+    where: Mapping[str, Any]
+    effect: float
+    interval: tuple[float, float]
+    p: float
+    runs: tuple[int, int]
+    diverged: tuple[int, int]
+    deviation: float
+
+
+def weigh(
+    a: np.ndarray, b: np.ndarray, rule: Rule, *, rounding: float, settings: Sequence[Mapping[str, Any]]
+) -> list[Evidence]:
+    """The evidence in every setting.
+
+    A comparison of fewer than two runs says nothing. Where the runs do not vary the sign test decides, for methods that
+    learn the spread from the runs too: n equal differences have probability 2^-n on one side.
+
+    Args:
+        a: Runs of arm a, ``[settings, runs]``.
+        b: Runs of arm b.
+        rule: The rule.
+        rounding: Relative rounding of the runs: what lies closer together is equal.
+        settings: Hyperparameters of each setting.
+
+    Returns:
+        One entry a setting.
 
     >>> a = np.array([[0.9, 0.8, 0.9, 0.8]])
-    >>> found = weigh(a, a - 0.2, Rule(claim="greater", effect=0.1, diverged="exclude"), rounding=1e-16)
-    >>> found.effect.round(3), found.p  # no spread: two-sided sign test
-    (array([0.2]), array([0.125]))
+    >>> rule = Rule(claim="greater", effect=0.1, diverged="exclude")
+    >>> [evidence] = weigh(a, a - 0.2, rule, rounding=1e-16, settings=[{}])
+    >>> f"{evidence.effect:.3f} {evidence.p}"  # no spread: two-sided sign test
+    '0.200 0.125'
     """
+    lost = np.stack([np.sum(~np.isfinite(arm), 1) for arm in (a, b)], 1)
     a, b = _filled(a, b, rule)
-    counts = np.stack([np.sum(~np.isnan(a), 1), np.sum(~np.isnan(b), 1)])
+    runs = np.stack([np.sum(~np.isnan(arm), 1) for arm in (a, b)], 1)
     largest = np.nanmax(np.abs(np.concatenate([a, b], 1)), 1, initial=0)
-    near = 32 * rounding * np.maximum(largest, rule.effect)
-    found = (_student if rule.method == "t" else _bootstrap)(a, b, rule)
-    found = _without_spread(found, np.min(counts, 0), near, rule)
-    return Evidence(counts, found.effect, found.low, found.high, _p_values(found, rule), found.deviation)
-
-
-class _Found(NamedTuple):
-    """The tails are p-values of ``truth <= null`` and ``truth >= null`` at -effect and effect."""
-
-    effect: np.ndarray
-    deviation: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    above: np.ndarray  # [2, settings]
-    below: np.ndarray
+    question = Question(
+        paired=rule.paired,
+        nulls=np.array([-rule.effect, rule.effect]),
+        tail=rule.level if rule.claim == "equal" else rule.level / 2,
+        near=32 * rounding * np.maximum(largest, rule.effect),
+    )
+    comparison = METHODS[rule.method].compare(a, b, question)
+    comparison = _without_spread(comparison, np.min(runs, 1), question)
+    p = _p_values(comparison, rule)
+    return [
+        Evidence(
+            where=where,
+            effect=float(comparison.estimate[i]),
+            interval=(float(comparison.low[i]), float(comparison.high[i])),
+            p=float(p[i]),
+            runs=(int(runs[i, 0]), int(runs[i, 1])),
+            diverged=(int(lost[i, 0]), int(lost[i, 1])),
+            deviation=float(comparison.deviation[i]),
+        )
+        for i, where in enumerate(settings)
+    ]
 
 
 def _filled(a: np.ndarray, b: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
@@ -76,86 +106,30 @@ def _filled(a: np.ndarray, b: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.nd
     return np.where(lost[0], fill, a), np.where(lost[1], fill, b)
 
 
-def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number, mean and unbiased variance of what is not NaN."""
-    n = np.sum(~np.isnan(x), 1)
-    mean = np.nansum(x, 1) / n
-    return n, mean, np.nansum(np.square(x - mean[:, None]), 1) / (n - 1)
-
-
-def _nulls(rule: Rule) -> np.ndarray:
-    return np.array([[-rule.effect], [rule.effect]])
-
-
-def _tail(rule: Rule) -> float:
-    """Probability beyond either end of the interval."""
-    return rule.level if rule.claim == "equal" else rule.level / 2
-
-
-def _student(a: np.ndarray, b: np.ndarray, rule: Rule) -> _Found:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if rule.paired:
-            n, effect, var = _moments(a - b)
-            se, df, deviation = np.sqrt(var / n), n - 1.0, np.sqrt(var)
-        else:
-            (n, left, var), (m, right, other) = _moments(a), _moments(b)
-            effect, deviation = left - right, np.sqrt((var + other) / 2)
-            se = np.sqrt(var / n + other / m)
-            df = se**4 / ((var / n) ** 2 / (n - 1) + (other / m) ** 2 / (m - 1))
-        t = (effect - _nulls(rule)) / se
-        reach = special.stdtrit(df, 1 - _tail(rule)) * se
-        return _Found(effect, deviation, effect - reach, effect + reach, special.stdtr(df, -t), special.stdtr(df, t))
-
-
-def _bootstrap(a: np.ndarray, b: np.ndarray, rule: Rule) -> _Found:
-    d = a - b
-    with jax.enable_x64(True):
-        found = _bootstrapper(rule.method)(jax.random.key(0), d, 2 * _tail(rule), _nulls(rule)[:, 0])
-    effect, spread, low, high, above = (np.asarray(part) for part in found)
-    # A standard error as if each run had this deviation; the power is that of a t-test on them.
-    return _Found(effect, spread * np.sqrt(np.sum(~np.isnan(d), 1)), low, high, above, 1 - above)
-
-
-@cache
-def _bootstrapper(method: str) -> Callable[..., Any]:
-    """One program for each estimator."""
-    estimator = estimates.ESTIMATORS[method.removeprefix("bootstrap-")]
-
-    @jax.jit
-    def run(key: jax.Array, d: jax.Array, level: jax.Array, nulls: jax.Array) -> tuple[jax.Array, ...]:
-        found = estimates.resample(key, d, estimator, axis=1, samples=SAMPLES)
-        interval = estimates.bca_interval(found, level=level)
-        above = jax.vmap(lambda null: estimates.bca_p_value(found, null))(nulls)
-        return found.value, jax.numpy.std(found.draws, 0), interval.low, interval.high, above
-
-    return run
-
-
-def _without_spread(found: _Found, runs: np.ndarray, near: np.ndarray, rule: Rule) -> _Found:
+def _without_spread(comparison: Comparison, runs: np.ndarray, question: Question) -> Comparison:
     """The comparison where spread or runs are missing: by the sign test, or by nothing."""
     few = runs < 2
-    flat = ~few & (found.deviation <= near)
+    flat = ~few & (comparison.deviation <= question.near)
     sign = 0.5 ** runs.astype(float)
-    off = found.effect - _nulls(rule)
-    above = np.where(flat, np.where(off > near, sign, 1), found.above)
-    below = np.where(flat, np.where(off < -near, sign, 1), found.below)
-    open_end = few | (flat & (sign > _tail(rule)))
-    return _Found(
-        found.effect,
-        np.where(flat, 0, found.deviation),
-        np.where(open_end, -np.inf, np.where(flat, found.effect, found.low)),
-        np.where(open_end, np.inf, np.where(flat, found.effect, found.high)),
+    off = comparison.estimate - question.nulls[:, None]
+    above = np.where(flat, np.where(off > question.near, sign, 1), comparison.above)
+    below = np.where(flat, np.where(off < -question.near, sign, 1), comparison.below)
+    unbounded = few | (flat & (sign > question.tail))
+    return Comparison(
+        comparison.estimate,
+        np.where(flat, 0, comparison.deviation),
+        np.where(unbounded, -np.inf, np.where(flat, comparison.estimate, comparison.low)),
+        np.where(unbounded, np.inf, np.where(flat, comparison.estimate, comparison.high)),
         np.where(few, 1, above),
         np.where(few, 1, below),
     )
 
 
-def _p_values(found: _Found, rule: Rule) -> np.ndarray:
+def _p_values(comparison: Comparison, rule: Rule) -> np.ndarray:
     """Two-sided, of a truth at the nearest bound; inside the margin of an equality, the larger one-sided."""
-    both = np.minimum(2 * np.minimum(found.above, found.below), 1)
+    both = np.minimum(2 * np.minimum(comparison.above, comparison.below), 1)
     if rule.claim != "equal":
         return both[1 if rule.claim == "greater" else 0]
-    inside = np.maximum(found.above[0], found.below[1])
-    return np.where(
-        np.abs(found.effect) < rule.effect, inside, both[np.where(found.effect > 0, 1, 0), range(len(inside))]
-    )
+    inside = np.maximum(comparison.above[0], comparison.below[1])
+    nearest = both[np.where(comparison.estimate > 0, 1, 0), range(len(inside))]
+    return np.where(np.abs(comparison.estimate) < rule.effect, inside, nearest)

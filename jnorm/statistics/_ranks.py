@@ -1,10 +1,10 @@
 """Methods compared over many data sets: average ranks, the Friedman test and the critical difference.
 
 >>> accuracy = jnp.array([[0.91, 0.90, 0.85], [0.72, 0.70, 0.71], [0.99, 0.98, 0.98], [0.65, 0.61, 0.60]])
->>> found = friedman(accuracy, axis=1, over=0)  # methods along axis 1, data sets along axis 0
->>> found.ranks
+>>> test = friedman(accuracy, axis=1, over=0)  # methods along axis 1, data sets along axis 0
+>>> test.ranks
 Array([1.   , 2.375, 2.625], dtype=float32)
->>> f"{found.p:.4f} {found.f_p:.4f} {critical_difference(3, 4):.3f}"
+>>> f"{test.p:.4f} {test.f_p:.4f} {critical_difference(3, 4):.3f}"
 '0.0381 0.0062 1.657'
 """
 
@@ -18,25 +18,42 @@ from jax.scipy.special import betainc, gammaincc
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.statistics._samples import Axes, last
+from jnorm.statistics._samples import Axes, compiled, sample_last
 
 
-class Friedman(NamedTuple):
-    """Average ranks with the tests of "all methods are alike"."""
+class FriedmanTest(NamedTuple):
+    """Average ranks with the tests of "all methods are alike".
 
-    ranks: jax.Array  # of each method, 1 is best
-    chi2: jax.Array  # Friedman's statistic, corrected for ties
-    p: jax.Array  # from chi2 with k - 1 degrees of freedom
-    f: jax.Array  # Iman and Davenport's statistic
-    f_p: jax.Array  # from F with k - 1 and (k - 1)(N - 1) degrees of freedom
+    Attributes:
+        ranks: Average rank of each method, 1 is best, ``[..., method]``.
+        chi2: Friedman's statistic, corrected for ties.
+        p: Its p-value, with k - 1 degrees of freedom.
+        f: Iman and Davenport's statistic.
+        f_p: Its p-value, with k - 1 and (k - 1)(N - 1) degrees of freedom.
+    """
+
+    ranks: jax.Array
+    chi2: jax.Array
+    p: jax.Array
+    f: jax.Array
+    f_p: jax.Array
 
 
+@compiled
 def ranks(x: ArrayLike, *, axis: int, best: str = "highest", diverged: str = "nan") -> jax.Array:
-    """Ranks along ``axis``, 1 for the ``best`` ("highest" or "lowest") value; equal values share their mean rank.
+    """Ranks, 1 for the best value; equal values share their mean rank.
 
-    A NaN makes its lane NaN (``diverged="nan"``) or shares the last ranks ("worst"). Same shape as ``x``.
+    Args:
+        x: Scores.
+        axis: The axis along which they are ranked.
+        best: "highest" or "lowest".
+        diverged: What a NaN does: "nan" makes its lane NaN; with "worst" all NaN share the last ranks.
 
-    Raises ``ValueError`` for unknown options and an axis that ``x`` does not have.
+    Returns:
+        The ranks, of the shape of ``x``.
+
+    Raises:
+        ValueError: For unknown options, and an axis that ``x`` does not have or that is empty.
 
     >>> ranks(jnp.array([0.9, 0.7, jnp.nan, 0.9]), axis=0, diverged="worst")
     Array([1.5, 3. , 4. , 1.5], dtype=float32)
@@ -44,9 +61,10 @@ def ranks(x: ArrayLike, *, axis: int, best: str = "highest", diverged: str = "na
     checks.choice("best", best, ("highest", "lowest"))
     checks.choice("diverged", diverged, ("nan", "worst"))
     dtype, (x,) = checks.wide_floats(x=x)
-    rows = last("x", x, axis)
+    rows = sample_last("x", x, axis)
     missing = jnp.isnan(rows)
     rows = jnp.where(missing, 0, rows if best == "lowest" else -rows)
+    # Pairs compared, not `jax.scipy.stats.rankdata`: it makes any NaN a NaN of all, and is slower for few methods.
     mine, others = (rows[..., :, None], missing[..., :, None]), (rows[..., None, :], missing[..., None, :])
     same = mine[1] == others[1]
     before = jnp.where(same, others[0] < mine[0], mine[1])
@@ -57,28 +75,55 @@ def ranks(x: ArrayLike, *, axis: int, best: str = "highest", diverged: str = "na
     return jnp.moveaxis(result, -1, axis).astype(dtype)
 
 
+@compiled
 def average_ranks(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest", diverged: str = "nan") -> jax.Array:
-    """`ranks` of the methods along ``axis``, averaged over the data sets along ``over``.
+    """`ranks` of the methods, averaged over the data sets.
 
     All ranks weigh the same: k (k + 1)/2 a data set, so that the averages have mean (k + 1)/2.
+
+    Args:
+        x: Scores.
+        axis: The axis of the methods.
+        over: The axis or axes of the data sets.
+        best: "highest" or "lowest".
+        diverged: As of `ranks`.
+
+    Returns:
+        Average ranks, without the axes of the data sets.
+
+    Raises:
+        ValueError: As `ranks`.
 
     >>> average_ranks(jnp.array([[3.0, 1.0], [2.0, 2.0]]), axis=1, over=0)
     Array([1.25, 1.75], dtype=float32)
     """
     dtype, (x,) = checks.wide_floats(x=x)
-    return jnp.mean(last("x", ranks(x, axis=axis, best=best, diverged=diverged), over), -1).astype(dtype)
+    return jnp.mean(sample_last("x", ranks(x, axis=axis, best=best, diverged=diverged), over), -1).astype(dtype)
 
 
-def friedman(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest", diverged: str = "nan") -> Friedman:
-    """Friedman's test that k methods (along ``axis``) are alike on N data sets (along ``over``).
+@compiled
+def friedman(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest", diverged: str = "nan") -> FriedmanTest:
+    """Friedman's test that k methods are alike on N data sets.
 
     With centred ranks ``c_ij = r_ij - (k + 1)/2`` of method j on set i, ties as they are, and their means m_j over the
     sets: ``chi2 = (k - 1) N^2 sum_j m_j^2 / sum_ij c_ij^2``, ``F = (N - 1) N sum_j m_j^2 / sum_ij (c_ij - m_j)^2``.
     F is the one to read: chi2 is conservative. Where all sets order the methods alike F is infinite; where all values
     tie the statistics are NaN. A NaN makes its own comparison NaN.
 
-    Raises ``ValueError`` for fewer than two methods, an ``axis`` that is among ``over``, and as `ranks`.
-    Sources: Friedman 1937; Iman, Davenport 1980; Demsar 2006, section 3.2.2.
+    Args:
+        x: Scores.
+        axis: The axis of the methods.
+        over: The axis or axes of the data sets.
+        best: "highest" or "lowest".
+        diverged: As of `ranks`.
+
+    Returns:
+        Average ranks, statistics and p-values, of the shape of the other axes.
+
+    Raises:
+        ValueError: For fewer than two methods, an ``axis`` that is among ``over``, and as `ranks`.
+
+    Source: Friedman 1937; Iman, Davenport 1980; Demsar 2006, section 3.2.2.
 
     >>> friedman(jnp.array([[3.0, 2.0, 1.0], [3.0, 1.0, 2.0]]), axis=1, over=0).chi2.round(4)
     Array(3., dtype=float32)
@@ -92,7 +137,7 @@ def friedman(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest", dive
         raise ValueError(f"`over` must not name the axis of the methods; got axis {axis} and over {over}")
     if k < 2:
         raise ValueError(f"`x` must hold at least two methods along axis {axis}; got {k}")
-    table = last("x", jnp.moveaxis(table, at, -1), [a - (a > at) for a in sets])  # [..., methods, data sets]
+    table = sample_last("x", jnp.moveaxis(table, at, -1), [a - (a > at) for a in sets])  # [..., methods, data sets]
     n = table.shape[-1]
     off = table - (k + 1) / 2
     center = jnp.mean(off, -1)
@@ -108,7 +153,7 @@ def friedman(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest", dive
     f_p = betainc(high, low, jnp.where(jnp.isnan(f), 0, share))
     p, f_p = jnp.where(jnp.isnan(chi2), jnp.nan, p), jnp.where(jnp.isnan(f), jnp.nan, f_p)
     parts = (jnp.mean(table, -1), chi2, p, f, f_p)
-    return Friedman(*(a.astype(dtype) for a in parts))
+    return FriedmanTest(*(a.astype(dtype) for a in parts))
 
 
 def critical_difference(methods: int, sets: int, *, level: float = 0.05) -> float:
@@ -117,8 +162,18 @@ def critical_difference(methods: int, sets: int, *, level: float = 0.05) -> floa
     ``q_{1 - level} / sqrt(2) * sqrt(k (k + 1)/(6 N))``, q the quantile of the studentized range of k normals. On the
     host, in double precision.
 
-    Raises ``ValueError`` for fewer than two methods, no data set, or a level outside (0, 1).
-    Sources: Nemenyi 1963; Demsar 2006, section 3.2.2 and table 5.
+    Args:
+        methods: k, how many methods are compared.
+        sets: N, on how many data sets.
+        level: Error rate over all pairs.
+
+    Returns:
+        The difference of average ranks.
+
+    Raises:
+        ValueError: For fewer than two methods, no data set, or a level outside (0, 1).
+
+    Source: Nemenyi 1963; Demsar 2006, section 3.2.2 and table 5.
 
     >>> f"{critical_difference(4, 14):.2f}"  # Demsar's example has 1.25, from q rounded to 2.569
     '1.25'
@@ -126,7 +181,7 @@ def critical_difference(methods: int, sets: int, *, level: float = 0.05) -> floa
     checks.whole(2, methods=methods)
     checks.whole(1, sets=sets)
     checks.require(lambda v: (v > 0) & (v < 1), "`{}` must satisfy 0 < {} < 1", level=level)
-    from scipy.stats import studentized_range  # a second to import
+    from scipy.stats import studentized_range  # half a second to import
 
     q = float(studentized_range.ppf(1 - level, methods, np.inf)) / math.sqrt(2)
     return q * math.sqrt(methods * (methods + 1) / (6 * sets))

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -6,12 +7,14 @@ import pytest
 from scipy import stats
 
 from jnorm import statistics
+from jnorm.statistics._arms import matched
 from jnorm.statistics._evidence import weigh
-from jnorm.statistics._paired import holm
+from jnorm.statistics._holm import holm
+from jnorm.statistics._judging import compare, correct, judge
 from jnorm.statistics._power import power
+from jnorm.statistics._reduced import averaged, tuned
 from jnorm.statistics._rules import CLAIMS, Rule
-from jnorm.statistics._runs import Runs, averaged, matched, tuned
-from jnorm.statistics._verdicts import compare, correct, judge
+from jnorm.statistics._runs import Runs
 
 # Hundreds of small programs, each run once.
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -22,6 +25,13 @@ EPS = float(np.finfo(float).eps)
 
 def rule(**changes):
     return replace(RULE, **changes)
+
+
+def weighed(a, b, rule):
+    """The evidence of many settings, by column."""
+    evidence = weigh(a, b, rule, rounding=EPS, settings=[{}] * len(a))
+    effect, interval, p = (np.array([getattr(e, name) for e in evidence]) for name in ("effect", "interval", "p"))
+    return SimpleNamespace(effect=effect, low=interval[:, 0], high=interval[:, 1], p=p)
 
 
 def arms(seed, n=12, shift=0.3, sd=0.2):
@@ -48,14 +58,14 @@ def test_students_p_and_interval_equal_scipys(paired):
     assert equal.interval == pytest.approx(tuple(test(x, y).confidence_interval(0.90)), rel=1e-12)
 
 
-@pytest.mark.parametrize("method", ["t", "bootstrap-mean", "bootstrap-median", "bootstrap-iqm"])
+@pytest.mark.parametrize("method", list(statistics.METHODS))
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_the_interval_decides(claim, method):
     """The four verdicts follow from interval and effect, for shifts from far below to far above."""
     x, y = arms(1)
     shifts = np.linspace(-0.8, 0.4, 25)
     one = rule(claim=claim, method=method)
-    found = weigh(x + shifts[:, None], np.tile(y, (25, 1)), one, rounding=EPS)
+    found = weighed(x + shifts[:, None], np.tile(y, (25, 1)), one)
     # 1e-3: p-values of a bootstrap count draws, intervals interpolate between them
     for low, high, p, effect in zip(found.low, found.high, found.p, found.effect, strict=True):
         if abs(p - one.level) < 2e-3:
@@ -108,11 +118,11 @@ def test_false_alarms_at_the_bound(paired):
     sims, n = 8000, 10
     rng = np.random.default_rng(5)
     x, y = rng.normal(0.1, 1, (sims, n)), rng.normal(0, 1, (sims, n))
-    p = weigh(x, y, rule(paired=paired), rounding=EPS).p
+    p = weighed(x, y, rule(paired=paired)).p
     error = 4 * np.sqrt(0.05 * 0.95 / sims)  # z = 4
     assert abs(np.mean(p <= 0.05) - 0.05) < error
-    found = weigh(x, y + 0.1, rule(claim="equal", effect=1.5, paired=paired), rounding=EPS)
-    margin = weigh(x, y + 1.6, rule(claim="equal", effect=1.5, paired=paired), rounding=EPS)
+    found = weighed(x, y + 0.1, rule(claim="equal", effect=1.5, paired=paired))
+    margin = weighed(x, y + 1.6, rule(claim="equal", effect=1.5, paired=paired))
     assert np.mean(found.p <= 0.05) > 0.3  # with power
     assert np.mean((margin.p <= 0.05) & (np.abs(margin.effect) < 1.5)) < 0.05 + error
     assert np.mean((margin.p <= 0.05) & (np.abs(margin.effect) > 1.5)) < 0.025 + error
@@ -128,7 +138,7 @@ def test_power_and_size_keep_their_promise():
     assert power(got.detectable / got.deviation, 10) == pytest.approx(0.8, rel=1e-9)
     sims, rng = 4000, np.random.default_rng(7)
     again = rng.normal(got.effect, got.deviation, (sims, 10))
-    share = np.mean(weigh(again, np.zeros((sims, 10)), RULE, rounding=EPS).p <= 0.05)
+    share = np.mean(weighed(again, np.zeros((sims, 10)), RULE).p <= 0.05)
     assert abs(share - got.power) < 4 * np.sqrt(got.power * (1 - got.power) / sims)  # z = 4
 
 
@@ -286,10 +296,13 @@ def test_bad_results():
         ({"claim": "equal", "effect": 0.0}, r"`effect` must satisfy 0 < effect < inf; got 0.0"),
         ({"level": 2}, r"`level` must satisfy 0 < level < 0.5; got 2"),
         ({"target": 1.0}, r"`target` must satisfy 0 < target < 1; got 1.0"),
-        ({"method": "z"}, "`method` must be one of t, bootstrap-mean"),
+        ({"method": "z"}, "`method` must be one of t, wilcoxon, sign,"),
         ({"diverged": "drop"}, "`diverged` must be one of exclude, lowest, highest, or a number; got 'drop'"),
         ({"diverged": float("nan")}, "`diverged` must be finite; got nan"),
-        ({"paired": False, "method": "bootstrap-iqm"}, "`method` must be 't' where runs are not paired"),
+        (
+            {"paired": False, "method": "bootstrap-iqm"},
+            "`method` must be one of t where runs are not paired; got 'bootstrap-iqm'",
+        ),
     ],
 )
 def test_bad_rules(changes, message):

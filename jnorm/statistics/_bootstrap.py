@@ -1,0 +1,70 @@
+"""Any estimate with its bootstrap interval.
+
+>>> accuracy = jnp.array([0.91, 0.93, 0.92, 0.94, 0.10, 0.92, 0.93, 0.95])  # one of eight seeds failed
+>>> interval = bootstrap(jax.random.key(0), accuracy, iqm, axis=0)
+>>> bool(interval.low < interval.value < interval.high)
+True
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jnorm._ground import callables, checks
+from jnorm.statistics._bca import Interval, bca_interval, resample
+from jnorm.statistics._location import iqm, mean  # noqa: F401 (iqm: the example)
+from jnorm.statistics._samples import Axes, Estimator
+
+
+def bootstrap(
+    key: jax.Array,
+    x: ArrayLike,
+    estimator: Estimator = mean,
+    *,
+    axis: Axes,
+    level: ArrayLike = 0.05,
+    samples: int = 2000,
+) -> Interval:
+    """An estimate with its BCa bootstrap interval.
+
+    The interval is NaN where fewer than two runs are left. Second-order accurate, but short on few runs: 95 % intervals
+    of a normal mean cover 89 % at 8 runs, 92 % at 16, 93 % at 32 and 95 % at 64 (of an interquartile mean 93, 95, 94
+    and 94 %). A NaN is never drawn and pads the resample, so that the estimator decides what becomes of it: `iqm` is
+    NaN in such a lane, ``partial(iqm, diverged="exclude")`` that of the others. All lanes draw the same runs.
+
+    Args:
+        key: Where the resamples come from.
+        x: Values of the runs.
+        estimator: Any symmetric ``estimator(x, axis=...)``. A lambda written anew in each call compiles anew.
+        axis: The axis of the runs; several are one sample.
+        level: The confidence is ``1 - level``.
+        samples: Number of resamples.
+
+    Returns:
+        Estimate and ends, of the shape of the other axes.
+
+    Raises:
+        ValueError: For a level outside (0, 1), ``samples`` below 1, and an axis that ``x`` does not have or that is
+            empty.
+
+    Source: Efron 1987.
+
+    >>> interval = bootstrap(jax.random.key(0), jnp.arange(16.0), axis=0)
+    >>> f"{interval.value:.1f}", bool(interval.low < 7.5 < interval.high)
+    ('7.5', True)
+    """
+    checks.require(lambda v: (v > 0) & (v < 1), "`{}` must satisfy 0 < {} < 1", level=level)
+    checks.whole(1, samples=samples)
+    axis = axis if isinstance(axis, int) else tuple(axis)
+    if isinstance(estimator, partial):  # equal to another one of the same function and options
+        estimator = callables.Bound(estimator.func, estimator.args, estimator.keywords)
+    return _interval(key, jnp.asarray(x), level, estimator=estimator, axis=axis, samples=samples)
+
+
+@partial(jax.jit, static_argnames=("estimator", "axis", "samples"))
+def _interval(
+    key: jax.Array, x: jax.Array, level: ArrayLike, *, estimator: Estimator, axis: Axes, samples: int
+) -> Interval:
+    return bca_interval(resample(key, x, estimator, axis=axis, samples=samples), level=level)

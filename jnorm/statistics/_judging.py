@@ -1,0 +1,182 @@
+"""From runs and a rule to a verdict, and from many verdicts to ones that hold together.
+
+>>> rng = np.random.default_rng(0)
+>>> b = rng.normal(0.90, 0.01, 32)
+>>> a = b + rng.normal(0.03, 0.01, 32)
+>>> rule = Rule(name="a beats b", claim="greater", effect=0.01, diverged="exclude")
+>>> print(compare(a, b, rule, axis=0))
+a beats b: supported
+  the only setting: supported, a - b = 0.03286 [0.02932, 0.03639], p 2.9e-14, 32 and 32 runs
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from jnorm.statistics._arms import matched
+from jnorm.statistics._evidence import Evidence, weigh
+from jnorm.statistics._holm import stepped_down
+from jnorm.statistics._plans import planned
+from jnorm.statistics._rules import Rule
+from jnorm.statistics._runs import Result, failed_as_nan, metric_array
+from jnorm.statistics._verdicts import Setting, Verdict
+
+
+def judge(result: Result, rule: Rule) -> Verdict:
+    """The verdict of a rule on a result: `compare` of the arms that the rule names, in every setting of the others.
+
+    Settings are the values of the hyperparameters that neither arm names: reduce those that should not be settings by
+    `tuned` or `averaged` before. The settings of one rule are corrected for each other; `correct` does so over a whole
+    family.
+
+    Args:
+        result: What ``jnorm.sweeps.sweep`` returns, `Runs`, or any other `Result`; runs that it calls failed have
+            diverged.
+        rule: The rule.
+
+    Returns:
+        The verdict; it prints as text.
+
+    Raises:
+        ValueError: For arms that select nothing or too much, a setting that only one arm has, and a metric that is
+            missing or has more than one number a run after ``rule.transform``.
+
+    >>> from jnorm.statistics import Runs
+    >>> accuracy = np.array([[0.90, 0.91, 0.92, 0.90], [0.95, 0.97, 0.95, 0.96]])
+    >>> result = Runs([{"phi": "relu"}, {"phi": "selu"}], {"accuracy": accuracy})
+    >>> rule = Rule(metric="accuracy", a={"phi": "selu"}, b={"phi": "relu"}, claim="greater", effect=0.01, diverged=0.1)
+    >>> judge(result, rule).verdict
+    'supported'
+    """
+    array = metric_array(result, rule.metric)
+    array = array if rule.transform is None else np.asarray(rule.transform(array))
+    if array.ndim != 2 or len(array) != len(result.configurations):
+        raise ValueError(
+            f"`{rule.metric}` must be one number a run, [configurations, seeds]; got {array.shape}: "
+            "reduce other axes by the rule's `transform`"
+        )
+    array, rows = failed_as_nan(result, array), matched(result, rule.a, rule.b)
+    return compare(array[rows.a], array[rows.b], rule, axis=1, settings=rows.settings)
+
+
+def compare(
+    x: ArrayLike, y: ArrayLike, rule: Rule, *, axis: int, settings: Sequence[Mapping[str, Any]] | None = None
+) -> Verdict:
+    """The verdict of a rule on two arrays, the metric of its arms a and b.
+
+    A comparison of fewer than two runs is undecided. Without any spread Student's interval has no width and proves
+    nothing by itself: there the sign test decides, where n equal differences have probability 2^-n on one side. Double
+    precision, on the host; what is random has a fixed key.
+
+    Args:
+        x: The metric of arm a; axes other than ``axis`` are settings.
+        y: The metric of arm b, of the same shape where runs are paired.
+        rule: The rule.
+        axis: The axis of the runs.
+        settings: Hyperparameters of each setting, for the text.
+
+    Returns:
+        The verdict; it prints as text.
+
+    Raises:
+        ValueError: For shapes that do not match, an axis that the arrays do not have, a wrong number of settings, and
+            arrays that do not hold numbers.
+
+    >>> print(compare([0.5, 0.9], [0.4, 0.5], Rule(claim="greater", effect=0.0, diverged="exclude"), axis=0).verdict)
+    undecided
+    """
+    (a, a_rounding), (b, b_rounding) = _runs("x", x, axis), _runs("y", y, axis)
+    if a.shape[0] != b.shape[0] or (rule.paired and a.shape != b.shape):
+        raise ValueError(f"`x` and `y` must have one shape where runs are paired; got {np.shape(x)} and {np.shape(y)}")
+    if settings is None:
+        settings = [{"setting": i} for i in range(len(a))] if len(a) > 1 else [{}]
+    if len(settings) != len(a):
+        raise ValueError(f"`settings` must describe {len(a)} settings; got {len(settings)}")
+    evidence = weigh(a, b, rule, rounding=max(a_rounding, b_rounding), settings=settings)
+    return Verdict(rule, tuple(_family([(rule, part) for part in evidence])))
+
+
+def correct(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """The verdicts with p-values corrected over each ``rule.family``, every setting a member, by Holm's procedure.
+
+    All statements hold together but for an error rate of ``level``; what was corrected before is corrected anew. Power
+    and sizes are those at the level that each statement has to meet.
+
+    Args:
+        verdicts: What `judge` or `compare` returned.
+
+    Returns:
+        Verdicts in the same order.
+
+    >>> rule = Rule(claim="greater", effect=0.0, diverged="exclude")
+    >>> alone = compare([1.0, 1.1, 0.8, 0.9, 1.2], 0.55 * np.ones(5), rule, axis=0)
+    >>> together = correct([alone] * 20)
+    >>> alone.verdict, together[0].verdict, together[0].uncorrected
+    ('supported', 'undecided', 'supported')
+    """
+    members: dict[str, list[tuple[int, int]]] = {}
+    for i, verdict in enumerate(verdicts):
+        members.setdefault(verdict.rule.family, []).extend((i, j) for j in range(len(verdict.settings)))
+    settings: list[list[Setting]] = [list(verdict.settings) for verdict in verdicts]
+    for places in members.values():
+        family = _family([(verdicts[i].rule, settings[i][j]) for i, j in places])
+        for (i, j), setting in zip(places, family, strict=True):
+            settings[i][j] = setting
+    return tuple(Verdict(verdict.rule, tuple(s)) for verdict, s in zip(verdicts, settings, strict=True))
+
+
+def _family(members: Sequence[tuple[Rule, Evidence]]) -> list[Setting]:
+    """The settings of one family, decided together."""
+    adjusted, divisors = stepped_down(np.array([evidence.p for _, evidence in members]))
+    return [
+        decided(rule, evidence, float(p), rule.level / float(divisor))
+        for (rule, evidence), p, divisor in zip(members, adjusted, divisors, strict=True)
+    ]
+
+
+def decided(rule: Rule, evidence: Evidence, adjusted_p: float, level: float) -> Setting:
+    """The setting that evidence makes, once all that is tested together is known.
+
+    Args:
+        rule: The rule.
+        evidence: The evidence in one setting; of a setting that was decided before, only its evidence counts.
+        adjusted_p: Its p-value, corrected over the family.
+        level: The level that its own p-value has to meet, for the power.
+
+    Returns:
+        The setting.
+
+    >>> rule = Rule(claim="greater", effect=0.1, diverged="exclude")
+    >>> print(decided(rule, Evidence({}, 0.2, (0.12, 0.28), 0.02, (8, 8), (0, 0), 0.1), adjusted_p=0.06, level=0.01))
+    the only setting: undecided, a - b = 0.2 [0.12, 0.28], p 0.02 (Holm 0.06; uncorrected supported), 8 and 8 runs, \
+power 0.35, 16 runs would decide
+    """
+    return Setting(
+        **{name: getattr(evidence, name) for name in Evidence.__dataclass_fields__},
+        verdict=_outcome(rule, evidence.effect, adjusted_p),
+        uncorrected=_outcome(rule, evidence.effect, evidence.p),
+        adjusted_p=adjusted_p,
+        **planned(rule, evidence, level)._asdict(),
+    )
+
+
+def _outcome(rule: Rule, effect: float, p: float) -> str:
+    if not p <= rule.level:
+        return "undecided"
+    holds = {"greater": effect > rule.effect, "less": effect < -rule.effect, "equal": abs(effect) < rule.effect}
+    return "supported" if holds[rule.claim] else "not supported"
+
+
+def _runs(name: str, x: ArrayLike, axis: int) -> tuple[np.ndarray, float]:
+    """The runs of each setting [settings, runs] in double precision, and the rounding of the type they came in."""
+    array = np.asarray(x)
+    if not -array.ndim <= axis < array.ndim:
+        raise ValueError(f"`axis` must satisfy {-array.ndim} <= axis < {array.ndim} for `{name}`; got {axis}")
+    rounding = float(jax.numpy.finfo(array.dtype).eps) if jax.numpy.issubdtype(array.dtype, np.floating) else 0.0
+    if array.dtype.kind in "cOSU" or array.size == 0:
+        raise ValueError(f"`{name}` must hold real numbers; got dtype {array.dtype} and shape {array.shape}")
+    moved = np.moveaxis(array, axis, -1).astype(np.float64)
+    return moved.reshape(-1, moved.shape[-1]), max(rounding, float(np.finfo(np.float64).eps))

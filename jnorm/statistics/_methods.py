@@ -1,0 +1,189 @@
+"""Methods by which a rule compares two arms: the table `METHODS`, one entry a method.
+
+An entry is a function ``compare(a, b, question) -> Comparison`` with what a reader and the planning of runs must know
+of it. Estimate, interval and p-values have to agree: the interval holds exactly those differences theta that the test
+of ``a - b = theta`` does not reject. `by_steps` inverts tests whose p-value changes at some points only; `by_setting`
+turns a comparison of two samples into one of many settings. Rules, their texts, the planning of runs and the tests of
+all methods read this table alone.
+
+>>> for name in ("t", "sign"):
+...     print(f"{name}: {METHODS[name]}")
+t: the mean, by Student's t-test (Welch's where unpaired); of normal runs (paired or unpaired)
+sign: the median, by the sign test; of any differences (paired)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import jax
+import numpy as np
+from scipy import special
+
+from jnorm.statistics._bca import bca_interval, bca_p_value, resample
+from jnorm.statistics._location import ESTIMATORS
+from jnorm.statistics._steps import Comparison, Question, by_setting, by_steps
+
+SAMPLES = 10_000  # resamples, and random changes of sign: p-values end at 1e-4
+EXACT = 256  # pairs up to which the law of the signed ranks is summed instead of taken normal
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of comparison.
+
+    Attributes:
+        about: What it estimates, what it tests, and what it assumes.
+        compare: Estimate, deviation, interval and p-values of a - b in each setting.
+        paired: Whether it serves paired runs.
+        unpaired: Whether it serves independent runs.
+        efficiency: For the power: how many runs of a t-test one run of this method is worth, for normal differences.
+        smallest_p: For the power: the smallest one-sided p-value that so many runs can give.
+    """
+
+    about: str
+    compare: Callable[[np.ndarray, np.ndarray, Question], Comparison]
+    paired: bool = True
+    unpaired: bool = False
+    efficiency: float = 1.0
+    smallest_p: Callable[[float], float] = lambda runs: 0.0
+
+    def __str__(self) -> str:
+        designs = [name for name in ("paired", "unpaired") if getattr(self, name)]
+        return f"{self.about} ({' or '.join(designs)})"
+
+
+def _student(a: np.ndarray, b: np.ndarray, question: Question) -> Comparison:
+    nulls = question.nulls[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if question.paired:
+            n, estimate, var = _moments(a - b)
+            se, df, deviation = np.sqrt(var / n), n - 1.0, np.sqrt(var)
+        else:
+            (n, left, var), (m, right, other) = _moments(a), _moments(b)
+            estimate, deviation = left - right, np.sqrt((var + other) / 2)
+            se = np.sqrt(var / n + other / m)
+            df = se**4 / ((var / n) ** 2 / (n - 1) + (other / m) ** 2 / (m - 1))
+        t = (estimate - nulls) / se
+        reach = special.stdtrit(df, 1 - question.tail) * se
+        above, below = special.stdtr(df, -t), special.stdtr(df, t)
+        return Comparison(estimate, deviation, estimate - reach, estimate + reach, above, below)
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number, mean and unbiased variance of what is not NaN."""
+    n = np.sum(~np.isnan(x), 1)
+    mean = np.nansum(x, 1) / n
+    return n, mean, np.nansum(np.square(x - mean[:, None]), 1) / (n - 1)
+
+
+def _bootstrap(a: np.ndarray, b: np.ndarray, question: Question, *, estimator: str) -> Comparison:
+    d = a - b
+    with jax.enable_x64(True), jax.default_device(_host()):
+        parts = _bootstrapper(estimator)(jax.random.key(0), d, 2 * question.tail, question.nulls)
+    estimate, spread, low, high, above = (np.asarray(part) for part in parts)
+    # A standard error as if each run had this deviation; the power is that of a t-test on them.
+    return Comparison(estimate, spread * np.sqrt(np.sum(~np.isnan(d), 1)), low, high, above, 1 - above)
+
+
+def _host() -> jax.Device | None:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX was told to use no CPU
+        return None
+
+
+@cache
+def _bootstrapper(estimator: str) -> Callable[..., Any]:
+    """One program for each estimator."""
+
+    @jax.jit
+    def run(key: jax.Array, d: jax.Array, level: jax.Array, nulls: jax.Array) -> tuple[jax.Array, ...]:
+        resamples = resample(key, d, ESTIMATORS[estimator], axis=1, samples=SAMPLES)
+        interval = bca_interval(resamples, level=level)
+        above = jax.vmap(lambda null: bca_p_value(resamples, null))(nulls)
+        return resamples.value, jax.numpy.std(resamples.draws, 0), interval.low, interval.high, above
+
+    return run
+
+
+@by_setting
+def _sign(a: np.ndarray, b: np.ndarray, question: Question) -> Comparison:
+    d = a - b
+    above = special.bdtr(np.arange(len(d) + 1), len(d), 0.5)
+    return by_steps(np.median(d), np.std(d, ddof=1), d, above, question)
+
+
+@by_setting
+def _signed_rank(a: np.ndarray, b: np.ndarray, question: Question) -> Comparison:
+    d = a - b
+    i, j = np.triu_indices(len(d))
+    means = (d[i] + d[j]) / 2
+    return by_steps(np.median(means), np.std(d, ddof=1), means, _signed_rank_law(len(d)), question)
+
+
+@cache
+def _signed_rank_law(n: int) -> np.ndarray:
+    """P(W+ <= k) for k = 0, ..., n (n + 1)/2."""
+    most = n * (n + 1) // 2
+    if n > EXACT:
+        return special.ndtr((np.arange(most + 1) + 0.5 - most / 2) / np.sqrt(most * (2 * n + 1) / 12))
+    law = np.zeros(most + 1)
+    law[0] = 1.0
+    for rank in range(1, n + 1):
+        law[rank:] = (law[rank:] + law[:-rank]) / 2
+        law[:rank] /= 2
+    return np.cumsum(law)
+
+
+@by_setting
+def _permutation(a: np.ndarray, b: np.ndarray, question: Question) -> Comparison:
+    # Changing the signs of the differences d - theta in a subset does not lower their sum where the subset's mean is at
+    # most theta. The empty subset never does: it is the 1 in (1 + k)/(1 + subsets).
+    d = a - b
+    members = _members(len(d))
+    means = members @ d / np.sum(members, 1)
+    above = np.arange(1, len(means) + 2) / (len(means) + 1)
+    return by_steps(np.mean(d), np.std(d, ddof=1), means, above, question)
+
+
+@cache
+def _members(n: int) -> np.ndarray:
+    """Who is in each of the non-empty subsets of n, or of as many of them, all different and at random."""
+    rng, bits = np.random.default_rng(0), min(n, 62)
+    codes = np.arange(2**n - 1) if 2**n <= SAMPLES else rng.choice(2**bits - 1, SAMPLES, replace=False)
+    members = (codes[:, None] + 1 >> np.arange(bits)) & 1
+    others = rng.integers(0, 2, (len(codes), n - bits))
+    return np.concatenate([members, others], 1).astype(np.int8)
+
+
+def _of_signs(runs: float) -> float:
+    return 0.5**runs
+
+
+METHODS = {
+    "t": Method("the mean, by Student's t-test (Welch's where unpaired); of normal runs", _student, unpaired=True),
+    "wilcoxon": Method(
+        "the median of all pairwise means (Hodges and Lehmann), by Wilcoxon's signed ranks; of symmetric differences",
+        _signed_rank,
+        efficiency=3 / np.pi,
+        smallest_p=_of_signs,
+    ),
+    "sign": Method(
+        "the median, by the sign test; of any differences", _sign, efficiency=2 / np.pi, smallest_p=_of_signs
+    ),
+    "permutation": Method(
+        f"the mean, by all changes of sign, or {SAMPLES} random ones; of symmetric differences",
+        _permutation,
+        smallest_p=lambda runs: max(0.5**runs, 1 / (SAMPLES + 1)),
+    ),
+} | {
+    f"bootstrap-{name}": Method(
+        f"the {text}, by a BCa bootstrap; of many runs",
+        partial(_bootstrap, estimator=name),
+        smallest_p=lambda runs: 1 / (SAMPLES + 1),
+    )
+    for name, text in (("mean", "mean"), ("median", "median"), ("iqm", "interquartile mean"))
+}
+"""By the name that `Rule.method` gives."""

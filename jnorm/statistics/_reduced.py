@@ -1,0 +1,110 @@
+"""Results with fewer configurations: the best value of a hyperparameter chosen, or all its values averaged.
+
+>>> grid = [{"activation": phi, "rate": rate} for phi in ("relu", "selu") for rate in (0.01, 0.1)]
+>>> dev = np.array([[0.8, 0.9], [0.7, 0.7], [0.6, 0.7], [0.9, 0.9]])  # two seeds
+>>> result = Runs(grid, {"dev": dev, "test": dev - 0.1})
+>>> best = tuned(result, "rate", on="dev")  # the best rate of each activation
+>>> best.configurations, best["test"].round(3).tolist()
+(({'activation': 'relu'}, {'activation': 'selu'}), [[0.7, 0.8], [0.8, 0.8]])
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jnorm._ground import checks
+from jnorm.statistics._runs import Result, Runs, failed_as_nan, metric_array  # noqa: F401 (Runs: the examples)
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A result with fewer configurations: its arrays are those of another one, reduced when they are asked for.
+
+    Attributes:
+        configurations: Hyperparameter values of each configuration that is left.
+        result: The other result.
+        reduce: From an array ``[configuration of the other, seed, ...]`` to ``[configuration, seed, ...]``.
+    """
+
+    configurations: Sequence[Mapping[str, Any]]
+    result: Result
+    reduce: Callable[[np.ndarray], np.ndarray]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.reduce(metric_array(self.result, name))
+
+    @property
+    def failed(self) -> np.ndarray | None:
+        """Which runs diverged; of several that were averaged, any."""
+        failed = getattr(self.result, "failed", None)
+        return None if failed is None else self.reduce(np.asarray(failed, float)) > 0
+
+
+def tuned(result: Result, name: str, *, on: str, best: str = "highest") -> Reduced:
+    """The result with one hyperparameter chosen for every combination of the others, by its mean over the seeds.
+
+    Choose on dev scores and judge on test scores: what was chosen on is biased upwards. A run that diverged counts as
+    the worst finite one of all. The first of equals is taken.
+
+    Args:
+        result: What `judge` takes.
+        name: The hyperparameter to choose.
+        on: The metric to choose by, one number a run.
+        best: "highest" or "lowest".
+
+    Returns:
+        A result whose configurations do not name the hyperparameter.
+
+    Raises:
+        ValueError: For a name that no configuration has, a metric that is not in the result or has further axes, and an
+            unknown ``best``.
+
+    >>> grid = [{"rate": 0.1}, {"rate": 1.0}]
+    >>> tuned(Runs(grid, {"loss": [[0.3, 0.2], [0.1, np.nan]]}), "rate", on="loss", best="lowest")["loss"].tolist()
+    [[0.1, nan]]
+    """
+    checks.choice("best", best, ("highest", "lowest"))
+    score = np.asarray(failed_as_nan(result, metric_array(result, on)), np.float64)
+    if score.ndim != 2:
+        raise ValueError(f"`{on}` must have shape [configurations, seeds] to choose on; got {score.shape}")
+    score = score if best == "highest" else -score
+    finite = np.isfinite(score)
+    score = np.where(finite, score, np.min(score, initial=np.inf, where=finite)).mean(1)
+    rest, groups = _without(result, name)
+    chosen = [group[int(np.argmax(score[group]))] for group in groups]
+    return Reduced(rest, result, lambda array: array[chosen])
+
+
+def averaged(result: Result, name: str) -> Reduced:
+    """The result with every metric averaged over one hyperparameter, seed by seed; NaN where one run is NaN.
+
+    Args:
+        result: What `judge` takes.
+        name: The hyperparameter to average over.
+
+    Returns:
+        A result whose configurations do not name the hyperparameter.
+
+    Raises:
+        ValueError: For a name that no configuration has.
+
+    >>> result = Runs([{"rate": 0.1}, {"rate": 1.0}], {"loss": [[0.3, 0.2], [0.1, 0.4]]})
+    >>> averaged(result, "rate")["loss"].round(3).tolist()
+    [[0.2, 0.3]]
+    """
+    rest, groups = _without(result, name)
+    return Reduced(rest, result, lambda array: np.stack([np.mean(array[group], 0) for group in groups]))
+
+
+def _without(result: Result, name: str) -> tuple[tuple[dict[str, Any], ...], list[list[int]]]:
+    """The configurations without a hyperparameter, and the rows that each stands for."""
+    rest: dict[str, dict[str, Any]] = {}
+    groups: dict[str, list[int]] = {}
+    for i, configuration in enumerate(result.configurations):
+        others = {key: value for key, value in configuration.items() if key != name}
+        rest.setdefault(repr(others), others)
+        groups.setdefault(repr(others), []).append(i)
+    checks.choice("name", name, dict.fromkeys(key for c in result.configurations for key in c))
+    return tuple(rest.values()), list(groups.values())
