@@ -31,6 +31,7 @@ _UNUSED = {
 }
 _SILENT = {"debug_callback", "debug_print"}  # they hand nothing back
 _OUTSIDE = {"ffi_call": "target_name", "infeed": "", "pallas_call": "name"}  # code of others, by the parameter it is in
+_PLAIN = {int, bool, str, type(None)}
 _GENERATORS = ("threefry2x32", "rbg", "unsafe_rbg")
 
 
@@ -66,14 +67,17 @@ class _Reader:
 
     def __init__(self) -> None:
         self.opaque: dict[str, None] = {}
+        self._types: dict[Any, bytes] = {}
         self._known: dict[tuple[int, ...], bytes] = {}  # programs that were read, which may be nested in many places
 
     def value(self, where: str, value: Any) -> bytes:
         """A constant or a parameter of an operation; ``where`` says of which."""
         kind = type(value)
+        if kind in _PLAIN or (kind is tuple and all(type(inner) in _PLAIN for inner in value)):
+            return repr(value).encode()
         if isinstance(value, enum.Enum):
             return f"{kind.__qualname__}.{value.name}".encode()
-        if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.dtype | PartitionSpec):
+        if isinstance(value, int | float | complex | str | bytes | np.dtype | PartitionSpec):
             return f"{kind.__name__} {value!r}".encode()
         if isinstance(value, jex.ClosedJaxpr):
             return self._program(where, value.jaxpr, value.consts)
@@ -130,9 +134,11 @@ class _Reader:
         return _array(value) if generator is None else _hash("keys", _array(value), self.value(where, generator))
 
     def _type(self, where: str, aval: Any) -> bytes:
-        generator = _generator(getattr(aval, "dtype", None))
-        text = aval.str_short().encode()
-        return text if generator is None else _hash("type of keys", text, self.value(where, generator))
+        if aval not in self._types:
+            generator, text = _generator(getattr(aval, "dtype", None)), aval.str_short().encode()
+            keys = () if generator is None else (self.value(where, generator),)
+            self._types[aval] = _hash("type", text, *keys)
+        return self._types[aval]
 
     def _program(self, where: str, jaxpr: Any, constants: Iterable[Any]) -> bytes:
         constants = tuple(constants)
@@ -171,9 +177,8 @@ class _Reader:
 
 
 def _hash(kind: str, *parts: bytes) -> bytes:
-    total = hashlib.sha256()
-    for part in (kind.encode(), *parts):
-        total.update(len(part).to_bytes(8))
+    total = hashlib.sha256(repr((kind, *map(len, parts))).encode())
+    for part in parts:
         total.update(part)
     return total.digest()
 
