@@ -1,0 +1,43 @@
+"""Random keys as a caller may bring them: typed or raw, of any implementation."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_WORDS = {"threefry2x32": 2, "rbg": 4, "unsafe_rbg": 4}
+
+
+def typed(key: Any, name: str = "key") -> jax.Array:
+    """The key with its implementation.
+
+    Raw data of two words are a key of threefry2x32. Those of four words are a key of ``rbg``, or of ``unsafe_rbg``
+    where that is the default implementation; both draw the same bits and only split differently. Under a default
+    implementation of one's own, raw data are a key of it.
+
+    Args:
+        key: A typed key of any implementation, or raw uint32 data; may be traced.
+        name: The argument's name.
+
+    Returns:
+        The typed key.
+
+    Raises:
+        TypeError: ``key`` is neither.
+
+    >>> raw = jax.random.key_data(jax.random.key(0, impl="rbg"))
+    >>> jax.random.key_impl(typed(raw))
+    'rbg'
+    """
+    dtype = getattr(key, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return key
+    default = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
+    words = np.shape(key)[-1] if dtype == np.uint32 and np.ndim(key) else None
+    if dtype != np.uint32 or (default in _WORDS and words not in _WORDS.values()):
+        got = f"{dtype} of shape {np.shape(key)}" if dtype is not None else repr(key)
+        raise TypeError(f"`{name}` must be a random key, such as jax.random.key(0); got {got}")
+    if default in _WORDS and _WORDS[default] != words:
+        default = "threefry2x32" if words == 2 else "rbg"
+    return jax.random.wrap_key_data(jnp.asarray(key), impl=default)
