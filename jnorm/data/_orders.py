@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnorm._ground import checks
+from jnorm._ground import checks, keys
 
 
 def permutation(key: jax.Array, size: int) -> jax.Array:
@@ -34,7 +34,7 @@ def permutation(key: jax.Array, size: int) -> jax.Array:
     low = (int(size) - 1).bit_length()
     rounds = max(1, math.ceil((2 * math.log2(size) - math.log2(6) / 2) / (32 - low)))  # size^3 / 6 triples
     position = jnp.arange(size, dtype=jnp.uint32)
-    drawn = jax.random.bits(key, (rounds, size), jnp.uint32)
+    drawn = jax.random.bits(keys.typed(key), (rounds, size), jnp.uint32)
     bits, coin = drawn << low, drawn[0] >> 31  # which the shift throws away
     order = position
     for row in bits:

@@ -10,7 +10,7 @@ the caller chooses.
 
 Every function raises ``ValueError`` for images of fewer than three axes (`noise` takes any shape) and ``TypeError`` for
 complex or boolean ones. Rules for numbers hold for Python numbers and NumPy arrays; a JAX array that breaks one gives
-NaN.
+NaN. Keys are typed or raw, of any implementation of random bits.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from jax import lax
 from jax.scipy import ndimage
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
+from jnorm._ground import checks, keys
 
 __all__ = [
     "flip",
@@ -52,7 +52,7 @@ def shift(key: jax.Array, images: ArrayLike, limit: int, *, fill: float = 0.0) -
     """
     checks.whole(0, limit=limit)
     dtype, images = _images(images)
-    offsets = jax.random.randint(key, (len(images), 2), -limit, limit + 1)
+    offsets = jax.random.randint(keys.typed(key), (len(images), 2), -limit, limit + 1)
     return _shift(images, offsets, int(limit), fill).astype(dtype)
 
 
@@ -102,7 +102,7 @@ def flip(key: jax.Array, images: ArrayLike, rate: ArrayLike = 0.5, *, axis: int 
     checks.require(lambda a: (a == 1) | (a == 2), "`{}` must be 1 (height) or 2 (width)", axis=axis)
     dtype, images = _images(images)
     _, (rate,) = checks.wide_floats(rate=rate)
-    turn = jax.random.bernoulli(key, rate, images.shape[:1])
+    turn = jax.random.bernoulli(keys.typed(key), rate, images.shape[:1])
     mirrored = jax.vmap(lambda t, image: jnp.where(t, jnp.flip(image, axis - 1), image))(turn, images)
     return jnp.where((rate >= 0) & (rate <= 1), mirrored, jnp.nan).astype(dtype)
 
@@ -123,7 +123,7 @@ def rotate(key: jax.Array, images: ArrayLike, limit: ArrayLike, *, fill: float =
     """
     _, (limit,) = checks.wide_floats(limit=limit)
     count = len(_images(images)[1])
-    return rotated(images, limit * jax.random.uniform(key, (count,), limit.dtype, -1.0), fill=fill)
+    return rotated(images, limit * jax.random.uniform(keys.typed(key), (count,), limit.dtype, -1.0), fill=fill)
 
 
 def rotated(images: ArrayLike, degrees: ArrayLike, *, fill: float = 0.0) -> jax.Array:
@@ -181,7 +181,7 @@ def noise(key: jax.Array, images: ArrayLike, var: ArrayLike) -> jax.Array:
     """
     checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
     dtype, (x,) = checks.wide_floats(images=images)
-    return (x + jnp.sqrt(jnp.asarray(var, x.dtype)) * jax.random.normal(key, x.shape, x.dtype)).astype(dtype)
+    return (x + jnp.sqrt(jnp.asarray(var, x.dtype)) * jax.random.normal(keys.typed(key), x.shape, x.dtype)).astype(dtype)
 
 
 def _images(images: ArrayLike) -> tuple[Any, jax.Array]:

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
+from jnorm.data._classes import ascending, by_class, known_shuffled, numbered, shares, shuffled
 
 __all__ = [
     "Fold",
@@ -82,8 +82,8 @@ def random(key: _Key, size: int, *, dev: float = 0.15, test: float = 0.15) -> Sp
     Split(train=array([0, 1], dtype=int32), dev=array([2], dtype=int32), test=array([3, 4], dtype=int32))
     """
     counts = _counts(size, dev, test)
-    order = _order(key, size)
-    return Split(*(_ascending(order, at) for at in _pieces(counts)))
+    order = shuffled(key, size)
+    return Split(*(ascending(order, at) for at in _pieces(counts)))
 
 
 def stratified(key: _Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, test: float = 0.15) -> Split:
@@ -106,17 +106,17 @@ def stratified(key: _Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, te
     >>> stratified(None, y, dev=0, test=3).test  # of each class, half of the examples
     array([3, 4, 5], dtype=int32)
     """
-    codes = _codes("y", y)
+    codes = numbered("y", y)
     members = np.bincount(codes)
     _, n_dev, n_test = _counts(len(codes), dev, test)
-    in_test = _shares(members, n_test)
-    in_dev = _shares(members - in_test, n_dev)
+    in_test = shares(members, n_test)
+    in_dev = shares(members - in_test, n_dev)
     # Positions in the order of classes; each class holds its training examples first.
     pieces = [_pieces(c) for c in zip(members - in_test - in_dev, in_dev, in_test, strict=True)]
     starts = np.cumsum(members) - members
-    order = _by_class(_order(key, len(codes)), codes)
+    order = by_class(shuffled(key, len(codes)), codes)
     parts = ([s + p[i] for s, p in zip(starts, pieces, strict=True)] for i in range(3))
-    return Split(*(_ascending(order, np.concatenate(at)) for at in parts))
+    return Split(*(ascending(order, np.concatenate(at)) for at in parts))
 
 
 def by_source(key: _Key, sources: ArrayLike | Sequence[Any], *, dev: float = 0.15, test: float = 0.15) -> Split:
@@ -139,13 +139,13 @@ def by_source(key: _Key, sources: ArrayLike | Sequence[Any], *, dev: float = 0.1
     >>> [len(part) for part in split]
     [4, 0, 2]
     """
-    codes = _codes("sources", sources)
+    codes = numbered("sources", sources)
     counts = _counts(len(codes), dev, test)
     members = np.bincount(codes)
     nonempty = np.array([c > 0 for c in counts])
     if len(members) < nonempty.sum():
         raise ValueError(f"`sources` must hold at least {nonempty.sum()} sources, one a part; got {len(members)}")
-    order = _known_order(key, len(members))
+    order = known_shuffled(key, len(members))
     ends = np.cumsum(members[order])
     first = 0
     part_of = np.empty(len(members), int)
@@ -175,7 +175,7 @@ def folds(key: _Key, size: int, count: int) -> tuple[Fold, ...]:
     """
     _check_folds(size, count)
     place = np.repeat(np.arange(count), [len(p) for p in np.array_split(np.arange(size), count)])
-    return _folds(_order(key, size), place, count)
+    return _folds(shuffled(key, size), place, count)
 
 
 def stratified_folds(key: _Key, y: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
@@ -195,13 +195,13 @@ def stratified_folds(key: _Key, y: ArrayLike | Sequence[Any], count: int) -> tup
     >>> [fold.test.tolist() for fold in stratified_folds(None, ["a", "a", "b", "a", "b", "a"], 2)]
     [[0, 1, 2], [3, 4, 5]]
     """
-    codes = _codes("y", y)
+    codes = numbered("y", y)
     _check_folds(len(codes), count)
     # Dealt out in turn through all classes, so that no fold collects their remainders; blocks within each class.
     turn = np.arange(len(codes)) % count
     ranked = np.sort(codes)
     place = turn[np.lexsort((turn, ranked))]
-    return _folds(_by_class(_order(key, len(codes)), codes), place, count)
+    return _folds(by_class(shuffled(key, len(codes)), codes), place, count)
 
 
 def source_folds(key: _Key, sources: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
@@ -219,50 +219,23 @@ def source_folds(key: _Key, sources: ArrayLike | Sequence[Any], count: int) -> t
     >>> [fold.test.tolist() for fold in source_folds(jax.random.key(0), ["a", "a", "b", "c"], 2)]
     [[0, 1], [2, 3]]
     """
-    codes = _codes("sources", sources)
+    codes = numbered("sources", sources)
     members = np.bincount(codes)
     if len(members) < count:
         raise ValueError(f"`sources` must hold at least {count} sources, one a fold; got {len(members)}")
     _check_folds(len(codes), count)
-    order = _known_order(key, len(members))
+    order = known_shuffled(key, len(members))
     filled = np.zeros(count, int)
     fold_of = np.empty(len(members), int)
     for source in order[np.argsort(-members[order], kind="stable")]:
         fold_of[source] = np.argmin(filled)
         filled[fold_of[source]] += members[source]
-    return _folds(_order(None, len(codes)), fold_of[codes], count)
-
-
-def _order(key: _Key, size: int) -> Any:
-    """On the host where the key is known: there each shape would compile its own little programs."""
-    if key is None:
-        return np.arange(size, dtype=np.int32)
-    order = jax.random.permutation(key, jnp.arange(size, dtype=jnp.int32))
-    return order if isinstance(order, jax.core.Tracer) else np.asarray(order)
-
-
-def _known_order(key: _Key, size: int) -> np.ndarray:
-    order = _order(key, size)
-    if isinstance(order, jax.core.Tracer):
-        raise TypeError("the split by source must run outside jit: its sizes depend on the key")
-    return order
-
-
-def _by_class(order: Any, codes: np.ndarray) -> Any:
-    """The same examples, class by class."""
-    xp = np if isinstance(order, np.ndarray) else jnp
-    return order[xp.argsort(xp.asarray(codes, xp.int32)[order], stable=True)]
-
-
-def _ascending(order: Any, at: np.ndarray) -> Any:
-    return (np if isinstance(order, np.ndarray) else jnp).sort(order[at])
+    return _folds(shuffled(None, len(codes)), fold_of[codes], count)
 
 
 def _folds(order: Any, place: np.ndarray, count: int) -> tuple[Fold, ...]:
     """Folds of the examples in ``order``, of which ``place`` names the fold."""
-    return tuple(
-        Fold(*(_ascending(order, np.flatnonzero(at)) for at in (place != k, place == k))) for k in range(count)
-    )
+    return tuple(Fold(*(ascending(order, np.flatnonzero(at)) for at in (place != k, place == k))) for k in range(count))
 
 
 def _check_folds(size: int, count: int) -> None:
@@ -283,23 +256,3 @@ def _counts(size: int, dev: float, test: float) -> tuple[int, int, int]:
 
 def _pieces(counts: Sequence[int]) -> list[np.ndarray]:
     return np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
-
-
-def _shares(members: np.ndarray, total: int) -> np.ndarray:
-    """How many of each class, ``total`` in all, in proportion: rounded by largest remainders."""
-    exact, rest = np.divmod(members * total, members.sum())
-    exact[np.argsort(-rest, kind="stable")[: total - exact.sum()]] += 1
-    return exact
-
-
-def _codes(name: str, labels: ArrayLike | Sequence[Any]) -> np.ndarray:
-    """The classes of the examples as 0, 1, ..., in order of their first appearance."""
-    if isinstance(labels, jax.core.Tracer):
-        raise TypeError(f"`{name}` must be known: shapes depend on it; got a traced array")
-    array = np.asarray(labels)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"`{name}` must hold one label for each example; got shape {array.shape}")
-    if array.dtype.kind == "f" and np.any(np.isnan(array)):
-        raise ValueError(f"`{name}` must not be NaN; got NaN at example {np.flatnonzero(np.isnan(array))[0]}")
-    _, first, codes = np.unique(array, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[codes]

@@ -38,14 +38,14 @@ def refuse_flax(model: Any) -> None:
             raise TypeError(f"`model` must be or return {_PAIR}: {adapter}; got the module {kind.__name__}")
 
 
-def monitored(rule: Any, measures: Collection[str]) -> str:
-    """The part of the data that a stopping rule judges."""
-    if not isinstance(rule, Patience):
-        raise TypeError(f"`stop` must be or return what early_stopping.patience does; got {type(rule).__name__}")
+def monitored(patience: Any, measures: Collection[str]) -> str:
+    """The part of the data whose metric decides when to stop."""
+    if not isinstance(patience, Patience):
+        raise TypeError(f"`stop` must be or return what early_stopping.patience does; got {type(patience).__name__}")
     for name in measures:
-        if rule.monitor.endswith(f"_{name}") and rule.monitor != f"_{name}":
-            return rule.monitor.removesuffix(f"_{name}")
-    raise ValueError(f"`monitor` must be <part>_<metric> with one of {', '.join(measures)}; got {rule.monitor!r}")
+        if patience.monitor.endswith(f"_{name}") and patience.monitor != f"_{name}":
+            return patience.monitor.removesuffix(f"_{name}")
+    raise ValueError(f"`monitor` must be <part>_<metric> with one of {', '.join(measures)}; got {patience.monitor!r}")
 
 
 def data(parts: Mapping[str, Any], needed: Collection[str], batch_size: int) -> None:

@@ -121,36 +121,36 @@ def patience(
     return Patience(wait, tol, int(window), maximize, monitor)
 
 
-def init(rule: Patience, dtype: Any = jnp.float32) -> BestSoFar:
+def init(patience: Patience, dtype: Any = jnp.float32) -> BestSoFar:
     """What is known before the first epoch.
 
     Args:
-        rule: When to stop.
+        patience: When to stop.
         dtype: The dtype of the values that will be judged.
 
     >>> init(patience(10)).best
     Array(inf, dtype=float32)
     """
-    worst = jnp.asarray(-jnp.inf if rule.maximize else jnp.inf, dtype)
+    worst = jnp.asarray(-jnp.inf if patience.maximize else jnp.inf, dtype)
     zero = jnp.zeros((), jnp.int32)
-    return BestSoFar(worst, zero - 1, zero, jnp.zeros(rule.window, dtype), zero)
+    return BestSoFar(worst, zero - 1, zero, jnp.zeros(patience.window, dtype), zero)
 
 
-def update(rule: Patience, known: BestSoFar, value: ArrayLike) -> tuple[BestSoFar, jax.Array, jax.Array]:
+def update(patience: Patience, known: BestSoFar, value: ArrayLike) -> tuple[BestSoFar, jax.Array, jax.Array]:
     """Judge an epoch.
 
     Args:
-        rule: When to stop.
+        patience: When to stop.
         known: What is known before the epoch.
         value: The epoch's value, a number.
 
     Returns:
         What is known now; whether this epoch is the best so far; whether to stop.
 
-    >>> rule = patience(1)
-    >>> known, decisions = init(rule), []
+    >>> twice = patience(1)  # a second epoch without improvement is the last
+    >>> known, decisions = init(twice), []
     >>> for value in (1.0, 0.5, 0.7, 0.6):
-    ...     known, best, stop = update(rule, known, value)
+    ...     known, best, stop = update(twice, known, value)
     ...     decisions.append((bool(best), bool(stop)))
     >>> decisions
     [(True, False), (True, False), (False, False), (False, True)]
@@ -158,10 +158,10 @@ def update(rule: Patience, known: BestSoFar, value: ArrayLike) -> tuple[BestSoFa
     dtype = known.best.dtype
     recent = jnp.roll(known.recent, -1).at[-1].set(jnp.asarray(value).astype(dtype))
     mean = jnp.mean(recent)
-    judged = known.epoch + 1 >= rule.window
-    sign = -1 if rule.maximize else 1
+    judged = known.epoch + 1 >= patience.window
+    sign = -1 if patience.maximize else 1
     improved = judged & (sign * mean < sign * known.best)
-    clearly = sign * mean <= sign * known.best - jnp.asarray(rule.tol).astype(dtype)
+    clearly = sign * mean <= sign * known.best - jnp.asarray(patience.tol).astype(dtype)
     waited = jnp.where(judged & ~clearly, known.waited + 1, 0)
     new = BestSoFar(
         jnp.where(improved, mean, known.best),
@@ -170,14 +170,14 @@ def update(rule: Patience, known: BestSoFar, value: ArrayLike) -> tuple[BestSoFa
         recent,
         known.epoch + 1,
     )
-    return new, improved, waited.astype(dtype) > jnp.asarray(rule.wait).astype(dtype)
+    return new, improved, waited.astype(dtype) > jnp.asarray(patience.wait).astype(dtype)
 
 
 def scan(
     epoch: Callable[[_Carry, jax.Array], tuple[_Carry, Any]],
     carry: _Carry,
     length: int,
-    rule: Patience,
+    patience: Patience,
     *,
     value: Callable[[Any], jax.Array],
     keep: Callable[[_Carry], Any],
@@ -191,8 +191,8 @@ def scan(
         epoch: ``epoch(carry, number)`` returns the next carry and the epoch's output, both pytrees of arrays.
         carry: The first carry.
         length: The most epochs, static.
-        rule: When to stop.
-        value: ``value(output)`` is what the rule judges, a number.
+        patience: When to stop.
+        value: ``value(output)`` is judged, a number.
         keep: ``keep(carry)`` is what is kept of the carry after the best epoch.
 
     Raises:
@@ -203,8 +203,8 @@ def scan(
     >>> int(done.best), int(done.epochs), int(done.best_epoch), done.outputs.tolist()
     (2, 4, 1, [3.0, 1.0, 2.0, 2.0, nan])
     """
-    if rule.window > length:
-        raise ValueError(f"`window` must satisfy window <= {length}, the number of epochs; got {rule.window}")
+    if patience.window > length:
+        raise ValueError(f"`window` must satisfy window <= {length}, the number of epochs; got {patience.window}")
     _, shapes = jax.eval_shape(epoch, carry, jnp.zeros((), jnp.int32))
     rows = jax.tree.map(lambda a: _blank((length, *a.shape), a.dtype), shapes)
 
@@ -216,12 +216,12 @@ def scan(
         carry, best, rows, known, _ = loop
         carry, output = epoch(carry, known.epoch)
         rows = jax.tree.map(lambda a, row: a.at[known.epoch].set(row), rows, output)
-        known, improved, stop = update(rule, known, value(output))
+        known, improved, stop = update(patience, known, value(output))
         chosen = improved | (known.best_epoch < 0)
         best = jax.tree.map(lambda new, old: jnp.where(chosen, new, old), keep(carry), best)
         return carry, best, rows, known, stop
 
-    known = init(rule, jax.eval_shape(value, shapes).dtype)
+    known = init(patience, jax.eval_shape(value, shapes).dtype)
     start = (carry, keep(carry), rows, known, jnp.zeros((), bool))
     carry, best, rows, known, _ = lax.while_loop(going, body, start)
     return Stopped(best, carry, rows, known.epoch, known.best_epoch)

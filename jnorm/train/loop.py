@@ -136,10 +136,11 @@ def trainer(
         TypeError: A model that is no such pair; from ``train``, hyperparameters that are missing or unknown.
 
     >>> from jnorm import losses
-    >>> class Line:  # y = w x
-    ...     init = staticmethod(lambda key: (jnp.zeros(()), ()))
-    ...     apply = staticmethod(lambda w, state, x, *, train, key: (w * x, state))
-    >>> train = trainer(Line, losses.squared_error, optax.sgd(0.1), epochs=9, batch_size=4, report=Report(["train"]))
+    >>> from types import SimpleNamespace
+    >>> line = SimpleNamespace(  # y = w x, without a state
+    ...     init=lambda key: (jnp.zeros(()), ()), apply=lambda w, state, x, *, train, key: (w * x, state)
+    ... )
+    >>> train = trainer(line, losses.squared_error, optax.sgd(0.1), epochs=9, batch_size=4, report=Report(["train"]))
     >>> x = jnp.arange(4.0)
     >>> f"{train(jax.random.key(0), {'train': (x, 2 * x)})['train_loss']:.3f}"
     '0.000'
@@ -164,8 +165,8 @@ def trainer(
         def made(part: Any) -> Any:
             return part if _validation.is_ready(part) else _hyperparameters.bind(part, values)()
 
-        rule = made(stop)
-        monitored = [] if rule is None else [_validation.monitored(rule, measures)]
+        patience = made(stop)
+        monitored = [] if patience is None else [_validation.monitored(patience, measures)]
         parts = [part for part in data if part != "train"] if report.parts is None else list(report.parts)
         after_each = list(dict.fromkeys([*report.curves, *monitored]))
         _validation.data(data, ["train", *parts, *after_each], batch_size)
@@ -195,13 +196,13 @@ def trainer(
             return carry, rows
 
         start, result = _steps.start(recipe), {}
-        if rule is None:
+        if patience is None:
             last, rows = lax.scan(epoch, start, jnp.arange(epochs))
             params, state = last.params, last.state
         else:
-            value = lambda rows: rows[f"curve_{rule.monitor}"]
+            value = lambda rows: rows[f"curve_{patience.monitor}"]
             keep = lambda carry: (carry.params, carry.state)
-            done = early_stopping.scan(epoch, start, epochs, rule, value=value, keep=keep)
+            done = early_stopping.scan(epoch, start, epochs, patience, value=value, keep=keep)
             (params, state), rows = done.best, done.outputs
             result = {"epochs": done.epochs, "best_epoch": done.best_epoch}
         hidden = {f"curve_{part}_{name}" for part in monitored if part not in report.curves for name in measures}

@@ -45,10 +45,10 @@ add("train.gradients.gradient", each(one_gradient), BATCHES, POSITIVE)
 
 def judged(values, tol):
     """What is known after each row's four values."""
-    rule = early_stopping.patience(1, tol=tol, window=2)
-    known = early_stopping.init(rule, values.dtype)
+    patience = early_stopping.patience(1, tol=tol, window=2)
+    known = early_stopping.init(patience, values.dtype)
     for i in range(4):
-        known, _, _ = early_stopping.update(rule, known, values[i])
+        known, _, _ = early_stopping.update(patience, known, values[i])
     return known._replace(recent=None)
 
 
@@ -66,9 +66,9 @@ host("train.early_stopping.patience", lambda: jax.tree.leaves(early_stopping.pat
 @cache
 def stopped():
     values = jnp.array([3.0, 1.0, 2.0, 2.0, 0.0])
-    rule = early_stopping.patience(1)
+    patience = early_stopping.patience(1)
     keep = {"value": lambda output: output, "keep": lambda carry: carry}
-    return jax.jit(lambda start: early_stopping.scan(lambda c, t: (c + 1, values[t]), start, 5, rule, **keep))
+    return jax.jit(lambda start: early_stopping.scan(lambda c, t: (c + 1, values[t]), start, 5, patience, **keep))
 
 
 @cache
