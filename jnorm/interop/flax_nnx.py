@@ -67,7 +67,7 @@ class BatchNorm(nnx.BatchNorm):
         """Normalize ``x``.
 
         Args:
-            x: Input with the feature axes of the module.
+            x: Input of any shape with ``num_features`` on the module's axis.
             use_running_average: Whether to evaluate; where it is None the attribute counts.
             mask: True where an entry counts; broadcasts against ``x`` as in NumPy.
 
@@ -134,14 +134,14 @@ class BatchRenorm(BatchNorm):
         r_max: ArrayLike | None = None,
         d_max: ArrayLike | None = None,
     ) -> jax.Array:
-        """Normalize ``x``; the bounds of the call come before those of the module.
+        """Normalize ``x`` by the bounds of the call, or else by the module's.
 
         Args:
-            x: Input with the feature axes of the module.
+            x: Input of any shape with ``num_features`` on the module's axis.
             use_running_average: Whether to evaluate; where it is None the attribute counts.
             mask: True where an entry counts; broadcasts against ``x`` as in NumPy.
-            r_max: Bound of the factor.
-            d_max: Bound of the offset.
+            r_max: Bound of the factor; may be traced.
+            d_max: Bound of the offset; likewise.
 
         Returns:
             The normalized input.

@@ -9,7 +9,7 @@ import pytest
 
 from jnorm import activations, initializers
 from jnorm.initializers._lsuv import lsuv
-from jnorm.nn import batch_norm, feature_norm, networks, weight_norm
+from jnorm.nn import batch_norm, batch_renorm, feature_norm, networks, weight_norm
 from jnorm.nn.dropout import alpha_dropout, dropout
 from jnorm.nn.layers import Layer, Normalizer, Weights, stateless
 from jnorm.theory import meanfield
@@ -119,6 +119,22 @@ def test_the_normalizer_stands_where_it_is_put(normalize):
     again, same = network.apply(params, new, x, train=False)
     assert same == new
     np.testing.assert_allclose(again, y, atol=1e-3)  # evaluation after one step on that batch
+
+
+def test_a_module_is_a_normalizer_as_it_stands():
+    x = batch("mlp", 1)
+
+    def two_steps(norm):
+        network = networks.mlp((6, 8, 3), PLAIN._replace(normalizer=norm))
+        params, state = network.init(KEY)
+        first, state = network.apply(params, state, x, train=True)
+        second, _ = network.apply(params, state, x + 0.2, train=True)
+        return first, second, network.apply(params, state, x + 0.2, train=False)[0]
+
+    renorm, norm = two_steps(batch_renorm), two_steps(batch_norm)
+    np.testing.assert_array_equal(renorm[0], norm[0])  # a fresh state bounds nothing
+    close(renorm[1], renorm[2])  # one batch moved by less than the bounds: as evaluation
+    assert np.max(np.abs(norm[1] - norm[2])) > 0.1
 
 
 def test_stateless_norms_and_options():
