@@ -7,9 +7,10 @@ A NaN makes its lane NaN.
 '1.549 1.346 0.875'
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
 from jnorm.statistics._samples import Axes, both, compiled, differences
@@ -92,8 +93,8 @@ def hedges_g(x: ArrayLike, y: ArrayLike, *, axis: Axes) -> jax.Array:
     Array(0.3989, dtype=float32)
     """
     dtype, left, right = both(x, y, axis)
-    m = jnp.asarray(left.shape[-1] + right.shape[-1] - 2, left.dtype)
-    factor = jnp.exp(gammaln(m / 2) - gammaln((m - 1) / 2)) / jnp.sqrt(m / 2)
+    m = left.shape[-1] + right.shape[-1] - 2
+    factor = math.exp(math.lgamma(m / 2) - math.lgamma((m - 1) / 2)) / math.sqrt(m / 2) if m > 1 else (math.inf, 0.0)[m]
     return (factor * cohen_d(left, right, axis=-1)).astype(dtype)
 
 
