@@ -11,25 +11,20 @@
   names the rule and the value, or lists the known names; ``TypeError`` for an integer, boolean or complex dtype.
 """
 
-from jnorm.initializers._fans import Fans, fans
-from jnorm.initializers._lsuv import Lsuv, lsuv
-from jnorm.initializers._protocol import Initializer
-from jnorm.initializers._scaled import (
-    constant,
-    for_activation,
+from jnorm.initializers._fan_scaled import (
     glorot_normal,
     glorot_uniform,
     he_normal,
     he_uniform,
     lecun_normal,
     lecun_uniform,
-    normal,
-    ones,
-    truncated_normal,
-    uniform,
     variance_scaling,
-    zeros,
 )
+from jnorm.initializers._fans import Fans, fans
+from jnorm.initializers._for_activation import for_activation
+from jnorm.initializers._lsuv import Lsuv, lsuv
+from jnorm.initializers._protocol import Initializer
+from jnorm.initializers._scaled import constant, normal, ones, truncated_normal, uniform, zeros
 from jnorm.initializers._structured import delta_orthogonal, identity, orthogonal, sparse
 
 __all__ = [

@@ -1,6 +1,5 @@
 import math
 from functools import partial
-from itertools import pairwise
 
 import flax.linen as nn
 import jax
@@ -12,8 +11,9 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jnorm import activations, initializers
-from jnorm.initializers import for_activation, lsuv, variance_scaling
-from jnorm.initializers._fans import fans, row_axes
+from jnorm.initializers import fans, for_activation, variance_scaling
+from jnorm.initializers._fan_scaled import SIZES
+from jnorm.initializers._fans import roles
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -115,7 +115,7 @@ def test_same_key_same_weights_as_jax(seed):
         named = ("glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform")
         return [
             [getattr(module, name)(**options)(key, shape) for name in named]
-            + [module.variance_scaling(0.7, mode, "normal", **options)(key, shape) for mode in initializers._SIZES]
+            + [module.variance_scaling(0.7, mode, "normal", **options)(key, shape) for mode in SIZES]
             + [module.normal()(key, shape), module.uniform()(key, shape), module.orthogonal()(key, shape)]
             for module in (initializers, jax.nn.initializers)
         ]
@@ -146,7 +146,7 @@ def test_fans_count_connections(window, channels):
 
 def test_fans_of_several_axes():
     assert fans((8, 16, 4, 5), in_axis=(0, 1), out_axis=(2, 3)) == (128, 20)  # heads
-    assert row_axes((8, 16, 4, 5), in_axis=(0, 1), out_axis=(2, 3)) == (0, 1)
+    assert roles(in_axis=(0, 1), out_axis=(2, 3)).rows((8, 16, 4, 5)) == (0, 1)
     assert fans((9, 3, 3, 6), in_axis=3, out_axis=0, batch_axis=()) == (54, 81)
 
 
@@ -164,7 +164,7 @@ def test_fans_of_several_axes():
 def test_rows_have_the_sums_that_are_asked_for(shape, options, distribution, omega, tau):
     init = variance_scaling(1.3, "fan_in", distribution, omega=omega, tau=tau, **options)
     w = np.asarray(init(jax.random.key(1), shape), np.float64)
-    rows = row_axes(shape, **options)
+    rows = roles(**options).rows(shape)
     # Each weight is rounded a few times, of sizes whose squares sum to tau or thereabouts: errors of a few eps add up.
     if omega is not None:
         assert np.max(np.abs(w.sum(rows) - omega)) < 8 * EPS * max(1, abs(omega))
@@ -269,7 +269,7 @@ def test_identity(shape):
 @pytest.mark.parametrize("sparsity", [0.0, 0.33, 0.9])
 def test_sparse_rows(shape, options, sparsity):
     w = np.asarray(initializers.sparse(sparsity, **options)(jax.random.key(2), shape))
-    rows = row_axes(shape, **options)
+    rows = roles(**options).rows(shape)
     n = fans(shape, **options).fan_in
     kept = n - math.ceil(sparsity * n)
     assert np.all((w != 0).sum(rows) == kept)
@@ -494,109 +494,58 @@ def test_complex_values_are_refused():
         initializers.constant(1j)
 
 
-def tanh_layers(params, x):
-    outputs = []
-    for layer in params:
-        outputs.append(x @ layer["kernel"] + layer["bias"][None])
-        x = jnp.tanh(outputs[-1])
-    return outputs
+def compiled(call):
+    """How many programs XLA compiles for a call."""
+    seen = []
+    listen = lambda event, *_, **__: seen.append(event) if event.endswith("backend_compile_duration") else None
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jax.block_until_ready(call())
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    return len(seen)
 
 
-def tanh_params(key, widths, scale=3.0, bias=0.0):
-    shapes = list(pairwise(widths))
-    keys = jax.random.split(key, len(shapes))
-    return [
-        {"kernel": initializers.orthogonal(scale)(k, shape), "bias": jnp.full(shape[1], bias)}
-        for k, shape in zip(keys, shapes, strict=True)
-    ]
+FACTORIES = {
+    "constant": lambda x: initializers.constant(x),
+    "normal": lambda x: initializers.normal(x),
+    "truncated_normal": lambda x: initializers.truncated_normal(x, bound=1 + x),
+    "uniform": lambda x: initializers.uniform(x),
+    "rows": lambda x: variance_scaling(x, "fan_avg", "uniform", omega=x, tau=1 + x, in_axis=[-2]),
+    "he_normal": lambda x: initializers.he_normal(),
+    "orthogonal": lambda x: initializers.orthogonal(x),
+    "delta_orthogonal": lambda x: initializers.delta_orthogonal(x),
+    "identity": lambda x: initializers.identity(x),
+    "sparse": lambda x: initializers.sparse(0.5, x),
+    "for_activation": lambda x: for_activation(lambda z: jnp.tanh(z) + 0.5, var=x),
+}
 
 
-def test_lsuv_gives_every_layer_the_variance():
-    params = tanh_params(jax.random.key(0), (20, 50, 50, 50, 10))
-    x = 5 + 7 * jax.random.normal(jax.random.key(1), (200, 20))
-    found = lsuv(tanh_layers, params, x)
-    assert found.converged
-    for z, measured in zip(tanh_layers(found.params, x), found.var, strict=True):
-        np.testing.assert_allclose(jnp.var(z), measured, rtol=16 * EPS)
-        assert abs(jnp.var(z) - 1) <= 1e-3
-    for before, after in zip(params, found.params, strict=True):
-        ratio = after["kernel"] / before["kernel"]
-        np.testing.assert_allclose(ratio, ratio[0, 0], rtol=4 * EPS)  # one factor a layer: still orthogonal
-        np.testing.assert_array_equal(before["bias"], after["bias"])
-    other = lsuv(tanh_layers, params, x, var=0.25, tol=1e-5)
-    np.testing.assert_allclose([jnp.var(z) for z in tanh_layers(other.params, x)], 0.25, rtol=2e-5)
+@pytest.mark.parametrize("name", FACTORIES)
+def test_one_program_serves_a_law_whoever_made_it_anew(name):
+    """An eager call is one program, and another initializer of the same kind, with other numbers, uses it too."""
+    shape = (3, 5, 7)
+    assert compiled(lambda: FACTORIES[name](0.25)(jax.random.key(0), shape)) > 0
+    assert compiled(lambda: FACTORIES[name](0.5)(jax.random.key(1), shape)) == 0
 
 
-def test_lsuv_with_biases_takes_several_steps():
-    params = tanh_params(jax.random.key(2), (20, 30, 30))
-    params[1]["bias"] = jax.random.normal(jax.random.key(3), (30,)) / 2
-    x = jax.random.normal(jax.random.key(4), (100, 20))
-    found = lsuv(tanh_layers, params, x)
-    assert found.converged
-    np.testing.assert_allclose([jnp.var(z) for z in tanh_layers(found.params, x)], 1, rtol=1.1e-3)
-
-
-def test_lsuv_says_when_it_fails():
-    x = jax.random.normal(jax.random.key(4), (100, 20))
-    dead = tanh_params(jax.random.key(5), (20, 30, 30))
-    dead[1]["kernel"] *= 0
-    held = tanh_params(jax.random.key(5), (20, 30, 30))
-    held[0]["bias"] = 9 * jax.random.normal(jax.random.key(6), (30,))
-    for params in (dead, held):
-        found = jax.jit(partial(lsuv, tanh_layers))(params, x)
-        assert not found.converged
-        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found.params))
-
-
-def test_lsuv_under_jit_and_vmap():
-    x = jax.random.normal(jax.random.key(1), (64, 8))
-    widths = (8, 16, 16)
-    keys = jax.random.split(jax.random.key(7), 3)
-    found = jax.jit(jax.vmap(lambda k: lsuv(tanh_layers, tanh_params(k, widths), x)))(keys)
-    assert np.all(found.converged)
-    one = lsuv(tanh_layers, tanh_params(keys[1], widths), x)
-    # Sums of 1024 squares, in another order, twice
-    np.testing.assert_allclose(found.params[1]["kernel"][1], one.params[1]["kernel"], rtol=1e-5, atol=1e-6)
-
-
-def test_lsuv_of_a_flax_model():
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            x = nn.relu(nn.Conv(6, (3, 3), name="stem")(x))
-            x = nn.relu(nn.Dense(30, name="hidden")(x.reshape(len(x), -1)))
-            return nn.Dense(3, name="Dense_10")(x)
-
-    layers = ("stem", "hidden", "Dense_10")
-    x = jax.random.normal(jax.random.key(0), (32, 6, 6, 2))
-    params = Net().init(jax.random.key(1), x)["params"]
-
-    def apply(params, x):
-        _, seen = Net().apply({"params": params}, x, capture_intermediates=True)
-        return [seen["intermediates"][name]["__call__"][0] for name in layers]
-
-    found = lsuv(apply, params, x, layers=layers)
-    assert found.converged
-    np.testing.assert_allclose([jnp.var(z) for z in apply(found.params, x)], 1, rtol=1.1e-3)
-    assert jax.tree.structure(found.params) == jax.tree.structure(params)
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_a_sharded_draw_compiles_once(kind):
+    sharding = NamedSharding(jax.make_mesh((1,), ("units",), (kind,)), PartitionSpec(None, "units"))
+    draw = lambda seed: initializers.he_normal()(jax.random.key(seed), (5, 9), out_sharding=sharding)
+    assert compiled(lambda: draw(0)) > 0
+    assert compiled(lambda: draw(1)) == 0
 
 
 @pytest.mark.parametrize(
-    ("call", "text"),
-    [
-        (lambda p, x: lsuv(tanh_layers, p, x, var=0.0), "`var` must satisfy var > 0; got 0.0"),
-        (lambda p, x: lsuv(tanh_layers, p, x, tol=-1.0), "`tol` must satisfy tol > 0; got -1.0"),
-        (
-            lambda p, x: lsuv(tanh_layers, p, x, layers=("0", "7")),
-            "no leaf under the path `7`; the tree has 0/bias, 0/",
-        ),
-        (lambda p, x: lsuv(tanh_layers, p, x, layers=("0", "1/bias")), "layer `1/bias` must have a kernel"),
-        (
-            lambda p, x: lsuv(tanh_layers, p, x, layers=("0",)),
-            "`apply` must return one array for each of 1 layers; got 2",
-        ),
-    ],
+    ("phi", "mode"), [(lambda z: 0 * z, "forward"), (jnp.sqrt, "forward"), (jnp.sign, "backward"), (jnp.sign, "both")]
 )
-def test_lsuv_errors(call, text):
-    with pytest.raises(ValueError, match=text):
-        call(tanh_params(K, (4, 5, 3)), jnp.ones((6, 4)))
+def test_a_useless_activation_gives_nan_inside_jit(phi, mode):
+    w = jax.jit(lambda key: for_activation(phi, mode=mode)(key, (3, 4)))(K)
+    assert np.all(np.isnan(w))
+
+
+def test_numbers_on_a_device_are_not_fetched_to_be_looked_at():
+    bad = jnp.asarray(-1.0)
+    assert np.all(np.isnan(variance_scaling(bad, "fan_in", "normal")(K, (3, 4))))
+    assert np.all(np.isnan(variance_scaling(1.0, "fan_in", "normal", omega=0.0, tau=bad)(K, (3, 4))))

@@ -18,7 +18,7 @@ def pictured(draw, *args, **options):
     """The picture that a function draws on new axes."""
     buffer = io.BytesIO()
     with plots.style():
-        figure, axes = plots.figure(size=(1.0, 1.0))
+        figure, axes = plots.figure(size=(2.0, 2.0))
         draw(axes, *args, **options)
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
@@ -26,7 +26,7 @@ def pictured(draw, *args, **options):
 
 def legend():
     with plots.style():
-        figure, axes = plots.figure(size=(1.0, 1.0))
+        figure, axes = plots.figure(size=(2.0, 2.0))
         plots.trajectory(axes, GRID, GRID, color="black", label="path")
         plots.legend(figure, axes)
     return [text.get_text() for text in figure.legends[0].get_texts()]
@@ -34,7 +34,7 @@ def legend():
 
 def saved():
     with tempfile.TemporaryDirectory() as folder, plots.style():
-        return [path.read_bytes() for path in plots.save(plots.figure(size=(1.0, 1.0))[0], f"{folder}/empty")]
+        return [path.read_bytes() for path in plots.save(plots.figure(size=(2.0, 2.0))[0], f"{folder}/empty")]
 
 
 def styled():
