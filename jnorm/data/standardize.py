@@ -13,7 +13,11 @@ Array([[0.    , 0.    ],
 - **Missing values.** A NaN is a missing value: `fit` skips it, the counts are by feature, and `apply` and `invert`
   leave it NaN. A padded batch is padded with NaN. An infinity makes the variance of its own feature NaN.
 - **Constant features** have variance exactly 0 and are only shifted: `apply` gives 0 on them, `invert` restores them.
-- **Types.** Statistics have at least float32; integers are promoted, boolean and complex input raises ``TypeError``.
+- **Types.** Statistics have at least float32; boolean and complex input raises ``TypeError``. Whole numbers past 2^24
+  and NumPy's double precision are not rounded on the way in: time stamps that are one number in float32 stay apart.
+  Inside ``jit`` this holds for integers; a NumPy array that is handed to a compiled function is rounded before.
+- **Size.** Deviations may have any size from 1e-30 to 1e37 in float32 (1e-290 to 1e307 in float64). Below, XLA takes
+  the smallest differences for 0 (less than 1e-38), and a feature without larger ones for a constant.
 """
 
 from collections.abc import Sequence
@@ -22,9 +26,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
+from jnorm.data._words import two_sum, words
 
 __all__ = [
     "Scale",
@@ -47,21 +52,25 @@ class Scale(NamedTuple):
         count: Values that were seen, an integer.
         mean: The rounded mean; 0 where ``count`` is 0.
         low: What rounding took from the mean.
-        var: The biased variance, the mean of the squared deviations; 0 where ``count`` is 0.
+        var: The biased variance, the mean of the squared deviations, over ``unit**2``; 0 where ``count`` is 0.
+        unit: 1 while deviations lie between about 1e-14 and 1e14 (1e-149 and 1e149 in float64); beyond, a power of
+            two, so that squares neither vanish nor overflow.
     """
 
     count: jax.Array  # type: ignore[assignment]
     mean: jax.Array
     low: jax.Array
     var: jax.Array
+    unit: jax.Array | float = 1.0
 
 
 def fit(x: ArrayLike, *, axis: _Axes = -1) -> Scale:
     """Statistics of one array: count, mean and biased variance over all axes but the feature axes.
 
     The variance is computed in a second pass over differences from the smallest value, so that neither a large mean
-    (N(1e4, 1) in float32) nor a constant leaves a trace. No examples, or none that is not missing, give count 0. A
-    variance that leaves the range of the dtype (deviations above 1e19, or all below 1e-19 in float32) is NaN.
+    (N(1e4, 1) in float32) nor a constant leaves a trace. No examples, or none that is not missing, give count 0; one
+    example is a constant. An infinity, or a range (greatest less smallest value) past the greatest number, gives a
+    variance of NaN.
 
     Args:
         x: Real numbers of any shape; NaN is a missing value.
@@ -71,13 +80,14 @@ def fit(x: ArrayLike, *, axis: _Axes = -1) -> Scale:
         Statistics of the shape of the features, in at least float32.
 
     Raises:
-        ValueError: ``x`` does not have an axis, or an axis is named twice.
+        ValueError: ``x`` does not have an axis, or an axis is named twice; NumPy integers past 2^48 without
+            ``jax.enable_x64``.
         TypeError: ``x`` is boolean or complex.
 
     >>> fit(jnp.array([[1.0, 5.0], [3.0, jnp.nan]])).count
     Array([2, 1], dtype=int32)
     """
-    _, (x,) = checks.wide_floats(x=x)
+    _, x, rest = words(x=x)
     features = _feature_axes(x.ndim, axis)
     over = tuple(a for a in range(x.ndim) if a not in features)
     present = ~jnp.isnan(x)
@@ -90,11 +100,19 @@ def fit(x: ArrayLike, *, axis: _Axes = -1) -> Scale:
         return jnp.sum(jnp.where(present, values, 0), over)
 
     above = x - jnp.expand_dims(least, over)
+    least_rest = None
+    if rest is not None:
+        first = present & (x == jnp.expand_dims(least, over))
+        least_rest = jnp.min(rest, over, initial=jnp.inf, where=first)
+        least_rest = jnp.where(count == 0, 0, least_rest)
+        above = above + (rest - jnp.expand_dims(least_rest, over))
+    unit = _unit(jnp.max(lax.stop_gradient(above), over, initial=0, where=present))
+    above = above * jnp.expand_dims(1 / unit, over)
     shift = total(above) / n
     var = total(jnp.square(above - jnp.expand_dims(shift, over))) / n
     spread = shift > 0
     lost = (spread & (var == 0)) | ~jnp.isfinite(var)
-    return Scale(count, *_two_sum(least, shift), jnp.where(lost, jnp.nan, var))
+    return Scale(count, *_three_sum(least, shift * unit, least_rest), jnp.where(lost, jnp.nan, var), unit)
 
 
 def merge(a: Scale, b: Scale) -> Scale:
@@ -123,9 +141,13 @@ def merge(a: Scale, b: Scale) -> Scale:
     left = a.count >= b.count
     high = jnp.where(left, a.mean, b.mean)
     low = jnp.where(left, a.low + n_b * apart, b.low - n_a * apart)
-    var = n_a * a.var + n_b * b.var + (n_a * apart) * (n_b * apart)
+    deviations = [_root(s.var) * s.unit for s in (a, b)]
+    unit = _unit(lax.stop_gradient(jnp.maximum(jnp.maximum(*deviations), jnp.abs(apart))))
+    var_a, var_b = (jnp.where(s.unit == unit, s.var, jnp.square(_root(s.var) * (s.unit / unit))) for s in (a, b))
+    apart = apart / unit
+    var = n_a * var_a + n_b * var_b + (n_a * apart) * (n_b * apart)
     bad = (count < 0) | ~jnp.isfinite(var)
-    return Scale(count, *_two_sum(high, low), jnp.where(bad, jnp.nan, var))
+    return Scale(count, *two_sum(high, low), jnp.where(bad, jnp.nan, var), unit)
 
 
 def apply(scale: Scale, x: ArrayLike, *, axis: _Axes = -1) -> jax.Array:
@@ -142,18 +164,19 @@ def apply(scale: Scale, x: ArrayLike, *, axis: _Axes = -1) -> jax.Array:
         An array of the shape of ``x``, and of its dtype if that is floating.
 
     Raises:
-        ValueError: The feature axes of ``x`` have another shape than ``scale``.
+        ValueError: The feature axes of ``x`` have another shape than ``scale``; NumPy integers as for `fit`.
 
     >>> train, test = jnp.array([[1.0], [3.0]]), jnp.array([[5.0]])
     >>> apply(fit(train), test)
     Array([[3.]], dtype=float32)
     """
-    dtype, x, mean, low, deviation = _prepare(scale, axis, x=x)
-    return (((x - mean) - low) / deviation).astype(dtype)
+    dtype, x, rest, (mean, low, root, unit) = _prepare(scale, axis, x=x)
+    above = (x - mean) + (-low if rest is None else rest - low)
+    return (above * (1 / unit) / root).astype(dtype)
 
 
 def invert(scale: Scale, y: ArrayLike, *, axis: _Axes = -1) -> jax.Array:
-    """The values that `apply` maps to ``y``: ``y * sqrt(var) + mean``.
+    """The values that `apply` maps to ``y``: ``y * sqrt(var) + mean``, rounded to the result's dtype.
 
     Args:
         scale: Statistics of the features.
@@ -170,24 +193,26 @@ def invert(scale: Scale, y: ArrayLike, *, axis: _Axes = -1) -> jax.Array:
     >>> invert(scale, apply(scale, jnp.array([[2.5, 7.0]])))
     Array([[2.5, 7. ]], dtype=float32)
     """
-    dtype, y, mean, low, deviation = _prepare(scale, axis, y=y)
-    return ((y * deviation + low) + mean).astype(dtype)
+    dtype, y, rest, (mean, low, root, unit) = _prepare(scale, axis, y=y)
+    y = y if rest is None else y + rest
+    return ((y * root * unit + low) + mean).astype(dtype)
 
 
 def _prepare(scale: Scale, axis: _Axes, **named: ArrayLike) -> tuple[Any, ...]:
-    """The dtype of the result, and the one named array, mean, low part and standard deviation for it."""
-    dtype, (x,) = checks.wide_floats(**named)
+    """The dtype of the result, and the one named array in two words, and mean, low part, root of the variance and unit for it."""
+    dtype, x, rest = words(**named)
     features = _feature_axes(x.ndim, axis)
     shape = tuple(x.shape[a] for a in features)
     if shape != scale.mean.shape:
         (name,) = named
         raise ValueError(f"`{name}` must have features of shape {scale.mean.shape} on axes {features}; got {shape}")
     over = tuple(a for a in range(x.ndim) if a not in features)
-    deviation = jnp.sqrt(jnp.where(scale.var == 0, 1, scale.var))
-    deviation = jnp.where(scale.count > 0, deviation, jnp.nan)
+    root = jnp.sqrt(jnp.where(scale.var == 0, 1, scale.var))
+    root = jnp.where(scale.count > 0, root, jnp.nan)
     wide = np.promote_types(x.dtype, scale.mean.dtype)
-    parts = (jnp.expand_dims(part, over).astype(wide) for part in (scale.mean, scale.low, deviation))
-    return dtype, x.astype(wide), *parts
+    unit = jnp.broadcast_to(jnp.asarray(scale.unit, root.dtype), root.shape)
+    parts = [jnp.expand_dims(part, over).astype(wide) for part in (scale.mean, scale.low, root, unit)]
+    return dtype, x.astype(wide), None if rest is None else rest.astype(wide), parts
 
 
 def _feature_axes(ndim: int, axis: _Axes) -> tuple[int, ...]:
@@ -201,8 +226,20 @@ def _feature_axes(ndim: int, axis: _Axes) -> tuple[int, ...]:
     return features
 
 
-def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The rounded sum, and exactly what rounding took from it (Knuth's algorithm)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
+def _root(var: jax.Array) -> jax.Array:
+    """The standard deviation, whose slope at 0 is 0."""
+    return jnp.where(var == 0, 0, jnp.sqrt(jnp.where(var == 0, 1, var)))
+
+
+def _unit(size: jax.Array) -> jax.Array:
+    """A power of two in which the squares of deviations of this size, and their sums, are ordinary numbers."""
+    exponents = jnp.finfo(size.dtype).maxexp
+    large, step = 2.0 ** (exponents // 2 - 16), 2.0 ** (exponents // 4 * 3)
+    unit = jnp.where(size > large, step, jnp.where((size > 0) & (size < 1 / large), 1 / step, 1.0))
+    return unit.astype(size.dtype)
+
+
+def _three_sum(a: jax.Array, b: jax.Array, small: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """The sum in two words."""
+    high, low = two_sum(a, b)
+    return (high, low) if small is None else two_sum(high, low + small)

@@ -151,15 +151,135 @@ def test_missing_values_stay_in_their_place():
     assert np.all(np.isnan(apply(scale, jnp.ones((1, 3)))) == [False, False, True])
 
 
-def test_what_leaves_the_range_is_nan_in_its_own_lane():
-    x = draws(12, (50, 5))
+def test_what_is_infinite_is_nan_in_its_own_lane():
+    x = draws(12, (50, 4))
     x[3, 1] = np.inf
-    x[:, 2] *= np.float32(1e25)
-    x[:, 3] *= np.float32(1e-25)
-    assert np.isnan(fit(x).var).tolist() == [False, True, True, True, False]
-    assert np.isnan(apply(fit(x), x)).any(0).tolist() == [False, True, True, True, False]
-    merged = merge(fit(x), fit(draws(13, (500, 5))))
-    assert np.isnan(merged.var).tolist() == [False, True, True, True, False]
+    x[0, 2], x[1, 2] = 3e38, -3e38  # whose difference leaves float32
+    assert np.isnan(fit(x).var).tolist() == [False, True, True, False]
+    assert np.isnan(apply(fit(x), x)).any(0).tolist() == [False, True, True, False]
+    merged = merge(fit(x), fit(draws(13, (500, 4))))
+    assert np.isnan(merged.var).tolist() == [False, True, True, False]
+
+
+SIZES = [1e-30, 1e-20, 3e-19, 1.0, 1e18, 1e20, 1e30, 1e37]
+
+
+def standardized(x):
+    x = np.float64(x)
+    return (x - x.mean(0)) / x.std(0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_data_of_any_size_are_standardized(size):
+    x = (draws(16, (2000, 2)) * np.float32(size)).astype(np.float32)
+    scale = jax.jit(fit)(x)
+    np.testing.assert_allclose(
+        np.sqrt(np.float64(scale.var)) * np.float64(scale.unit), np.float64(x).std(0), rtol=8 * EPS
+    )
+    # 16 eps of values up to 4: a few roundings each of mean and deviation
+    np.testing.assert_allclose(apply(scale, x), standardized(x), rtol=16 * EPS, atol=16 * EPS)
+    np.testing.assert_allclose(
+        np.float64(invert(scale, apply(scale, x))) / size, np.float64(x) / size, rtol=0, atol=32 * EPS
+    )
+    parts = reduce(merge, [fit(part) for part in np.split(x, [1, 700, 1999])])
+    np.testing.assert_allclose(apply(parts, x), standardized(x), rtol=32 * EPS, atol=32 * EPS)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32])
+def test_ordinary_sizes_have_unit_one(dtype):
+    scale = fit(jnp.asarray(draws(17, (100, 2), 3.0, 1e3), dtype))
+    np.testing.assert_array_equal(scale.unit, [1, 1])
+    assert scale.unit.dtype == jnp.float32
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e-20, 1e20), (1e-20, 1.0), (1.0, 1e20), (1e-30, 1e-20), (1e18, 1e20)])
+def test_sizes_far_apart_merge(a, b):
+    x = np.concatenate([draws(18, (300, 1)) * np.float32(a), draws(19, (200, 1)) * np.float32(b)])
+    for parts in ((x[:300], x[300:]), (x[300:], x[:300])):
+        scale = merge(*map(fit, parts))
+        deviation = np.sqrt(np.float64(scale.var)) * np.float64(scale.unit)
+        np.testing.assert_allclose(deviation, np.float64(x).std(0), rtol=16 * EPS)
+    slopes = jax.grad(lambda v: apply(merge(fit(v[:300]), fit(v[300:])), v[300:]).sum())(jnp.asarray(x))
+    assert np.all(np.isfinite(slopes))
+
+
+def test_sizes_of_double_precision(x64):
+    x = np.random.default_rng(20).normal(size=(500, 2)) * [1e-200, 1e200]
+    got = apply(reduce(merge, [fit(part) for part in np.array_split(x, 3)]), x)
+    # 1e-13: rounding of sums of 500 terms, merged; the reference divides by powers of two first
+    y = x * [2.0**660, 2.0**-660]
+    np.testing.assert_allclose(got, (y - y.mean(0)) / y.std(0), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("value", [7, 1e-30, 1e20])
+def test_one_row_is_only_shifted(value):
+    scale = fit(np.full((1, 2), value, np.float32))
+    np.testing.assert_array_equal(scale.var, [0, 0])
+    np.testing.assert_array_equal(apply(scale, np.full((1, 2), value, np.float32)), np.zeros((1, 2)))
+
+
+# Time stamps: in float32 1 700 000 000 and all up to ...063 are one number.
+STAMPS = 1_700_000_000 + 60 * np.array([0, 1, 2, 5, 9, 10])
+WHOLE = {
+    "seconds": STAMPS,
+    "below zero": -STAMPS,
+    "milliseconds": 1000 * STAMPS + 7,
+    "past 2^24": 2**24 + np.arange(6),
+    "around zero": np.array([-1, 0, 1, 2, -2, 3]),
+    "of all sizes": np.array([-(2**31), 2**31 - 1, 0, 5, 2**24 + 1, -(2**24) - 1]),
+    "unsigned": np.array([2**32 - 1, 2**32 - 2, 2**32 - 7, 2**32 - 11], np.uint32),
+    "constant": np.full(4, 1_700_000_001),
+}
+
+
+@pytest.mark.parametrize("kind", ["integers", "floats", "list", "device"])
+@pytest.mark.parametrize("x", WHOLE.values(), ids=WHOLE)
+def test_whole_numbers_are_exact(x, kind):
+    if kind == "device" and np.abs(x).max() > 2**31 and x.dtype != np.uint32:
+        pytest.skip("the integers of a device have 32 bits")
+    if kind == "list" and np.abs(x).max() > 2**31 - 1 and x.dtype != np.uint32:
+        pytest.skip("as the integers of NumPy")
+    given = {"integers": x, "floats": x.astype(np.float64), "list": x.tolist(), "device": x}[kind]
+    if kind == "device":
+        given = jnp.asarray(x)
+    scale = fit(given, axis=())
+    mean = sum(map(int, x)) / len(x)
+    # The mean in two words has 48 bits; the deviation and its quotients a few roundings of float32.
+    assert abs(mean_of(scale) - mean) <= 2.0**-46 * abs(mean) + 8 * EPS * x.astype(float).std()
+    exact = (x.astype(np.float64) - mean) / (x.astype(np.float64).std() or 1)
+    np.testing.assert_allclose(apply(scale, given, axis=()), exact, rtol=16 * EPS, atol=16 * EPS)
+    if kind == "device":
+        np.testing.assert_allclose(
+            jax.jit(lambda v: apply(fit(v, axis=()), v, axis=()))(given), exact, rtol=16 * EPS, atol=16 * EPS
+        )
+
+
+def test_whole_numbers_of_several_features_and_batches():
+    rng = np.random.default_rng(21)
+    x = np.stack([STAMPS[0] + rng.integers(0, 10_000, 400), rng.integers(0, 255, 400)], 1)
+    scale = reduce(merge, [fit(part) for part in np.array_split(x, 5)])
+    np.testing.assert_allclose(apply(scale, x), standardized(x), rtol=32 * EPS, atol=32 * EPS)
+    np.testing.assert_array_equal(scale.count, [400, 400])
+
+
+def test_floats_far_from_zero_keep_what_double_precision_holds():
+    x = STAMPS[0] + np.random.default_rng(22).normal(size=(1000, 1))
+    scale = fit(x)
+    # An array of float64 has steps of 2.4e-7 there, two words of float32 of 2^-48 of 1.7e9.
+    np.testing.assert_allclose(apply(scale, x), standardized(x), rtol=0, atol=1e-5)
+
+
+def test_whole_numbers_that_two_words_do_not_hold_are_refused():
+    nanoseconds = STAMPS * 1_000_000_000 + 1
+    with pytest.raises(
+        ValueError, match=r"`x` must hold integers of at most 2\^48 .* subtract .* got 1700000000000000001"
+    ):
+        fit(nanoseconds, axis=())
+    with pytest.raises(ValueError, match=r"`x` must hold integers of at most 2\^48 .*; got -?\d+"):
+        apply(fit(STAMPS, axis=()), -nanoseconds, axis=())
+    with jax.enable_x64(True):
+        got = apply(fit(nanoseconds, axis=()), nanoseconds, axis=())
+        np.testing.assert_allclose(got, standardized(STAMPS - STAMPS[0]), rtol=1e-12, atol=1e-12)  # float64's own steps
 
 
 def test_a_count_past_its_range_is_nan():
