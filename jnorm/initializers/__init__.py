@@ -8,7 +8,9 @@
 - **The law called normal.** As in JAX, ``glorot_normal``, ``he_normal``, ``lecun_normal`` and `for_activation` are
   normal laws cut at two of their standard deviations, with the variance restored.
 - **Errors.** Options are checked when a factory is called, shapes and dtypes when the initializer is: ``ValueError``
-  names the rule and the value, or lists the known names; ``TypeError`` for an integer, boolean or complex dtype.
+  names the rule and the value, or lists the known names; ``TypeError`` for an integer, boolean or complex dtype. Only
+  values that Python knows are checked: a number in a JAX array, traced or on a device, is not fetched.
+- **Cost.** An eager call is one program, which every initializer of the same law, shape and dtype shares.
 """
 
 from jnorm.initializers._fan_scaled import (

@@ -61,10 +61,10 @@ def initializer(draw: Draw, numbers: Callable[[Shape], tuple[Any, ...]] = lambda
             raise TypeError(f"`dtype` must be a real floating type; got {dtype}")
         sizes = tuple(int(size) for size in shape)
         checks.whole(0, shape=sizes)
-        law, given = (draw, numbers(sizes)) if math.prod(sizes) else (_nothing, ())
+        law, values = (draw, numbers(sizes)) if math.prod(sizes) else (_nothing, ())
         if out_sharding is None:
-            return _drawn(law, sizes, dtype, key, *given)
-        return _placed(law, sizes, dtype, out_sharding, key, *given)
+            return _drawn(law, sizes, dtype, key, *values)
+        return _placed(law, sizes, dtype, out_sharding, key, *values)
 
     return init
 
