@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.nn._params import Params, broadcast_params
-from jnorm.nn._scaling import affine
+from jnorm.nn._scaling import scale_and_shift
 
 
 def normalize(
@@ -26,4 +26,4 @@ def normalize(
     checks.require(lambda e: e >= 0, "`{}` must satisfy {} >= 0", eps=eps)
     scale, shift = broadcast_params(params, x, axes)
     gain = lax.rsqrt(var + jnp.asarray(eps, var.dtype)) * scale
-    return affine(x, mean, gain, shift)
+    return scale_and_shift(x, mean, gain, shift)

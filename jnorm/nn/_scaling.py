@@ -38,12 +38,12 @@ def _scaled_jvp(primals: Any, tangents: Any) -> Any:
 
 
 @light
-def affine(x: jax.Array, mean: jax.Array, gain: jax.Array, shift: jax.Array) -> jax.Array:
+def scale_and_shift(x: jax.Array, mean: jax.Array, gain: jax.Array, shift: jax.Array) -> jax.Array:
     """``(x - mean) * gain + shift`` in the dtype of ``x``, keeping no more than its arguments for the backward pass.
 
     >>> from jax import numpy as jnp
     >>> ones = jnp.ones((1, 1))
-    >>> affine(jnp.array([[3.0]], jnp.bfloat16), ones, ones, ones)
+    >>> scale_and_shift(jnp.array([[3.0]], jnp.bfloat16), ones, ones, ones)
     Array([[3]], dtype=bfloat16)
     """
     return (scaled(x, mean, gain) + shift).astype(x.dtype)

@@ -19,7 +19,7 @@ from jnorm.nn._moments import moments
 from jnorm.nn._normalizing import normalize
 from jnorm.nn._params import Params, broadcast_params
 from jnorm.nn._running import State, broadcast_state, init, or_running, update
-from jnorm.nn._scaling import affine
+from jnorm.nn._scaling import scale_and_shift
 
 __all__ = [
     "apply",
@@ -101,7 +101,7 @@ def apply(
     d = jnp.clip((batch.mean - running.mean) * inverse, -d_max, d_max)
     r, d = lax.stop_gradient((jnp.where(known, r, 1), jnp.where(known, d, 0)))
     scale, shift = broadcast_params(params, x, features)
-    y = affine(x, batch.mean, lax.rsqrt(batch.var + eps) * r * scale, d * scale + shift)
+    y = scale_and_shift(x, batch.mean, lax.rsqrt(batch.var + eps) * r * scale, d * scale + shift)
     return y, new
 
 
