@@ -215,6 +215,6 @@ def _is_primitive_of_jax(primitive: Any) -> bool:
     if id(primitive) not in _primitives:  # modules are loaded late
         for name, module in tuple(sys.modules.items()):
             if _is_of_jax(name) and module is not None:
-                found = (value for value in tuple(vars(module).values()) if isinstance(value, jex.Primitive))
-                _primitives.update((id(value), value) for value in found)
+                primitives = (value for value in tuple(vars(module).values()) if isinstance(value, jex.Primitive))
+                _primitives.update((id(value), value) for value in primitives)
     return id(primitive) in _primitives

@@ -84,8 +84,8 @@ def opened(
         yield Store(None, {}, [None] * programs)
         return
     folder = Path(folder)
-    here = environment()
-    wanted = {"format": FORMAT, **json.loads(json.dumps(manifest())), **here, "plans": [None] * programs}
+    environ = environment()
+    wanted = {"format": FORMAT, **json.loads(json.dumps(manifest())), **environ, "plans": [None] * programs}
     with ExitStack() as held:
         processes.decide(lambda: _claim(held, folder, wanted, size))
         stored = _read_manifest(folder)
@@ -96,7 +96,7 @@ def opened(
             raise OSError(f"`store` must be a folder that all processes see; process {jax.process_index()} does not")
         for chunk in set(store.finished) - agreed:
             del store.finished[chunk]
-        files.append(_journal(folder), {"run": here, "process": jax.process_index()})
+        files.append(_journal(folder), {"run": environ, "process": jax.process_index()})
         yield store
 
 

@@ -87,7 +87,7 @@ def sweep(
     devices, shared = programs.one_axis(mesh), arrays_of(shared)
     keys = np.asarray(jax.random.key_data(jax.vmap(jax.random.key)(np.sort(np.array(numbers, np.int32)))))
     lanes = [_lanes(keys, group) for group in groups]
-    traced = [programs.trace(train, g.static, one, shared) for g, one in zip(groups, lanes, strict=True)]
+    traced = [programs.trace(train, g.static, lane, shared) for g, lane in zip(groups, lanes, strict=True)]
     check_outputs(groups, traced)
     runs = len(configurations) * len(numbers)
     manifest = lambda: manifest_of(train, configurations, numbers, keys, shared, groups, traced, version)
