@@ -1,5 +1,6 @@
 """Names that are not there: an import of one says where it went, or what there is."""
 
+import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -35,11 +36,11 @@ class Finder:
         ImportError: 'jnorm.train.sweep' has moved: see 'jnorm.sweeps'
         """
         package, _, module = name.partition(".")
-        if package != "jnorm":
+        if package != "jnorm" or module.startswith("_"):
             return None
         if module in MOVED:
             raise ImportError(f"{name!r} has moved: see {MOVED[module]!r}", name=name)
-        if module and "." not in module:
+        if module and "." not in module and module not in sys.modules["jnorm"].__all__:
             raise ImportError(unknown(module), name=name)
         return None
 
@@ -50,6 +51,4 @@ def unknown(room: str) -> str:
     >>> unknown("nosuch")[:53]
     "module 'jnorm' has no room 'nosuch'; it has activatio"
     """
-    import jnorm
-
-    return f"module 'jnorm' has no room {room!r}; it has {', '.join(jnorm.__all__)}"
+    return f"module 'jnorm' has no room {room!r}; it has {', '.join(sys.modules['jnorm'].__all__)}"
