@@ -68,6 +68,10 @@ REFERENCES = {
         lambda x, y, paired: stats.binomtest(int(np.sum(x > y)), len(x), alternative="greater").pvalue,
         lambda x, y: np.median(x - y),
     ),
+    "brunner-munzel": (
+        lambda x, y, paired: stats.brunnermunzel(y, x, "less").pvalue,
+        lambda x, y: np.median(np.subtract.outer(x, y)),
+    ),
     "permutation": (lambda x, y, paired: by_permutation(x - y, alternative="greater"), lambda x, y: np.mean(x - y)),
 }
 
