@@ -12,6 +12,8 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 
+_REPAIR = "subtract a start, or compute under jax.enable_x64"
+
 
 def words(**named: ArrayLike) -> tuple[Any, jax.Array, jax.Array | None]:
     """The dtype that results should have, and one named array as a sum of two of at least float32.
@@ -50,6 +52,43 @@ def words(**named: ArrayLike) -> tuple[Any, jax.Array, jax.Array | None]:
         return dtype, high, None
     known = isinstance(low, np.ndarray)
     return wide, jnp.asarray(high), None if known and not np.any(low) else jnp.asarray(low)
+
+
+def refuse_rounding(**named: Any) -> None:
+    """Refuse NumPy integers that become other numbers as floats.
+
+    Args:
+        **named: The arguments to check; other things than NumPy arrays pass unseen.
+
+    Raises:
+        ValueError: An integer past 2^24, or past 2^53 in double precision.
+    """
+    digits = np.finfo(jnp.result_type(float)).nmant + 1
+    for name, x in named.items():
+        if isinstance(x, np.ndarray) and x.dtype.kind in "iu" and 8 * x.dtype.itemsize > digits:
+            _within(-(2**digits), 2**digits, f"at most 2^{digits} in magnitude, which floats hold: {_REPAIR}", name, x)
+
+
+def refuse_wrapping(**named: Any) -> None:
+    """Refuse NumPy integers of 64 bits that become other numbers in the 32 bits of ``jax.numpy``.
+
+    Args:
+        **named: The arguments to check, pytrees; other leaves than NumPy arrays pass unseen.
+
+    Raises:
+        ValueError: An integer outside int32 or uint32.
+    """
+    if jnp.result_type(int).itemsize == 8:
+        return
+    for name, tree in named.items():
+        for x in jax.tree.leaves(tree):
+            if isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.dtype.itemsize == 8:
+                narrow = jnp.iinfo(x.dtype.kind + "4")
+                _within(narrow.min, narrow.max, f"{narrow.dtype}, {narrow.min} to {narrow.max}: {_REPAIR}", name, x)
+
+
+def _within(least: int, most: int, rule: str, name: str, x: np.ndarray) -> None:
+    checks.require(lambda n: (n >= least) & (n <= most), f"`{{}}` must hold integers of {rule}", **{name: x})
 
 
 def two_sum(a: Any, b: Any) -> tuple[Any, Any]:

@@ -1,8 +1,8 @@
 """Random changes of images that keep their class: pure functions of a key and a batch.
 
 Images are real numbers [batch, height, width, ...], channels last if there are any. Each image draws its own change,
-which its channels share. Floating dtypes are kept, integers become floats. `shifted` and `rotated` make a change that
-the caller chooses.
+which its channels share. Floating dtypes are kept, integers become floats; NumPy integers past 2^24, which float32
+would round, raise ``ValueError``. `shifted` and `rotated` make a change that the caller chooses.
 
 >>> keys = jax.random.split(jax.random.key(0))
 >>> images = jax.random.normal(jax.random.key(1), (32, 28, 28, 1))
@@ -22,6 +22,7 @@ from jax.scipy import ndimage
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks, keys
+from jnorm.data import _words
 
 __all__ = [
     "flip",
@@ -180,12 +181,16 @@ def noise(key: jax.Array, images: ArrayLike, var: ArrayLike) -> jax.Array:
     '0.25'
     """
     checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
+    _words.refuse_rounding(images=images)
     dtype, (x,) = checks.wide_floats(images=images)
-    return (x + jnp.sqrt(jnp.asarray(var, x.dtype)) * jax.random.normal(keys.typed(key), x.shape, x.dtype)).astype(dtype)
+    return (x + jnp.sqrt(jnp.asarray(var, x.dtype)) * jax.random.normal(keys.typed(key), x.shape, x.dtype)).astype(
+        dtype
+    )
 
 
 def _images(images: ArrayLike) -> tuple[Any, jax.Array]:
     """The dtype of the result, and the images in at least float32."""
+    _words.refuse_rounding(images=images)
     dtype, (x,) = checks.wide_floats(images=images)
     if x.ndim < 3:
         raise ValueError(f"`images` must have shape [batch, height, width, ...]; got {x.shape}")

@@ -12,7 +12,8 @@ Array(45., dtype=float32)
 - **The last batch.** All batches have one shape. The last is filled up with examples from the beginning of the pass,
   each of them valid, and ``mask`` is False there: average with ``jnp.mean(loss, where=mask)``. To drop it instead,
   keep the first ``size // batch_size`` rows; dropped examples differ from epoch to epoch.
-- **Keys.** One key, one order. Give data order a key of its own, and each epoch ``jax.random.fold_in(key, epoch)``.
+- **Keys.** One key (typed or raw, of any implementation), one order. Give data order a key of its own, and each epoch
+  ``jax.random.fold_in(key, epoch)``.
 - **Data** are a pytree of arrays that share their first axis, that of the examples.
 """
 
@@ -25,7 +26,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.data import _orders
+from jnorm.data import _orders, _words
 
 __all__ = [
     "Batches",
@@ -110,13 +111,15 @@ def take(data: _Tree, indices: ArrayLike) -> _Tree:
         The same pytree of arrays ``[..., ...]``.
 
     Raises:
-        ValueError: Arrays of unequal lengths; an index out of range in a list or a NumPy array.
+        ValueError: Arrays of unequal lengths; an index out of range in a list or a NumPy array; NumPy integers of 64
+            bits that do not fit into the 32 bits of ``jax.numpy``.
         TypeError: ``indices`` are not integers.
 
     >>> take({"x": jnp.array([[1.0], [2.0], [3.0]]), "y": jnp.array([0, 1, 2])}, jnp.array([2, 0]))["y"]
     Array([2, 0], dtype=int32)
     """
     size = length(data)
+    _words.refuse_wrapping(data=data)
     at = jnp.asarray(indices)
     if not jnp.issubdtype(at.dtype, jnp.integer):
         raise TypeError(f"`indices` must hold integers; got dtype {at.dtype}")

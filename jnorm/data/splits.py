@@ -5,8 +5,10 @@
 >>> [len(part) for part in split], [int(np.sum(y[part])) for part in split]  # a quarter of each part is class 1
 ([56, 8, 16], [14, 2, 4])
 
-- **Sizes.** ``dev`` and ``test`` below 1 are fractions, rounded to the nearest count but at least 1 unless 0; from 1 on
-  they are counts. What is left trains.
+- **Sizes.** For ``dev`` and ``test`` a float is a fraction, 0 <= f < 1, rounded to the nearest count but at least 1
+  unless 0; an integer is a count, as in scikit-learn. What is left trains.
+- **Labels** are numbers, texts, dates or other things that compare, of one kind. Missing ones (None, NaN, NaT, pd.NA, a
+  masked entry, an empty text, "nan") raise ``ValueError``.
 - **Keys.** The indices of a part ascend: a key decides which examples it holds, not their order (`batches` shuffles).
   ``key=None`` takes the examples as they come, training examples first.
 - **Inside jit.** Labels and sources must be known, since shapes depend on them. The key may be traced and vmapped, but
@@ -22,7 +24,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.data._classes import ascending, by_class, known_shuffled, numbered, shares, shuffled
+from jnorm.data._classes import ascending, by_class, known_shuffled, numbered, shares, shuffled, warn_of_rare
 
 __all__ = [
     "Fold",
@@ -90,7 +92,8 @@ def stratified(key: _Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, te
     """Three parts in which each class of ``y`` has its share, to less than one example.
 
     Of the examples of class c the test set takes n_test n_c / n, rounded down or up by largest remainders; of those
-    that are left the dev set takes its share likewise. A class of fewer members than parts misses some part.
+    that are left the dev set takes its share likewise. A class of fewer members than parts misses some part, of which a
+    ``UserWarning`` tells.
 
     Args:
         key: A random key, or None for the examples of each class as they come.
@@ -99,16 +102,17 @@ def stratified(key: _Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, te
         test: Size of the test set, a fraction or a count.
 
     Raises:
-        ValueError: Sizes that leave no example to train on, labels that are not one for each example, or NaN.
+        ValueError: Sizes that leave no example to train on, labels that are not one for each example, or missing.
         TypeError: Traced labels.
 
     >>> y = ["cat", "dog", "dog", "cat", "dog", "dog"]
     >>> stratified(None, y, dev=0, test=3).test  # of each class, half of the examples
     array([3, 4, 5], dtype=int32)
     """
-    codes = numbered("y", y)
+    codes, classes = numbered("y", y)
     members = np.bincount(codes)
     _, n_dev, n_test = _counts(len(codes), dev, test)
+    warn_of_rare("y", codes, classes, 1 + (n_dev > 0) + (n_test > 0), "parts")
     in_test = shares(members, n_test)
     in_dev = shares(members - in_test, n_dev)
     # Positions in the order of classes; each class holds its training examples first.
@@ -139,7 +143,7 @@ def by_source(key: _Key, sources: ArrayLike | Sequence[Any], *, dev: float = 0.1
     >>> [len(part) for part in split]
     [4, 0, 2]
     """
-    codes = numbered("sources", sources)
+    codes, _ = numbered("sources", sources)
     counts = _counts(len(codes), dev, test)
     members = np.bincount(codes)
     nonempty = np.array([c > 0 for c in counts])
@@ -181,7 +185,8 @@ def folds(key: _Key, size: int, count: int) -> tuple[Fold, ...]:
 def stratified_folds(key: _Key, y: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
     """``count`` folds in which each class has its share to one example.
 
-    The numbers of each class, and with ``key=None`` the folds, are those of scikit-learn's ``StratifiedKFold``.
+    The numbers of each class, and with ``key=None`` the folds, are those of scikit-learn's ``StratifiedKFold``, and so
+    is the ``UserWarning`` of a class with fewer members than folds.
 
     Args:
         key: A random key, or None for blocks of neighbours in each class.
@@ -189,16 +194,17 @@ def stratified_folds(key: _Key, y: ArrayLike | Sequence[Any], count: int) -> tup
         count: Number of folds.
 
     Raises:
-        ValueError: Fewer than two folds, more folds than examples, labels that are not one for each example, or NaN.
+        ValueError: Fewer than two folds, more folds than examples, labels that are missing or not one for each example.
         TypeError: Traced labels.
 
     >>> [fold.test.tolist() for fold in stratified_folds(None, ["a", "a", "b", "a", "b", "a"], 2)]
     [[0, 1, 2], [3, 4, 5]]
     """
-    codes = numbered("y", y)
+    codes, classes = numbered("y", y)
     _check_folds(len(codes), count)
+    warn_of_rare("y", codes, classes, int(count), "folds")
     # Dealt out in turn through all classes, so that no fold collects their remainders; blocks within each class.
-    turn = np.arange(len(codes)) % count
+    turn = np.arange(len(codes)) % int(count)
     ranked = np.sort(codes)
     place = turn[np.lexsort((turn, ranked))]
     return _folds(by_class(shuffled(key, len(codes)), codes), place, count)
@@ -219,7 +225,7 @@ def source_folds(key: _Key, sources: ArrayLike | Sequence[Any], count: int) -> t
     >>> [fold.test.tolist() for fold in source_folds(jax.random.key(0), ["a", "a", "b", "c"], 2)]
     [[0, 1], [2, 3]]
     """
-    codes = numbered("sources", sources)
+    codes, _ = numbered("sources", sources)
     members = np.bincount(codes)
     if len(members) < count:
         raise ValueError(f"`sources` must hold at least {count} sources, one a fold; got {len(members)}")
@@ -235,7 +241,9 @@ def source_folds(key: _Key, sources: ArrayLike | Sequence[Any], count: int) -> t
 
 def _folds(order: Any, place: np.ndarray, count: int) -> tuple[Fold, ...]:
     """Folds of the examples in ``order``, of which ``place`` names the fold."""
-    return tuple(Fold(*(ascending(order, np.flatnonzero(at)) for at in (place != k, place == k))) for k in range(count))
+    return tuple(
+        Fold(*(ascending(order, np.flatnonzero(at)) for at in (place != k, place == k))) for k in range(int(count))
+    )
 
 
 def _check_folds(size: int, count: int) -> None:
@@ -246,12 +254,26 @@ def _check_folds(size: int, count: int) -> None:
 
 def _counts(size: int, dev: float, test: float) -> tuple[int, int, int]:
     checks.whole(1, size=size)
-    rule = "`{}` must be a fraction 0 <= {} < 1 or a whole number of examples"
-    checks.require(lambda f: (f >= 0) & ((f < 1) | (f == np.floor(f))) & ~np.isnan(f), rule, dev=dev, test=test)
-    n_dev, n_test = (0 if f == 0 else int(f) if f >= 1 else max(1, round(f * size)) for f in (dev, test))
+    n_dev, n_test = (_share(name, value, size) for name, value in (("dev", dev), ("test", test)))
     if n_dev + n_test >= size:
         raise ValueError(f"`dev` and `test` must leave examples to train on; got {n_dev} and {n_test} of {size}")
     return size - n_dev - n_test, n_dev, n_test
+
+
+def _share(name: str, value: Any, size: int) -> int:
+    """How many examples a fraction or a count means: 1.0 could be either, so that the type decides."""
+    number = np.asarray(value)
+    got = f"got {number[()]}" if number.dtype.kind == "f" else f"got {value!r}"
+    must = f"`{name}` must be a fraction 0 <= {name} < 1 or a whole number of examples; {got}"
+    if number.ndim or number.dtype.kind not in "fiu":
+        raise TypeError(must)
+    if number.dtype.kind != "f" and number >= 0:
+        return int(number)
+    if not 0 <= number < 1:
+        raise ValueError(
+            f"{must}: for a number of examples write {number:.0f}" if number == np.round(number) > 0 else must
+        )
+    return max(1, round(float(number) * size)) if number else 0
 
 
 def _pieces(counts: Sequence[int]) -> list[np.ndarray]:

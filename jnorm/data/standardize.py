@@ -199,7 +199,7 @@ def invert(scale: Scale, y: ArrayLike, *, axis: _Axes = -1) -> jax.Array:
 
 
 def _prepare(scale: Scale, axis: _Axes, **named: ArrayLike) -> tuple[Any, ...]:
-    """The dtype of the result, and the one named array in two words, and mean, low part, root of the variance and unit for it."""
+    """The dtype of the result, the named array in two words, and mean, low part, root of variance and unit for it."""
     dtype, x, rest = words(**named)
     features = _feature_axes(x.ndim, axis)
     shape = tuple(x.shape[a] for a in features)

@@ -161,3 +161,28 @@ def test_failure_inside_jit_is_nan():
 def test_bad_input_names_the_rule_and_the_value(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_raw_keys_of_any_implementation_draw_the_same(impl):
+    key = jax.random.key(3, impl=impl)
+    raw = jax.random.key_data(key)
+    for change in (
+        lambda k: augment.shift(k, IMAGES, 2),
+        lambda k: augment.flip(k, IMAGES),
+        lambda k: augment.rotate(k, IMAGES, 20.0),
+        lambda k: augment.noise(k, IMAGES, 0.1),
+    ):
+        with jax.default_prng_impl(impl):
+            for same in (change(raw), change(np.asarray(raw))):
+                np.testing.assert_array_equal(same, change(key))
+    with pytest.raises(TypeError, match=r"`key` must be a random key, such as jax.random.key\(0\); got 3"):
+        augment.flip(3, IMAGES)
+
+
+def test_integers_that_floats_would_round_are_refused():
+    depth = np.full((1, 4, 4), 2**24)
+    np.testing.assert_array_equal(augment.shifted(depth, [[0, 0]]), depth)
+    for change in (lambda x: augment.shifted(x, [[0, 0]]), lambda x: augment.noise(KEY, x, 0.0)):
+        with pytest.raises(ValueError, match=r"`images` must hold integers of at most 2\^24 .*; got 16777217"):
+            change(depth + 1)

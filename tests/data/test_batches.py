@@ -97,9 +97,23 @@ def test_epochs_in_scan_under_vmap_equal_a_loop():
     assert np.any(seen[0] != seen[1])
 
 
-def test_raw_keys_draw_the_same():
-    raw = jax.random.key_data(KEY)
-    np.testing.assert_array_equal(batches.epoch(raw, 11, 4).indices, batches.epoch(KEY, 11, 4).indices)
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_raw_keys_draw_the_same(impl):
+    key = jax.random.key(5, impl=impl)
+    indices = batches.epoch(key, 11, 4).indices
+    np.testing.assert_array_equal(batches.epoch(jax.random.key_data(key), 11, 4).indices, indices)
+    np.testing.assert_array_equal(np.unique(indices), np.arange(11))
+
+
+def test_integers_that_32_bits_do_not_hold_are_refused():
+    stamps = 1_700_000_000_000 + np.arange(11)
+    with pytest.raises(ValueError, match=r"`data` must hold integers of int32, .*enable_x64; got 1700000000000"):
+        batches.take({"x": X, "time": stamps}, [0])
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(batches.take(stamps, [3]), stamps[[3]])
+    np.testing.assert_array_equal(batches.take(stamps // 1000, [3]), stamps[[3]] // 1000)
+    top = np.array([2**32 - 1], np.uint64)
+    np.testing.assert_array_equal(batches.take(top, [0]), top)
 
 
 def test_take_indexes_every_array():

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import model_selection as sk
 
@@ -44,6 +45,7 @@ def test_a_fraction_of_a_hundred_is_a_whole_number():
 
 @pytest.mark.parametrize("y", SETS.values(), ids=SETS)
 @pytest.mark.parametrize("test", [0.1, 0.25, 0.5])
+@pytest.mark.filterwarnings("ignore:The least populated class")
 def test_strata_are_scikit_learns_within_one(y, test):
     split = splits.stratified(KEY, y, dev=0, test=test)
     n = len(split.test)
@@ -55,6 +57,7 @@ def test_strata_are_scikit_learns_within_one(y, test):
         assert np.all(np.abs(got - np.bincount(y[theirs], minlength=len(exact))) <= 1)
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class")
 def test_strata_of_the_dev_set():
     rng = np.random.default_rng(2)
     for _ in range(100):
@@ -149,12 +152,145 @@ def test_keys_differ():
     assert set(SOURCES[first.test]) != set(SOURCES[second.test])
 
 
+CALLS = {
+    "stratified": lambda y: splits.stratified(None, y, dev=0, test=0.4),
+    "stratified_folds": lambda y: splits.stratified_folds(None, y, 2),
+    "by_source": lambda y: splits.by_source(None, y, dev=0, test=0.4),
+    "source_folds": lambda y: splits.source_folds(None, y, 2),
+}
+MISSING = {
+    "None": (["a", "b", None, "a", "b"], "None"),
+    "None in an array": (np.array(["a", "b", None, "a", "b"], object), "None"),
+    "None among numbers": ([0, 1, None, 0, 1], "None"),
+    "NaN": ([0.0, 1.0, np.nan, 0.0, 1.0], "NaN"),
+    "NaN in an array": (np.array([0.0, 1.0, np.nan, 0.0, 1.0]), "NaN"),
+    "NaN on a device": (jnp.array([0.0, 1.0, jnp.nan, 0.0, 1.0]), "NaN"),
+    "NaN among texts": (["a", "b", float("nan"), "a", "b"], "NaN"),
+    "NaN that became a text": (np.array(["a", "b", np.nan, "a", "b"]), "'nan'"),
+    "NaN in half precision": (jnp.array([0.0, 1.0, jnp.nan, 0.0, 1.0], jnp.bfloat16), "NaN"),
+    "NaT": (np.array(["2020-01-01", "2020-01-02", "NaT", "2020-01-01", "2020-01-02"], "datetime64[D]"), "NaT"),
+    "a span of NaT": (np.array([1, 2, "NaT", 1, 2], "timedelta64[s]"), "NaT"),
+    "NaT of pandas": (pd.Series(pd.to_datetime(["2020-01-01", "2020-01-02", None] + ["2020-01-01"] * 2)), "NaT"),
+    "pd.NA": (["a", "b", pd.NA, "a", "b"], "<NA>"),
+    "pd.NA in integers": (pd.Series([0, 1, None, 0, 1], dtype="Int64"), "(NaN|<NA>)"),
+    "pd.NA in booleans": (pd.array([True, False, None, True, False]), "<NA>"),
+    "in a column of texts": (pd.Series(["a", "b", None, "a", "b"], dtype="string"), "<NA>"),
+    "a category": (pd.Categorical(["a", "b", None, "a", "b"]), "NaN"),
+    "an empty text": (["a", "b", "", "a", "b"], "''"),
+    "an empty text in an array": (np.array(["a", "b", "", "a", "b"]), "''"),
+    "a blank": (np.array(["a", "b", " ", "a", "b"]), "' '"),
+    "bytes": (np.array([b"a", b"b", b"", b"a", b"b"]), "''"),
+    "masked": (np.ma.masked_array([0, 1, 5, 0, 1], [False, False, True, False, False]), "masked"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(("y", "got"), MISSING.values(), ids=MISSING)
+def test_missing_labels_of_every_kind_are_refused(call, y, got):
+    with pytest.raises(
+        ValueError, match=rf"`(y|sources)` must not be {got}; got {got} at example 2: leave the example out"
+    ):
+        call(y)
+
+
+COMPLETE = {
+    "texts": ["b", "a", "b", "a", "b"],
+    "array": np.array(["b", "a", "b", "a", "b"]),
+    "objects": np.array(["b", "a", "b", "a", "b"], object),
+    "bytes": np.array([b"b", b"a", b"b", b"a", b"b"]),
+    "booleans": [True, False, True, False, True],
+    "floats": [1.0, 0.0, 1.0, 0.0, 1.0],
+    "numbers of two types": [1, 0.0, 1.0, 0, np.int8(1)],
+    "dates": np.array(["2020-01-02", "2020-01-01"] * 2 + ["2020-01-02"], "datetime64[D]"),
+    "integers of pandas": pd.Series([1, 0, 1, 0, 1], dtype="Int64"),
+    "texts of pandas": pd.Series(["b", "a", "b", "a", "b"], dtype="string"),
+    "categories": pd.Series(["b", "a", "b", "a", "b"], dtype="category"),
+    "an index of rows": pd.Series(["b", "a", "b", "a", "b"], index=[9, 7, 5, 3, 1]),
+    "on a device": jnp.array([1, 0, 1, 0, 1]),
+    "None as a text": ["None", "a", "None", "a", "None"],
+    "whole past 2^53": [2**53 + 1, 2**53, 2**53 + 1, 2**53, 2**53 + 1],
+}
+
+
+@pytest.mark.parametrize("y", COMPLETE.values(), ids=COMPLETE)
+def test_labels_may_be_of_any_one_kind(y):
+    codes = np.array([1, 0, 1, 0, 1])
+    for call in CALLS.values():
+        for part, exact in zip(jax.tree.leaves(call(y)), jax.tree.leaves(call(codes)), strict=True):
+            np.testing.assert_array_equal(part, exact)
+
+
+def test_labels_of_two_kinds_are_refused():
+    with pytest.raises(ValueError, match="`y` must hold labels of one kind; got 1 at example 0 and '1' at example 2"):
+        splits.stratified(None, [1, 2, "1", "2"], dev=0, test=0.5)
+    with pytest.raises(ValueError, match="`sources` must hold labels of one kind; got 'a' at example 0 and 7 at"):
+        splits.by_source(None, np.array(["a", 7, "a", 7], object), dev=0, test=0.5)
+    with pytest.raises(
+        ValueError, match=r"`y` must hold labels of one kind; got 'a' at example 0 and \(1,\) at example 1"
+    ):
+        splits.stratified(None, pd.Series(["a", (1,), "b"]), dev=0, test=1)
+
+
+def test_classes_rarer_than_the_parts_are_warned_of():
+    y = ["a"] * 20 + ["b"] * 2 + ["c"]
+    with pytest.warns(
+        UserWarning, match=r"The least populated class of `y`, 'c', has 1 example for 3 parts: some miss it"
+    ):
+        splits.stratified(KEY, y)
+    with pytest.warns(UserWarning, match=r"The least populated class of `y`, 'c', has 1 example for 2 parts"):
+        splits.stratified(KEY, y, dev=0)
+    with pytest.warns(UserWarning, match=r"The least populated class of `y`, 2, has 2 examples for 3 folds"):
+        splits.stratified_folds(None, [0] * 4 + [1] * 3 + [2] * 2, 3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_classes_of_as_many_examples_as_parts_are_not():
+    splits.stratified(KEY, [0] * 20 + [1] * 3)
+    splits.stratified(KEY, [0] * 20 + [1] * 2, test=0)
+    splits.stratified_folds(KEY, [0] * 20 + [1] * 3, 3)
+    splits.by_source(KEY, [0] * 20 + [1, 2])
+
+
+@pytest.mark.parametrize(("impl", "default"), [("threefry2x32", "rbg"), ("rbg", "threefry2x32"), ("unsafe_rbg",) * 2])
+def test_keys_of_any_implementation(impl, default):
+    key = jax.random.key(5, impl=impl)
+    for call in (
+        lambda k: splits.random(k, 50),
+        lambda k: splits.stratified(k, Y),
+        lambda k: splits.by_source(k, SOURCES),
+        lambda k: splits.folds(k, 50, 3),
+        lambda k: splits.stratified_folds(k, Y, 3),
+        lambda k: splits.source_folds(k, SOURCES, 3),
+    ):
+        with jax.default_prng_impl(default):
+            jax.tree.map(np.testing.assert_array_equal, call(jax.random.key_data(key)), call(key))
+
+
+def test_a_number_for_a_size_is_a_share_or_a_count_by_its_type():
+    for share in (0.5, np.float32(0.5), np.float64(0.5), jnp.float32(0.5)):
+        assert len(splits.random(KEY, 10, dev=0, test=share).test) == 5
+    for count in (1, np.int32(1), np.uint8(1), jnp.int32(1)):
+        assert len(splits.random(KEY, 10, dev=0, test=count).test) == 1
+    for none in (0, 0.0, np.float32(0)):
+        assert len(splits.random(KEY, 10, dev=0, test=none).test) == 0
+
+
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
         (lambda: splits.random(KEY, 0), ValueError, "`size` must be a whole number >= 1; got 0"),
         (lambda: splits.random(KEY, 10, dev=-0.1), ValueError, "`dev` must be a fraction 0 <= dev < 1 or .* got -0.1"),
         (lambda: splits.random(KEY, 10, test=1.5), ValueError, "`test` must be a fraction .* got 1.5"),
+        (lambda: splits.random(KEY, 10, test=1.0), ValueError, "`test` .* got 1.0: for a number of examples write 1"),
+        (lambda: splits.random(KEY, 99, dev=20.0), ValueError, "`dev` .* got 20.0: for a number of examples write 20"),
+        (lambda: splits.random(KEY, 99, dev=np.float32(1)), ValueError, "`dev` .* got 1.0: for a number"),
+        (lambda: splits.random(KEY, 10, dev=np.nan), ValueError, "`dev` must be a fraction .* got nan"),
+        (lambda: splits.random(KEY, 10, dev=-1), ValueError, "`dev` must be a fraction .* got -1"),
+        (lambda: splits.random(KEY, 10, dev=True), TypeError, "`dev` must be a fraction .* got True"),
+        (lambda: splits.random(KEY, 10, test="0.2"), TypeError, "`test` must be a fraction .* got '0.2'"),
+        (lambda: splits.random(KEY, 10, test=None), TypeError, "`test` must be a fraction .* got None"),
+        (lambda: splits.random(KEY, 10, test=[1]), TypeError, r"`test` must be a fraction .* got \[1\]"),
+        (lambda: splits.random(0, 10), TypeError, r"`key` must be a random key, such as jax.random.key\(0\); got 0"),
         (lambda: splits.random(KEY, 10, dev=0.5, test=0.5), ValueError, "must leave examples to train on; got 5 and 5"),
         (lambda: splits.stratified(KEY, np.zeros((3, 2))), ValueError, r"`y` must hold one label .* shape \(3, 2\)"),
         (lambda: splits.stratified(KEY, []), ValueError, r"`y` must hold one label .* shape \(0,\)"),
