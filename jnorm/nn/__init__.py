@@ -16,6 +16,7 @@ from jnorm.nn import (
     feature_norm,
     layers,
     networks,
+    spectral_norm,
     weight_norm,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "feature_norm",
     "layers",
     "networks",
+    "spectral_norm",
     "weight_norm",
 ]

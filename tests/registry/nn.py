@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm import activations, initializers
-from jnorm.nn import batch_norm, batch_renorm, convolution, dropout, feature_norm, layers, networks, weight_norm
+from jnorm.nn import (
+    batch_norm,
+    batch_renorm,
+    convolution,
+    dropout,
+    feature_norm,
+    layers,
+    networks,
+    spectral_norm,
+    weight_norm,
+)
 from tests.registry import BATCHES, KEYS, LAYER, MEAN, POSITIVE, ROWS, VAR, add, each, host
 
 SCALE, SHIFT = POSITIVE[:, None] * np.ones(3), ROWS[:, :3]
@@ -103,6 +113,22 @@ add(
     featurewise(lambda p, x: layers.stateless(feature_norm.init, feature_norm.layer_norm).apply(p, (), x, train=True)),
     *(BATCHES, SCALE, SHIFT),
     dtypes=LAYER,
+)
+
+add(
+    "nn.spectral_norm.init",
+    each(lambda key, kernel: spectral_norm.init(key, kernel).output.astype(kernel.dtype)),
+    *(KEYS, BATCHES),
+    dtypes=LAYER,
+    gradient="draws from a key",
+    nan="a direction has nothing to do with the kernel's values",
+)
+add(
+    "nn.spectral_norm.apply",
+    each(lambda w, u: spectral_norm.apply(w, spectral_norm.SpectralState(u, u[0]), train=True)[0]),
+    *(BATCHES, SCALE),
+    dtypes=LAYER,
+    gradient="singular vectors are constants, by definition",
 )
 
 SELU_LAYER = layers.Layer(activations.selu, initializers.lecun_normal())
