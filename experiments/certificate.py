@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments import checks
 from experiments.common import Clock, Output, Refused
-from jnorm._ground import checks
 from jnorm.proofs import certificate as proofs
 from jnorm.proofs.certificate import Certificate, Domain
 

@@ -15,9 +15,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from jnorm._ground import atomic
-from jnorm.sweeps._progress import bar, counted, measured
-
 
 class Refused(ValueError):
     """Input that can be judged before any work starts; the command line prints it without a traceback."""
@@ -47,8 +44,14 @@ class Output:
         return cls(writable("out", folder))
 
     def bytes(self, name: str, data: bytes) -> None:
-        """A file with this content."""
-        atomic.write(self.folder / name, data)
+        """A file with this content, moved there when all of it is on the disk."""
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".") as folder:
+            part = Path(folder, name)
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self.folder / name)
         self.files.append(name)
 
     def figure(self, name: str, figure: Any, **arrays: Any) -> None:
@@ -88,6 +91,20 @@ def use_cores() -> None:
     ):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         jax.config.update("jax_num_cpu_devices", cores or 1)
+
+
+def leading() -> bool:
+    """Whether this process, of those that run together, is the one that draws and reports."""
+    return jax.process_index() == 0
+
+
+def agreed(answer: bool) -> bool:
+    """The leading process's answer, in every process."""
+    if jax.process_count() == 1:
+        return answer
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(answer)))
 
 
 def use_cache(folder: Path | None) -> None:
@@ -131,13 +148,11 @@ class Clock:
 
 @contextmanager
 def progress(name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar of ``total`` units with the number done, the rate and the time left; yields the function that moves it."""
-    start, finished = time.perf_counter(), 0
-    with bar(name, total) as show:
+    """A bar of ``total`` units with the number done and the time left; yields the function that moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        def advance(count: int) -> None:
-            nonlocal finished
-            finished += count
-            show(finished, counted(measured(start, finished, total), unit))
-
-        yield advance
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda count: bar.advance(task, count)

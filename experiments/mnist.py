@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import optax
 
-from experiments import classification
+from experiments import checks, classification
 from experiments.common import Clock, Output
 from jnorm import losses, statistics
-from jnorm._ground import checks
 from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop
 

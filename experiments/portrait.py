@@ -75,8 +75,8 @@ def solve(maps: dict[str, LayerMap], depth: int) -> tuple[dict[str, Moments], di
     """The moments layer after layer ``[layer, start]`` and the vector field of every map, in float64."""
 
     def work(starts: Moments, mean: jax.Array, var: jax.Array) -> Any:
-        fields = {arm: vector_field(map, mean, var) for arm, map in maps.items()}
-        return {arm: iterate(map, starts, depth) for arm, map in maps.items()}, fields
+        fields = {arm: vector_field(layer_map, mean, var) for arm, layer_map in maps.items()}
+        return {arm: iterate(layer_map, starts, depth) for arm, layer_map in maps.items()}, fields
 
     with jax.enable_x64(True):
         return jax.tree.map(np.asarray, jax.jit(work)(Moments(*map(jnp.asarray, STARTS)), **GRID))

@@ -13,11 +13,9 @@ import jax
 import numpy as np
 import optax
 
-from experiments import classification
-from experiments.common import Clock, Output, Refused
+from experiments import checks, classification
+from experiments.common import Clock, Output, Refused, agreed, leading
 from jnorm import losses, statistics
-from jnorm._ground import checks
-from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop
 
@@ -162,7 +160,7 @@ def run(config: Config) -> dict[str, Any]:
     if config.batch > size:
         raise Refused(f"`batch` must satisfy batch <= {size}, the training examples; got {config.batch}")
     store = config.out / STORE
-    if processes.decide(lambda: (store / "manifest.json").exists() and not config.resume):
+    if agreed((store / "manifest.json").exists() and not config.resume):
         raise Refused(f"'{store}' holds a sweep: --resume continues it, another --out starts anew")
     grid = {"kind": config.kinds, "depth": config.depths, "rate": config.rates}
     with clock("sweep"):
@@ -192,7 +190,7 @@ def run(config: Config) -> dict[str, Any]:
         "results": found,
         "seconds": clock.seconds,
     }
-    if processes.leading():
+    if leading():
         draw(output, found, config, chance)
         text = [
             f"# Accuracy over depth on {config.data}\n",

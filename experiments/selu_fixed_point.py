@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments import branches, planes, portrait
+from experiments import branches, checks, planes, portrait
 from experiments.common import Clock, Output
-from jnorm._ground import checks
 from jnorm.activations import ELEMENTWISE
 
 DIGITS, PIXELS = 1797, 64  # scikit-learn's set, known here so that bad options fail before it is loaded

@@ -13,10 +13,9 @@ import jax
 import numpy as np
 import optax
 
-from experiments import classification
+from experiments import checks, classification
 from experiments.common import Clock, Output, Refused
 from jnorm import losses
-from jnorm._ground import checks
 from jnorm.statistics import Bounds, Components, components, intervals, subsets
 from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop

@@ -76,5 +76,5 @@ def left(x: jax.Array) -> jax.Array:
 
 @derivative(jnp.exp)
 def expm1(x: jax.Array) -> jax.Array:
-    """The exponential minus one; JAX's own derivative, expm1(x) + 1, is lost below x = -17."""
+    """The exponential minus one. JAX computes its derivative as the value plus one, which is lost below x = -17."""
     return jnp.expm1(x)

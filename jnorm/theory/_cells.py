@@ -96,15 +96,15 @@ class Search:
     tol: float
 
     def run(self, cells: int) -> Any:
-        """All fixed points found, in order of variance and then of mean, as NumPy arrays."""
+        """The fixed points in order of variance and then of mean, as NumPy arrays."""
         index, grid, half = self.box.grid(cells)
         known = self._known(None, grid[self._may_hold(grid, half, 2) | np.all(index % 4 == 0, -1)])
         centres = grid[self._may_hold(grid, half, 1)]
         for _ in range(_QUARTERINGS):
             spots = self.box.charted(*known[0].point)
-            found = np.any(np.all(np.abs(spots - centres[:, None]) <= half, -1), -1)
+            taken = np.any(np.all(np.abs(spots - centres[:, None]) <= half, -1), -1)
             half = half / 2
-            centres = _around(centres[~found], half)
+            centres = _around(centres[~taken], half)
             centres = centres[self._may_hold(centres, half, 1)]
             if not len(centres):
                 break

@@ -67,38 +67,19 @@ def gaussian_moments(dtype: Any, *values: jax.Array) -> GaussianMoments:
     return GaussianMoments(*(value.astype(dtype) for value in values))
 
 
-@one_program
-def halves(mean: ArrayLike, var: ArrayLike) -> Halves:
-    """Moments of the two halves of a scaled ELU, from which its constants follow in closed form.
-
-    Every part has a relative error of a few roundings; ``var = 0`` gives the limit.
-
-    Args:
-        mean: Mean of ``z``.
-        var: Variance of ``z``.
-
-    Returns:
-        The four parts, of the broadcast shape and dtype.
-
-    >>> parts = halves(0.0, 1.0)
-    >>> ratio = -parts.linear / parts.exp  # alpha of the scaled ELU whose mean is zero
-    >>> round(float(ratio), 4)
-    1.6733
-    """
-    dtype, (mean, var) = prepared(mean=mean, var=var)
+def halves(mean: jax.Array, var: jax.Array) -> Halves:
+    """Moments of the two halves of a scaled ELU, from which its constants follow; each to a few roundings."""
     p = sides(mean, var)
     low, thin = continued(p, mean, var)
     center = jnp.expm1(low + thin / 2)
     spread = jnp.exp(2 * low) * jnp.exp(thin) * jnp.expm1(thin)
     side = jnp.where(p.above, 1.0, -1.0)
     below = 1 - p.tail
-    exp = jnp.where(p.narrow, center + p.scale * p.exp1, p.grow1 - below)
-    exp2 = jnp.where(p.narrow, spread + center * center + side * var * p.exp2, p.grow2 - 2 * p.grow1 + below)
     return Halves(
-        linear=(jnp.where(p.above, mean, 0.0) + p.scale * p.tail1).astype(dtype),
-        linear2=jnp.where(p.above, mean * mean + var * (1 - p.tail2), var * p.tail2).astype(dtype),
-        exp=exp.astype(dtype),
-        exp2=exp2.astype(dtype),
+        linear=jnp.where(p.above, mean, 0.0) + p.scale * p.tail1,
+        linear2=jnp.where(p.above, mean * mean + var * (1 - p.tail2), var * p.tail2),
+        exp=jnp.where(p.narrow, center + p.scale * p.exp1, p.grow1 - below),
+        exp2=jnp.where(p.narrow, spread + center * center + side * var * p.exp2, p.grow2 - 2 * p.grow1 + below),
     )
 
 

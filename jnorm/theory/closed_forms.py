@@ -22,17 +22,13 @@ from jax.typing import ArrayLike
 from jnorm import activations
 from jnorm._ground import checks
 from jnorm.theory._scaled_elu import GaussianMoments as GaussianMoments
-from jnorm.theory._scaled_elu import Halves as Halves
 from jnorm.theory._scaled_elu import gaussian_moments, one_program, prepared
-from jnorm.theory._scaled_elu import halves as halves
 from jnorm.theory._scaled_elu import scaled_elu as scaled_elu
 
 __all__ = [
     "GaussianMoments",
-    "Halves",
     "celu",
     "elu",
-    "halves",
     "identity",
     "leaky_relu",
     "relu",

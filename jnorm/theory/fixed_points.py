@@ -79,8 +79,8 @@ def solve(layer_map: MomentMap, start: Moments, *, tol: float | None = None, max
 
     >>> from jnorm.activations import selu
     >>> from jnorm.theory.moments import layer_map
-    >>> found = solve(layer_map(selu, tau=jnp.array([0.9, 1.0, 2.7])), Moments(0.0, 1.5))
-    >>> found.converged.tolist(), [round(v, 4) for v in found.point.var.tolist()]
+    >>> fixed = solve(layer_map(selu, tau=jnp.array([0.9, 1.0, 2.7])), Moments(0.0, 1.5))
+    >>> fixed.converged.tolist(), [round(v, 4) for v in fixed.point.var.tolist()]
     ([True, True, False], [0.6743, 1.0, nan])
     """
     settled, like = settle(layer_map, start)
@@ -130,8 +130,8 @@ def solve_all(
 
     >>> from jnorm.activations import selu
     >>> from jnorm.theory.moments import layer_map
-    >>> found = solve_all(layer_map(selu, omega=0.9), (Moments(-1.0, 0.01), Moments(1.0, 10.0)))
-    >>> [round(v, 2) for v in found.point.var.tolist()]
+    >>> fixed = solve_all(layer_map(selu, omega=0.9), (Moments(-1.0, 0.01), Moments(1.0, 10.0)))
+    >>> [round(v, 2) for v in fixed.point.var.tolist()]
     [0.95, 1.0]
     """
     checks.whole(1, cells=cells, max_steps=max_steps)

@@ -1,6 +1,9 @@
 """The command line: what it lists, what it refuses before any work, what it says when something is missing."""
 
+import ast
+import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,24 +13,37 @@ import numpy as np
 import pytest
 
 from experiments import __main__ as cli
-from experiments import common, selu_fixed_point
+from experiments import checks, common, selu_fixed_point
 from experiments.common import Output, Refused
 
 ROOT = Path(cli.__file__).parents[1]
 
 
+def experiments():
+    """Every experiment, found without the command line: what its modules define, once they are imported."""
+    names = [path.stem for path in (ROOT / "experiments").glob("*.py") if not path.stem.startswith("__")]
+    modules = {name: importlib.import_module(f"experiments.{name}") for name in sorted(names)}
+    return {name: module for name, module in modules.items() if hasattr(module, "Config") and hasattr(module, "run")}
+
+
 def test_listing_names_every_experiment_with_its_line(capsys):
+    pytest.importorskip("flint")
     assert cli.main([]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if line.startswith("  ")] == [
-        "certificate",
-        "mnist",
-        "seed_sweep",
-        "selu_fixed_point",
-        "streams",
-    ]
-    line = selu_fixed_point.__doc__.partition("\n")[0]
-    assert any(line in text for text in lines)
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
+    assert rows == {name: module.__doc__.partition("\n")[0] for name, module in experiments().items()}
+    assert {"certificate", "mnist", "seed_sweep", "selu_fixed_point", "streams"} <= rows.keys()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
+def test_experiments_use_public_names(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        module = getattr(node, "module", None) or ""
+        for name in names:
+            parts = f"{module}.{name}".strip(".").split(".")
+            assert parts[0] != "jnorm" or not any(part.startswith("_") for part in parts), (
+                f"{path.stem}: {module} {name}"
+            )
 
 
 def test_listing_needs_no_extra():
@@ -58,10 +74,8 @@ def test_help_explains_every_option(capsys):
 
 def test_unknown_experiment_lists_the_known(capsys):
     assert cli.main(["selu"]) == 2
-    assert (
-        "`experiment` must be one of certificate, mnist, seed_sweep, selu_fixed_point, streams; got 'selu'"
-        in capsys.readouterr().err
-    )
+    known = ", ".join(cli.catalogue())
+    assert f"`experiment` must be one of {known}; got 'selu'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -117,7 +131,7 @@ def test_a_missing_extra_is_named(module, extra, capsys, monkeypatch):
 def test_a_module_of_our_own_that_is_missing_is_a_bug(monkeypatch):
     monkeypatch.setattr(common, "use_cores", lambda: None)
     monkeypatch.setattr(common, "use_cache", lambda folder: None)
-    monkeypatch.setattr(selu_fixed_point, "run", lambda config: __import__("jnorm.no_such_module"))
+    monkeypatch.setattr(selu_fixed_point, "run", lambda config: __import__("jnorm.theory.no_such_module"))
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         cli.main(["selu_fixed_point"])
 
@@ -189,3 +203,35 @@ def test_reports_hold_plain_numbers_and_null_for_what_is_not_finite(tmp_path):
     assert read == {"a": [1.0, None], "b": 0.5, "c": {"d": [True, None]}, "e": "x"}
     assert (output.folder / "report.md").read_text() == "text"
     assert output.files == ["report.md", "report.json"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    output = Output.open(tmp_path)
+    output.bytes("numbers.npz", b"old")
+
+    def full(handle):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(common.os, "fsync", full)
+    with pytest.raises(OSError, match="disk full"):
+        output.bytes("numbers.npz", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["numbers.npz"]
+    assert (tmp_path / "numbers.npz").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (lambda: checks.require(lambda r: r > 0, "`{}` must satisfy {} > 0", rates=(0.1, 0.0)), "rates > 0; got 0.0"),
+        (lambda: checks.require(lambda r: r > 0, "`{}` must satisfy {} > 0", rate=float("nan")), "rate > 0; got nan"),
+        (lambda: checks.whole(1, depth=1.5), "`depth` must be a whole number >= 1; got 1.5"),
+        (lambda: checks.whole(1, depth=float("inf")), "`depth` must be a whole number >= 1; got inf"),
+        (lambda: checks.choice("kind", "c", ("a", "b")), "`kind` must be one of a, b; got 'c'"),
+    ],
+)
+def test_checks_name_option_rule_and_value(check, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        check()
+    checks.require(lambda r: r > 0, "`{}` must satisfy {} > 0", rates=(0.1, 1), rate=2)
+    checks.whole(1, depth=3)
+    checks.choice("kind", "a", ("a", "b"))

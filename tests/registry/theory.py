@@ -18,7 +18,7 @@ def shifted(**weights):
     return moments.layer_map(lambda z: jnp.tanh(z) + 0.2, **weights)
 
 
-for _name in ("identity", "relu", "elu", "celu", "selu", "leaky_relu", "sin", "scaled_elu", "halves"):
+for _name in ("identity", "relu", "elu", "celu", "selu", "leaky_relu", "sin", "scaled_elu"):
     add(f"theory.closed_forms.{_name}", getattr(closed_forms, _name), MEAN, VAR)
 add(
     "theory.closed_forms.scaled_elu",
