@@ -42,6 +42,11 @@ def _golden():
     return json.loads(Path(__file__).with_name("golden").joinpath("moments.json").read_text())
 
 
+def elementwise_names():
+    """The activations with golden moments."""
+    return tuple(_golden()["elementwise"]["rows"])
+
+
 def elementwise(name):
     mean, sd = np.array(_golden()["points"]["rows"], float).T
     return Elementwise(mean, sd * sd, *np.array(_golden()["elementwise"]["rows"][name], float).T)

@@ -33,7 +33,7 @@ from jnorm.activations._piecewise import (
 )
 from jnorm.activations._probabilities import hardmax, log_softmax, softmax
 from jnorm.activations._smooth import erf, gelu, mish, sigmoid, silu, sin, softplus, tanh
-from jnorm.activations._table import ELEMENTWISE, closed_form, kinks, register, set_closed_form
+from jnorm.activations._table import ELEMENTWISE, closed_form, kinks, register
 
 __all__ = [
     "ELEMENTWISE",
@@ -55,7 +55,6 @@ __all__ = [
     "relu",
     "scaled_elu",
     "selu",
-    "set_closed_form",
     "sigmoid",
     "silu",
     "sin",

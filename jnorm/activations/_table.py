@@ -147,13 +147,3 @@ def closed_form(phi: Callable[..., Any]) -> Callable[..., Any] | None:
     if entry is None or entry.closed_form is None or args:
         return None
     return partial(entry.closed_form, **keywords) if keywords else entry.closed_form
-
-
-def set_closed_form(phi: Callable[..., Any], form: Callable[..., Any]) -> None:
-    """Tell the exact Gaussian moments of a registered activation: `register` with nothing else.
-
-    Args:
-        phi: The activation.
-        form: ``form(mean, var, **parameters)``, see `register`.
-    """
-    register(phi, closed_form=form)

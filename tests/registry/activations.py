@@ -1,7 +1,9 @@
 """Laws of `jnorm.activations`."""
 
+from functools import partial
+
 from jnorm import activations
-from tests.registry import LAYER, POSITIVE, ROWS, TAU, X, add
+from tests.registry import LAYER, POSITIVE, ROWS, TAU, X, add, host
 
 for _name, _phi in activations.ELEMENTWISE.items():
     add(f"activations.{_name}", _phi, X, dtypes=LAYER)
@@ -15,3 +17,12 @@ add("activations.scaled_elu", activations.scaled_elu, X, POSITIVE, TAU, dtypes=L
 add("activations.softmax", activations.softmax, ROWS, dtypes=LAYER)
 add("activations.log_softmax", activations.log_softmax, ROWS, dtypes=LAYER)
 add("activations.hardmax", activations.hardmax, ROWS, dtypes=LAYER, gradient="piecewise constant")
+
+
+def _registered() -> tuple[float, ...]:
+    return activations.kinks(activations.register(activations.hard_tanh))
+
+
+host("activations.register", _registered)
+host("activations.kinks", lambda: activations.kinks(partial(activations.leaky_relu, negative_slope=0.2)))
+host("activations.closed_form", lambda: activations.closed_form(activations.gelu))

@@ -14,7 +14,7 @@ from jnorm import activations
 from jnorm.activations import ELEMENTWISE, SELU_ALPHA, SELU_LAMBDA, kinks
 from tests.golden import make_activations
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "activations.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "activations.json").read_text())
 POINTS = np.array(GOLDEN["points"])
 NAMES = list(ELEMENTWISE)
 EVERY = pytest.mark.parametrize("name", NAMES)

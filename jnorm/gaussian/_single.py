@@ -1,0 +1,144 @@
+"""Expectations under one Gaussian."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jnorm._ground import callables, checks
+from jnorm.gaussian._panels import blocks, density, elementwise, panels, splits, total
+
+NODES = 256  # shared out over the panels
+BLOCK = 16  # nodes of each panel that are visited together, or fewer where many points are integrated at a time
+SIZE = 2**13  # entries of such a block: few turns of the loop for few points, arrays that stay in the cache for many
+
+
+def expectation(
+    f: Callable[[jax.Array], Any], mean: ArrayLike, var: ArrayLike, *, kinks: Sequence[float] = (0.0,)
+) -> Any:
+    """Mean of a function of a Gaussian, ``E[f(z)]``, ``z ~ N(mean, var)``.
+
+    Every panel of the rule ends at a kink; 256 nodes are shared out evenly over the ``len(kinks) + 1`` panels.
+
+    The error is below ``1e-10 * max(E[f^2], 1e-3)`` in float64 for each elementwise function of `jnorm.activations`,
+    its square and the square of its derivative, on the domain ``|mean| <= 10``, ``sqrt(var) <= 10``; in float32 it is a
+    few roundings of ``max |f|`` over the points. Derivatives by ``mean``, ``var`` and whatever ``f`` closes over are
+    those of the integral, the motion of the kinks through the density included; by ``var`` at ``var = 0`` they are not
+    defined and not finite. ``var = 0`` gives ``f(mean)`` to rounding.
+
+    Args:
+        f: The integrand; it may return several arrays, in any pytree, and then so does the expectation.
+        mean: Mean of ``z``.
+        var: Variance of ``z``.
+        kinks: Where ``f`` is not analytic.
+
+    Returns:
+        The expectation, of the shape of ``mean`` broadcast against ``var``.
+
+    Raises:
+        ValueError: A known negative ``var``, shapes that do not broadcast, or an ``f`` that is not elementwise.
+        TypeError: Complex or boolean input, or an ``f`` that needs concrete numbers.
+
+    >>> expectation(lambda z: jnp.maximum(z, 0.0), 0.0, 1.0).round(6)  # 1 / sqrt(2 pi)
+    Array(0.398942, dtype=float32)
+    """
+    points = _points(mean, var)
+    settled = callables.settle(f, _block(points, kinks))
+    return _expectation(settled, mean, var, tuple(map(float, kinks)))
+
+
+def moments(
+    f: Callable[[jax.Array], jax.Array], mean: ArrayLike, var: ArrayLike, *, kinks: Sequence[float] = (0.0,)
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance of a function of a Gaussian, ``E[f(z)]`` and ``E[(f(z) - E[f(z)])^2]``, ``z ~ N(mean, var)``.
+
+    One pass of `expectation`, centred on values that ``f`` takes. Never negative; what rounds in ``f`` itself stays, so
+    that a variance far below ``(eps max |f|)^2`` is lost.
+
+    Args:
+        f: The integrand.
+        mean: Mean of ``z``.
+        var: Variance of ``z``.
+        kinks: Where ``f`` is not analytic.
+
+    Returns:
+        Mean and variance, of the shape of ``mean`` broadcast against ``var``.
+
+    Raises:
+        ValueError: As `expectation`.
+        TypeError: As `expectation`.
+
+    >>> first, second = moments(lambda z: 1e3 + z, 1.0, 4.0)
+    >>> f"{first:.2f} {second:.3f}"
+    '1001.00 4.000'
+    """
+    points = _points(mean, var)
+    settled, alone = callables.settle(f, _block(points, kinks)), callables.settle(f, points)
+    return _moments(settled, alone, mean, var, tuple(map(float, kinks)))
+
+
+def _points(mean: ArrayLike, var: ArrayLike) -> jax.ShapeDtypeStruct:
+    """What the points look like that an integrand is called with."""
+    checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
+    like, _ = jax.eval_shape(_wide, mean, var)
+    return jax.ShapeDtypeStruct(like.shape, like.dtype)
+
+
+@jax.jit  # whose traces are kept, so that the second look costs nothing
+def _wide(mean: ArrayLike, var: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    return checks.wide_floats(mean=mean, var=var)[1]
+
+
+def _block(points: jax.ShapeDtypeStruct, kinks: Sequence[float]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((_block_size(points.shape, kinks), len(kinks) + 1, *points.shape), points.dtype)
+
+
+def _block_size(shape: tuple[int, ...], kinks: Sequence[float]) -> int:
+    """A power of two, so that it divides the nodes of a panel."""
+    size = BLOCK
+    while size > 1 and size * (len(kinks) + 1) * math.prod(shape) > SIZE:
+        size //= 2
+    return size
+
+
+@partial(jax.jit, static_argnames="kinks")
+def _expectation(f: Callable[[jax.Array], Any], mean: ArrayLike, var: ArrayLike, kinks: tuple[float, ...]) -> Any:
+    dtype, (mean, var) = checks.wide_floats(mean=mean, var=var)
+    return jax.tree.map(lambda a: a.astype(dtype), _integral(f, mean, var, kinks))
+
+
+@partial(jax.jit, static_argnames="kinks")
+def _moments(f: Any, alone: Any, mean: ArrayLike, var: ArrayLike, kinks: tuple[float, ...]) -> Any:
+    dtype, (mean, var) = checks.wide_floats(mean=mean, var=var)
+    # Any center gives the same result; this one is within a few deviations of E[f], so that nothing cancels.
+    sides = [mean - jnp.sqrt(var), mean + jnp.sqrt(var)]
+    center = jax.lax.stop_gradient(sum(elementwise(z, alone(z)) for z in sides) / 2)
+
+    def centred(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        gap = elementwise(z, f(z)) - jnp.broadcast_to(center, z.shape)
+        return gap, gap * gap
+
+    first, second = _integral(centred, mean, var, kinks)
+    return (center + first).astype(dtype), jnp.maximum(second - first * first, 0).astype(dtype)
+
+
+def _integral(f: Callable[[jax.Array], Any], mean: jax.Array, var: jax.Array, kinks: tuple[float, ...]) -> Any:
+    scale = jnp.sqrt(var)
+    center, radius = panels(splits(kinks, mean, scale))
+
+    def terms(turn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
+        """Weights and weighted values, summed over a block [node, panel, ...]."""
+        nodes, weights = turn
+        x = center[None] + radius[None] * nodes
+        weights = radius[None] * weights * density(x)
+        points = mean[None, None] + scale[None, None] * x
+        return weights, jax.tree.map(lambda values: weights * elementwise(points, values), f(points))
+
+    count = max(NODES // (len(kinks) + 1) // BLOCK, 1) * BLOCK
+    sums = total(terms, blocks(count, _block_size(mean.shape, kinks), center))
+    mass, sums = jax.tree.map(lambda a: jnp.sum(a, (0, 1)), sums)
+    return jax.tree.map(lambda a: a / mass, sums)
