@@ -84,12 +84,12 @@ def moments(
 def _points(mean: ArrayLike, var: ArrayLike) -> jax.ShapeDtypeStruct:
     """What the points look like that an integrand is called with."""
     checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
-    like, _ = jax.eval_shape(_wide, mean, var)
+    like = jax.eval_shape(_wide, mean, var)[0]
     return jax.ShapeDtypeStruct(like.shape, like.dtype)
 
 
 @jax.jit  # whose traces are kept, so that the second look costs nothing
-def _wide(mean: ArrayLike, var: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def _wide(mean: ArrayLike, var: ArrayLike) -> tuple[jax.Array, ...]:
     return checks.wide_floats(mean=mean, var=var)[1]
 
 

