@@ -32,7 +32,7 @@ from jnorm.activations._piecewise import (
     softsign,
 )
 from jnorm.activations._probabilities import hardmax, log_softmax, softmax
-from jnorm.activations._smooth import erf, gelu, mish, sigmoid, silu, sin, softplus, tanh
+from jnorm.activations._smooth import erf, gelu, mish, sigmoid, silu, sin, softplus, squareplus, tanh
 from jnorm.activations._table import ELEMENTWISE, closed_form, kinks, register
 
 __all__ = [
@@ -61,5 +61,6 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "squareplus",
     "tanh",
 ]

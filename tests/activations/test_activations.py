@@ -113,6 +113,7 @@ LIMITS = {  # name: (value, first derivative) at -inf and at inf; the second der
     "sigmoid": ((0, 0), (1, 0)),
     "tanh": ((-1, 0), (1, 0)),
     "softplus": ((0, 0), (INF, 1)),
+    "squareplus": ((0, 0), (INF, 1)),
     "silu": ((0, 0), (INF, 1)),
     "gelu": ((0, 0), (INF, 1)),
     "mish": ((0, 0), (INF, 1)),

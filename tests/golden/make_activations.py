@@ -45,6 +45,7 @@ def branches():
         "sigmoid": ([], [lambda x: 1 / (1 + (-x).exp())]),
         "tanh": ([], [lambda x: 1 - 2 / (1 + (2 * x).exp())]),
         "softplus": ([], [lambda x: (1 + x.exp()).log()]),
+        "squareplus": ([], [lambda x: (x + (x * x + 4).sqrt()) / 2]),
         "silu": ([], [lambda x: x / (1 + (-x).exp())]),
         "gelu": ([], [lambda x: x * half * (-x * half.sqrt()).erfc()]),
         "mish": ([], [mish]),
