@@ -134,7 +134,7 @@ def squareplus(x: jax.Array) -> jax.Array:
         f(x), of the shape and floating dtype of ``x``.
 
     >>> f"{squareplus(0.0):.4f} {squareplus(-1000.0):.4e}"
-    '1.0000 9.9999e-04'
+    '1.0000 1.0000e-03'
     """
     small = 2 / (_squareplus_root(x) + jnp.abs(x))
     return jnp.where(x <= 0, small, x + small)
