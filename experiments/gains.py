@@ -57,7 +57,7 @@ def run(config: Config) -> dict[str, Any]:
         axes.set_yticks(rows, order)
         axes.set_xscale("log")
         axes.set_xlabel("weight variance times fan-in or fan-out")
-        axes.set_title(f"One initialization rarely serves both ways (q = {config.var:g})")
+        axes.set_title(f"One variance rarely serves both (q = {config.var:g})")
         axes.legend(loc="lower right")
         output.figure("gains", figure, activation=order, forward=forward, backward=backward)
     lines = [f"| {name} | {values[name][0]:.4f} | {values[name][1]:.4f} |" for name in order]

@@ -1,7 +1,6 @@
 """The README's table of rooms, made from what they say themselves: ``python -m tests.readme`` writes it anew."""
 
 import importlib
-import types
 from pathlib import Path
 
 import jnorm
@@ -15,9 +14,8 @@ def rows() -> list[str]:
     table = ["| room | what it holds | public |", "|---|---|---|"]
     for room in (room for floor in jnorm.FLOORS for room in floor):
         module = importlib.import_module(f"jnorm.{room}")
-        what = (module.__doc__ or "").partition("\n")[0].rstrip(".:")
-        parts = [name for name in module.__all__ if isinstance(getattr(module, name), types.ModuleType)]
-        names = [f"`{name}`" for name in (parts or sorted(module.__all__, key=str.lower))]
+        what = (module.__doc__ or "").partition("\n")[0].rstrip(".:").replace("``", "`")
+        names = [f"`{name}`" for name in sorted(module.__all__, key=str.lower)]
         table.append(f"| `jnorm.{room}` | {what} | {' '.join(names)} |")
     return table
 
