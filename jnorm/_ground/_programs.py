@@ -7,12 +7,14 @@ import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+if TYPE_CHECKING:
+    from jax.extend.core import Jaxpr, JaxprEqn  # at run time where it is needed: it takes longer to import than jnorm
 
 
 class Key:
@@ -58,6 +60,8 @@ def key(value: Any, above: tuple[Any, ...] = ()) -> Any:
     Returns:
         Something hashable.
     """
+    from jax.extend.core import ClosedJaxpr, Jaxpr
+
     if isinstance(value, ClosedJaxpr):
         return Key(_jaxpr_key(value.jaxpr, above), *(key(const, above) for const in value.consts))
     if isinstance(value, Jaxpr):
@@ -81,12 +85,14 @@ def key(value: Any, above: tuple[Any, ...] = ()) -> Any:
     return (type(value), value)
 
 
-_KEYS: weakref.WeakKeyDictionary[Jaxpr, Key] = weakref.WeakKeyDictionary()  # jitted functions hand out the same jaxpr
+_KEYS: "weakref.WeakKeyDictionary[Jaxpr, Key]" = weakref.WeakKeyDictionary()  # jitted functions hand out the same jaxpr
 
 
-def _jaxpr_key(jaxpr: Jaxpr, above: tuple[Any, ...] = ()) -> Key:
+def _jaxpr_key(jaxpr: "Jaxpr", above: tuple[Any, ...] = ()) -> Key:
     if not above and jaxpr in _KEYS:
         return _KEYS[jaxpr]
+    from jax.extend.core import Literal
+
     numbers: dict[Any, int] = {}
 
     def define(variables: Sequence[Any]) -> tuple[Any, ...]:
@@ -108,7 +114,7 @@ def _jaxpr_key(jaxpr: Jaxpr, above: tuple[Any, ...] = ()) -> Key:
     return found
 
 
-def _params_key(equation: JaxprEqn, above: tuple[Any, ...]) -> Key:
+def _params_key(equation: "JaxprEqn", above: tuple[Any, ...]) -> Key:
     params = dict(equation.params)
     rule = params.pop("jvp_jaxpr_fun", None)
     return Key(key(params, above), rule and _rule_key(rule, params, above))
@@ -141,7 +147,7 @@ class _Code:
 
     __slots__ = ("examples", "jaxpr", "key", "out")
 
-    def __init__(self, jaxpr: Jaxpr, examples: Any, out: Any) -> None:
+    def __init__(self, jaxpr: "Jaxpr", examples: Any, out: Any) -> None:
         self.jaxpr, self.examples, self.out = jaxpr, examples, out
         self.key = Key(_jaxpr_key(jaxpr), examples, out)
 
