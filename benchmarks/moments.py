@@ -108,7 +108,7 @@ def run() -> list[Row]:
             "the same without jit",
             fresh(PLANE.format(call="fixed_points.selu_constants")),
             "s",
-            detail="42 operations, each compiled for itself",
+            detail="one program all the same",
         ),
         *(
             Row(
