@@ -14,9 +14,10 @@ from typing import Any
 
 from jnorm._ground.checks import require
 from jnorm.proofs._balls import decimal, outward, rational
-from jnorm.proofs._shapes import Box, Interval, IntervalLike, Point, interval
+from jnorm.proofs._shapes import Box, Interval, IntervalLike, Point, interval, number
 
 OMEGA, TAU, WIDE_TAU = (-0.1, 0.1), (0.95, 1.1), (0.8, 1.25)  # the paper's
+LARGEST = 1e100  # no end of an interval is further out, or positive and closer to zero than its inverse
 
 
 @dataclass(frozen=True, init=False)
@@ -56,17 +57,38 @@ class Domain:
             var: Interval of the variance, > 0.
             omega: Interval of the sum of weights.
             tau: Interval of the sum of squared weights, > 0.
-            strip: Slope, least and largest mean - slope*var.
+            strip: Slope > 0, least and largest mean - slope*var.
             open_at_zero: Whether ``var`` may start at 0, which the domain then leaves out.
 
         Raises:
-            ValueError: For an interval that is not one, and for var <= 0 or tau <= 0.
+            ValueError: For an interval that is not one, var <= 0, tau <= 0, an end beyond 1e100, a var or tau below
+                1e-100, a strip whose slope is not positive, whose ends are inverted or which leaves no point.
         """
         for name, value in (("mean", mean), ("var", var), ("omega", omega), ("tau", tau)):
-            object.__setattr__(self, name, interval(name, value))
-        object.__setattr__(self, "strip", strip)
+            ends = interval(name, value)
+            object.__setattr__(self, name, ends)
+            if max(map(abs, ends)) > LARGEST:
+                raise ValueError(f"`{name}` must lie within -1e100 and 1e100; got {ends}")
         require(lambda x: (x >= 0) if open_at_zero else (x > 0), "`{}` must satisfy {} > 0", var=self.var[0])
         require(lambda x: x > 0, "`{}` must satisfy {} > 0", tau=self.tau[0], var=self.var[1])
+        for name, least in (("var", self.var[0] or self.var[1]), ("tau", self.tau[0])):
+            if least < 1 / LARGEST:
+                raise ValueError(f"`{name}` must be at least 1e-100; got {least}")
+        object.__setattr__(self, "strip", None if strip is None else self._checked(strip))
+
+    def _checked(self, strip: tuple[float, float, float]) -> tuple[float, float, float]:
+        """The strip as floats, or ``ValueError`` where it is none or leaves nothing of the rectangle."""
+        if len(strip) != 3:
+            raise ValueError(f"`strip` must be (slope, low, high); got {strip!r}")
+        slope, low, high = (number("strip", x) for x in strip)
+        if not 1 / LARGEST <= slope <= LARGEST:
+            raise ValueError(f"`strip` must have a slope > 0, from 1e-100 to 1e100; got {slope}")
+        if low > high:
+            raise ValueError(f"`strip` must satisfy low <= high; got ({low}, {high})")
+        least, most = (rational(self.mean[k]) - rational(slope) * rational(self.var[1 - k]) for k in (0, 1))
+        if rational(high) < least or rational(low) > most:
+            raise ValueError(f"`strip` must leave a point of the domain; got ({slope}, {low}, {high})")
+        return slope, low, high
 
     def parts(self) -> Iterator["Domain"]:
         """The domain, cut at omega = 0 unless omega is symmetric or of one sign: there the fibres are exact."""
@@ -89,12 +111,16 @@ class Domain:
         if self.strip is None:
             return box
         slope, low, high = self.strip
-        var = max(self.var[0], box[2] / self.tau[1]), min(self.var[1], box[3] / self.tau[0])
-        mean = max(self.mean[0], low + slope * var[0]), min(self.mean[1], high + slope * var[1])
-        if mean[0] > mean[1] + _slack(*mean):
+        least, most = max(self.var[0], box[2] / self.tau[1]), min(self.var[1], box[3] / self.tau[0])
+        bottom, top = slope * least, slope * most
+        # Ends are decimals and box ends are floats; what is rounded is never more than its terms say.
+        slack = _slack(low, high, bottom, top, *self.mean)
+        mean = max(self.mean[0], low + bottom) - slack, min(self.mean[1], high + top) + slack
+        if mean[0] > mean[1]:
             return None
         ends = [a * b for a in mean for b in self.omega]
-        m0, m1 = max(box[0], min(ends) - _slack(*ends)), min(box[1], max(ends) + _slack(*ends))
+        slack = _slack(*ends)
+        m0, m1 = max(box[0], min(ends) - slack), min(box[1], max(ends) + slack)
         return (m0, m1, box[2], box[3]) if m0 <= m1 else None
 
     @cached_property
@@ -145,8 +171,8 @@ class Domain:
         if self.strip is not None:
             slope, low, high = self.strip  # a slack inside, so that rounding leaves the point in the strip
             ends = (
-                max(ends[0], low + slope * self.var[0] + _slack(low)),
-                min(ends[1], high + slope * self.var[1] - _slack(high)),
+                max(ends[0], low + slope * self.var[0] + 4 * _slack(low, high, slope * self.var[0])),
+                min(ends[1], high + slope * self.var[1] - 4 * _slack(low, high, slope * self.var[1])),
             )
         points = [self._over(_clip(m / w, ends) if w else ends[0], w, v, at_largest_tau) for w in omegas]
         return min(points, key=lambda point: (point not in self, abs(point.mean * point.omega - m)))
@@ -156,7 +182,8 @@ class Domain:
         low, high = self.var
         if self.strip is not None:
             slope, least, most = self.strip
-            low, high = max(low, (mean - most + _slack(mean)) / slope), min(high, (mean - least - _slack(mean)) / slope)
+            inside = _slack(mean, most, least)
+            low, high = max(low, (mean - most + inside) / slope), min(high, (mean - least - inside) / slope)
         if at_largest_tau:
             tau = _clip(v / low, self.tau) if low > 0 else self.tau[1]
             return Point(mean, _clip(v / tau, (low, high)), omega, tau)
@@ -173,8 +200,8 @@ class Domain:
 
 
 def _slack(*terms: float) -> float:
-    """Room for the few roundings of a sum of such terms."""
-    return 1e-12 * max(map(abs, terms)) + 1e-300
+    """Room for sixteen roundings of a sum of such terms; none of a sum's cancellation shrinks it."""
+    return 2.0**-48 * math.fsum(map(abs, terms)) + 1e-300
 
 
 def _clip(x: float, ends: Interval) -> float:

@@ -37,11 +37,63 @@ class Point(NamedTuple):
 SELU = Point(0.0, 1.0, 0.0, 1.0)  # the fixed point that defines SELU's lam and alpha
 
 
+def number(name: str, value: object, *, positive: bool = False) -> float:
+    """``value`` as a finite float.
+
+    Args:
+        name: What an error calls the value.
+        value: A real number: no text, no truth value.
+        positive: Whether it must be above zero.
+
+    Raises:
+        ValueError: For anything else, NaN and infinities.
+
+    >>> number("tol", 1)
+    1.0
+    >>> number("tol", "1e-9")
+    Traceback (most recent call last):
+    ...
+    ValueError: `tol` must be a number; got '1e-9'
+    """
+    try:
+        if isinstance(value, str | bytes | bool | np.bool_ | complex):
+            raise TypeError
+        x = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be a number; got {value!r}") from None
+    except OverflowError:
+        x = math.inf
+    if not math.isfinite(x):
+        raise ValueError(f"`{name}` must be finite; got {value!r}")
+    if positive and x <= 0:
+        raise ValueError(f"`{name}` must satisfy {name} > 0; got {x}")
+    return x
+
+
+def whole(name: str, value: object, least: int) -> int:
+    """``value`` as a whole number that is at least ``least``, or ``ValueError``."""
+    x = number(name, value)
+    if x != math.floor(x) or x < least:
+        raise ValueError(f"`{name}` must be a whole number >= {least}; got {value!r}")
+    return int(x)
+
+
 def target_point(target: Sequence[float], weights: Sequence[float]) -> Point:
     """The fixed point (mean, var) at weights (omega, tau) that defines lam and alpha; else ``ValueError``."""
     if not len(target) == len(weights) == 2:
         raise ValueError(f"`target` must be (mean, var) and `weights` (omega, tau); got {target!r} and {weights!r}")
-    return Point(*target, *weights)
+    return origin((*target, *weights))
+
+
+def origin(point: Sequence[float]) -> Point:
+    """(mean, var, omega, tau) of a fixed point that can define lam and alpha, or ``ValueError`` with the argument."""
+    if len(point) != 4:
+        raise ValueError(f"`target` must be (mean, var, omega, tau); got {point!r}")
+    mean, var, omega, tau = (number(name, x) for name, x in zip(Point._fields, point, strict=True))
+    for name, x in (("var", var), ("tau", tau)):
+        if x <= 0:
+            raise ValueError(f"`{name}` must satisfy 0 < {name} < inf; got {x}")
+    return Point(mean, var, omega, tau)
 
 
 def interval(name: str, value: IntervalLike) -> Interval:
@@ -52,7 +104,7 @@ def interval(name: str, value: IntervalLike) -> Interval:
         value: A number, or a pair (low, high).
 
     Raises:
-        ValueError: For another shape, an end that is not finite, or low > high.
+        ValueError: For another shape, an end that is not a finite number, or low > high.
 
     >>> interval("mean", 1), interval("mean", [0.5, 2])
     ((1.0, 1.0), (0.5, 2.0))
@@ -61,12 +113,12 @@ def interval(name: str, value: IntervalLike) -> Interval:
     ...
     ValueError: `mean` must satisfy low <= high; got (0.1, -0.1)
     """
-    ends = np.atleast_1d(np.asarray(value, dtype=float))
-    if ends.shape not in ((1,), (2,)):
+    if isinstance(value, str | bytes | dict) or getattr(value, "ndim", 1) > 1:
         raise ValueError(f"`{name}` must be a number or a pair (low, high); got {value!r}")
-    low, high = float(ends[0]), float(ends[-1])
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"`{name}` must be finite; got {value!r}")
+    ends = list(value) if isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1 else [value]  # type: ignore
+    if len(ends) not in (1, 2):
+        raise ValueError(f"`{name}` must be a number or a pair (low, high); got {value!r}")
+    low, high = (number(name, end) for end in (ends[0], ends[-1]))
     if low > high:
         raise ValueError(f"`{name}` must satisfy low <= high; got ({low}, {high})")
     return low, high

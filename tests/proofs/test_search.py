@@ -96,3 +96,54 @@ def test_verify_needs_both_leaves_and_point():
     assert verify(proof) is True
     bare = Proof(proof.inequality, True, proof.bound, None, proof.boxes, 0)
     assert verify(bare) is None
+
+
+def test_a_strip_cuts_no_point_off_where_its_terms_cancel():
+    """low + slope*var near 0 from terms thousands of times as large: exact points of the domain stay in every clip."""
+    narrow = Domain((-1e-3, 1e-3), 16.384, (0.05, 0.1), 0.06103515625, (1.959, -32.096256, 1.0))
+    assert (0.0, 16.384, 0.05, 0.06103515625) in narrow
+    for level in (0.0, 100.0):  # the mean after the layer is 0 there
+        assert search(Inequality("mean", ">", level, narrow)).holds is not True
+    rng, seen = np.random.default_rng(14), 0
+    for _ in range(2000):
+        slope, var, mean = (round(float(x), 4) for x in (rng.uniform(0.5, 9), 10 ** rng.uniform(-1, 4), rng.normal()))
+        edge = Fraction(repr(mean)) - Fraction(repr(slope)) * Fraction(repr(var))
+        ends = [float(edge), float(edge)]
+        ends = [
+            x - side * math.ulp(x) * (side * Fraction(repr(x)) > side * edge)
+            for x, side in zip(ends, (1, -1), strict=True)
+        ]
+        omega, tau = (round(float(x), 3) for x in rng.uniform(0.1, 1.2, 2))
+        domain = Domain((mean - 1, mean + 1), (var, 2 * var), (-omega, omega), (tau, 2 * tau), (slope, *ends))
+        if (mean, var, omega, tau) not in domain:
+            continue  # the decimal of an end may be rounded away from the point
+        v = Fraction(repr(var)) * Fraction(repr(tau))
+        box = (*domain.box[:2], domain.box[2], math.nextafter(float(v), math.inf))
+        part = domain.clip(box)
+        assert part is not None
+        for m in (Fraction(repr(mean)) * Fraction(repr(w)) for w in (omega, -omega)):
+            assert Fraction(part[0]) <= m <= Fraction(part[1])
+        seen += 1
+    assert seen > 500
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strip": (0.0, -1.0, 1.0)}, r"`strip` must have a slope > 0, from 1e-100 to 1e100; got 0\.0"),
+        ({"strip": (-1.0, -1.0, 1.0)}, r"`strip` must have a slope > 0, from 1e-100 to 1e100; got -1\.0"),
+        ({"strip": (1.0, 2.0, 1.0)}, r"`strip` must satisfy low <= high; got \(2\.0, 1\.0\)"),
+        ({"strip": (1.0, 2.0, 3.0)}, r"`strip` must leave a point of the domain; got \(1\.0, 2\.0, 3\.0\)"),
+        ({"strip": (1.0, 2.0)}, r"`strip` must be \(slope, low, high\); got \(1\.0, 2\.0\)"),
+        ({"strip": (1.0, math.nan, 2.0)}, r"`strip` must be finite; got nan"),
+        ({"var": (1.0, 1e308)}, r"`var` must lie within -1e100 and 1e100; got \(1\.0, 1e\+308\)"),
+        ({"var": (1e-200, 1.0)}, r"`var` must be at least 1e-100; got 1e-200"),
+        ({"tau": "0.1"}, r"`tau` must be a number or a pair \(low, high\); got '0\.1'"),
+        ({"mean": (False, True)}, r"`mean` must be a number; got False"),
+        ({"omega": [None, 1.0]}, r"`omega` must be a number; got None"),
+        ({"omega": 10**400}, r"`omega` must be finite; got 1000"),
+    ],
+)
+def test_domains_refuse_what_the_proofs_cannot_hold(change, message):
+    with pytest.raises(ValueError, match=message):
+        Domain(**{"mean": (-1.0, 1.0), "var": (0.5, 2.0), "omega": 0.1, "tau": 1.0} | change)
