@@ -6,7 +6,7 @@ Prints a table of statements, draws the certified boxes over the vector field, a
 
 import decimal
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from experiments import checks
 from experiments.common import Clock, Output, Refused
 from jnorm.proofs import certificate as proofs
-from jnorm.proofs.certificate import Certificate, Domain
+from jnorm.proofs.certificate import Certificate
 
 PAPER = {"mean": (-0.1, 0.1), "var": (0.8, 1.5)}
 WIDE = (0.8, 1.25)
@@ -89,8 +89,7 @@ def prove(*, tol: float, budget: int) -> list[Certificate]:
         proofs.tau_range(),
     ]
     corners = [(omega, tau) for omega in (-0.1, 0.1) for tau in (0.95, 1.1)]
-    certificates += [replace(proofs.fixed_point(*corner), title=f"fixed point at {corner}") for corner in corners]
-    return certificates
+    return certificates + [proofs.fixed_point(*corner) for corner in corners]
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -107,8 +106,9 @@ def verify(path: Path) -> dict[str, Any]:
         )
     )
     seconds = sum(o.seconds for o in outcomes)
+    print("\nproved:", *(f"- {o.proposition}" for o in outcomes if o.holds), sep="\n")
     print(f"\n{sum(o.boxes for o in outcomes)} boxes verified in {seconds:.2f} s")
-    if wrong := [o.title for o in outcomes if o.holds != o.claimed]:
+    if wrong := [f"{o.title} ({o.reason})" if o.reason else o.title for o in outcomes if o.holds != o.claimed]:
         raise Refused(f"{path} does not show what it claims: {', '.join(wrong)}")
     return {"outcomes": [o._asdict() for o in outcomes], "seconds": seconds}
 
@@ -133,24 +133,28 @@ def interval(ends: tuple[float, float]) -> str:
 
 def row(c: Certificate) -> tuple[str, ...]:
     """Statement, domain, outcome, bound, boxes and time of a certificate."""
-    mean, var, omega, tau = (interval(ends) for ends in ends_of(c.domain[0]))
-    if c.path:
-        mean, var = (interval(ends) for ends in c.path[0])
+    where = "; ".join(" ".join(interval(ends) for ends in domain) for domain in domains(c))
     bound = f"hull {interval(c.path[-1][0])} {interval(c.path[-1][1])}" if c.path else bounds(c)
-    return c.title, f"{mean} {var} {omega} {tau}", outcome(c.holds), bound, str(len(c.boxes)), f"{c.seconds * 1e3:.1f}"
+    return c.title, where, outcome(c.holds), bound, str(len(c.boxes)), f"{c.seconds * 1e3:.1f}"
 
 
-def ends_of(domain: Domain) -> tuple[tuple[float, float], ...]:
-    """The four pairs of a domain."""
-    return domain.mean, domain.var, domain.omega, domain.tau
+def domains(c: Certificate) -> list[tuple[tuple[float, float], ...]]:
+    """Intervals of mean, var, omega and tau, whole as they were stated; of a path, where it starts."""
+    if "domains" in c.arguments:
+        return list(c.arguments["domains"])
+    first = c.domain[0]
+    mean, var = c.path[0] if c.path else (first.mean, first.var)
+    omega, tau = ((d[0][0], d[-1][1]) for d in ([d.omega for d in c.domain], [d.tau for d in c.domain]))
+    return [(mean, var, omega, tau)]
 
 
 def bounds(c: Certificate) -> str:
     """The rate, the extremes that were asked for, or that of the first inequality, each rounded to its certain side."""
     if c.rate is not None:
         return f"rate {outward(c.rate, 1, 10)}" + (f" (p = {c.arguments['p']})" if c.arguments.get("p") else "")
-    ends = {p.inequality: p.bound for p in c.proofs if p.inequality.level is None} or {c.proofs[0].inequality: c.bound}
-    return " ".join(outward(b[0], -1) if e.sense == ">" else outward(b[1], 1) for e, b in ends.items())
+    ranges = {p.inequality.extreme for p in c.proofs if p.inequality.level is None} or {c.proofs[0].inequality.extreme}
+    ends = {name: end for name, end in c.extremes.items() if name in ranges}
+    return " ".join(outward(b[0], -1) if "at least" in name else outward(b[1], 1) for name, b in ends.items())
 
 
 def aligned(rows: list[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:
@@ -165,6 +169,7 @@ def summary(c: Certificate) -> dict[str, Any]:
     """A certificate without its boxes."""
     return {
         "title": c.title,
+        "proposition": c.proposition,
         "arguments": {key: value for key, value in c.arguments.items() if key not in ("path", "fall")},
         "holds": c.holds,
         "bound": c.bound,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ParamSpec
 
 from jnorm.proofs._domains import Domain
-from jnorm.proofs._inequalities import Proof
-from jnorm.proofs._shapes import Box, Interval
+from jnorm.proofs._inequalities import Proof, extremes
+from jnorm.proofs._propositions import metric, proposition, title
+from jnorm.proofs._shapes import Box, Interval, interval
 
 P = ParamSpec("P")
 Arguments = dict[str, Any]  # of a statement: plain numbers, strings and sequences, as a file keeps them
@@ -19,14 +20,12 @@ class Certificate:
     """Outcome of a statement.
 
     Attributes:
-        title: What tables and files call it.
         statement: Name of what is stated, under which a file is verified again.
         arguments: Of the statement, plain numbers and sequences.
         proofs: Every inequality of the statement, with what became of it.
         seconds: Time that the proof took.
     """
 
-    title: str
     statement: str
     arguments: Arguments
     proofs: tuple[Proof, ...]
@@ -45,21 +44,27 @@ class Certificate:
         return together(proof.holds for proof in self.proofs)
 
     @property
+    def title(self) -> str:
+        """What tables call it, from its numbers: a theorem of the paper only where it is on the paper's domain."""
+        return title(self.statement, self.arguments)
+
+    @property
+    def proposition(self) -> str:
+        """What is proved, refuted or left undecided, in a sentence made from the numbers."""
+        return proposition(self.statement, self.arguments, self.proofs)
+
+    @property
     def bound(self) -> Interval:
         """Enclosure of the extreme of the first inequality's quantity over all the domains on which it is stated.
 
         That is the rate of a contraction, and the change of variance of theorems 2 and 3.
         """
-        first = self.proofs[0].inequality
-        kind = (first.quantity, first.sense)
-        bounds = [p.bound for p in self.proofs if (p.inequality.quantity, p.inequality.sense) == kind]
-        pick = max if first.sense == "<" else min
-        return pick(low for low, _ in bounds), pick(high for _, high in bounds)
+        return next(iter(self.extremes.values()))
 
     @property
     def extremes(self) -> dict[str, Interval]:
-        """Enclosure of every quantity's extreme, by inequality; of the last domain where there are several."""
-        return {str(proof.inequality): proof.bound for proof in self.proofs}
+        """Enclosure of every quantity's extreme over all the domains on which it is stated, by its name."""
+        return extremes(self.proofs)
 
     @property
     def rate(self) -> float | None:
@@ -70,7 +75,7 @@ class Certificate:
     def metric(self) -> str | None:
         """Metric of the rate, or None where no contraction is stated."""
         for p in (proof.inequality.p for proof in self.proofs if proof.inequality.quantity == "rate"):
-            return "dmean^2 + dvar^2" if p is None else f"{p:g}^2 dmean^2/var + dvar^2/var^2"
+            return metric(p)
         return None
 
     @property
@@ -110,16 +115,20 @@ class Certificate:
         Args:
             mean: Interval of the mean; by default the paper's.
             var: Interval of the variance; by default the paper's.
+
+        Raises:
+            ValueError: For an interval that is not one.
         """
+        mean, var = interval("mean", mean), interval("var", var)
         out = [k for k, (m, v) in enumerate(self.path) if not _inside(m, mean) or not _inside(v, var)]
         layer = out[-1] + 1 if out else 0
         return layer if layer < len(self.path) else None
 
 
 def together(outcomes: Iterable[bool | None]) -> bool | None:
-    """Outcome of a conjunction: False where one is, else None where one is, else True."""
+    """Outcome of a conjunction: False where one is, else None where one is or nothing was stated, else True."""
     outcomes = list(outcomes)
-    return False if False in outcomes else None if None in outcomes else True
+    return False if False in outcomes else None if None in outcomes or not outcomes else True
 
 
 def timed(f: Callable[P, Certificate]) -> Callable[P, Certificate]:

@@ -2,10 +2,11 @@
 
 from typing import Unpack
 
-from jnorm.proofs._certificates import Certificate
+from jnorm.proofs._certificates import Arguments, Certificate
 from jnorm.proofs._domains import OMEGA, TAU
 from jnorm.proofs._provers import Options, intervals, prove, prove_of
-from jnorm.proofs._shapes import IntervalLike
+from jnorm.proofs._search import TOL
+from jnorm.proofs._shapes import IntervalLike, number
 
 
 def image_box(
@@ -30,7 +31,7 @@ def image_box(
     >>> [round(ends[0], 7) for ends in image_box((-0.1, 0.1), (0.8, 1.5)).extremes.values()]
     [-0.0310605, 0.0677251, 0.8037118, 1.481575]
     """
-    return prove_of("image box", "extremes", {"quantity": "image", **intervals(mean, var, omega, tau)}, **options)
+    return _enclosed("image", intervals(mean, var, omega, tau), **options)
 
 
 def gradient_bounds(
@@ -55,8 +56,12 @@ def gradient_bounds(
     >>> {name: round(ends[0], 6) for name, ends in gradient_bounds((-0.1, 0.1), (0.8, 1.5)).extremes.items()}
     {'gradient factor at least': 0.952669, 'gradient factor at most': 1.208966}
     """
-    arguments = {"quantity": "gradient factor", **intervals(mean, var, omega, tau)}
-    return prove_of("gradient factor", "extremes", arguments, **options)
+    return _enclosed("gradient factor", intervals(mean, var, omega, tau), **options)
+
+
+def _enclosed(quantity: str, domain: Arguments, **options: Unpack[Options]) -> Certificate:
+    arguments = {"quantity": quantity, **domain, "tol": number("tol", options.get("tol", TOL), positive=True)}
+    return prove_of("extremes", arguments, **options)
 
 
 def omega_range(var: float = 1.0, tau: float = 1.0) -> Certificate:
@@ -75,7 +80,7 @@ def omega_range(var: float = 1.0, tau: float = 1.0) -> Certificate:
     >>> {name: round(ends[0], 5) for name, ends in omega_range().extremes.items()}
     {'lowest omega at least': -1.03079, 'highest omega at most': 0.90166}
     """
-    return prove("omega range", "omega_range", {"var": var, "tau": tau})
+    return prove("omega_range", {"var": number("var", var), "tau": number("tau", tau)})
 
 
 def tau_range(var: float = 1.0) -> Certificate:
@@ -92,4 +97,4 @@ def tau_range(var: float = 1.0) -> Certificate:
     >>> [round(ends[0], 6) for name, ends in tau_range().extremes.items() if "tau" in name]
     [0.495589, 2.65757]
     """
-    return prove("tau range", "tau_range", {"var": var})
+    return prove("tau_range", {"var": number("var", var)})

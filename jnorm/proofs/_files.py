@@ -14,22 +14,26 @@ from jnorm._ground import atomic
 from jnorm.proofs._balls import flint
 from jnorm.proofs._certificates import Certificate, together
 from jnorm.proofs._inequalities import Proof
+from jnorm.proofs._propositions import proposition, title
+from jnorm.proofs._records import read
 from jnorm.proofs._search import verify
 from jnorm.proofs._shapes import Interval, Point
-from jnorm.proofs._statements import STATEMENTS
+from jnorm.proofs._statements import CHOSEN, STATEMENTS
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Verified(NamedTuple):
     """One certificate of a file, verified again.
 
     Attributes:
-        title: What tables and files call it.
+        title: What tables call it, made from its statement and arguments.
         claimed: The outcome that the file says: True, False or None (undecided).
         holds: The outcome that its boxes and points show; None where they show nothing.
         boxes: How many leaves were looked at.
         seconds: Time that it took.
+        proposition: What is proved where ``holds`` is True, in a sentence made from the numbers that were verified.
+        reason: Why nothing is shown, where that is known; else empty.
     """
 
     title: str
@@ -37,19 +41,36 @@ class Verified(NamedTuple):
     holds: bool | None
     boxes: int
     seconds: float
+    proposition: str
+    reason: str
 
 
 def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> None:
-    """Write certificates to a JSON file: statements, arguments, bounds, points, leaf boxes, versions and a digest.
+    """Write certificates to a JSON file, which appears whole or not at all.
 
-    The file appears whole or not at all.
+    The file is an object of "format" (2), "versions" (of jnorm, python-flint and flint), "certificates" and "digest"
+    (SHA-256, in hexadecimal digits, of the rest as JSON with sorted keys and no spaces). A certificate is an object of
+
+    - "statement", "arguments": its name, and an object of numbers, [low, high] intervals, texts and lists of these;
+      each number of them means the decimal that is written;
+    - "title", "proposition": made from these and the bounds, for readers;
+    - "holds": true, false (refuted) or null (undecided); "seconds": time of the proof;
+    - "proofs": a list, in the order of the statement's inequalities, of objects of "claim" (the inequality, for
+      readers), "bound" (two floats that enclose the extreme of its quantity on its domain, null for an infinite one),
+      "point" (mean, var, omega, tau as decimals, where it comes nearest to that, or null) and "boxes", a list of
+      [m_low, m_high, v_low, v_high], as floats: they cover m = mean*omega, v = var*tau of the domain, and on each of
+      them the bound holds. A domain whose omega has two signs and is not symmetric makes two inequalities, omega <= 0
+      before omega >= 0. Closed forms have no boxes.
+
+    Which inequalities a statement makes is listed in `jnorm/proofs/_statements.py`.
 
     Args:
         path: Where to.
-        certificates: What to write, in this order.
+        certificates: What to write, in this order; one at least.
 
     Raises:
         OSError: Where the file cannot be written; the message names it.
+        ValueError: For no certificates.
         ModuleNotFoundError: Without python-flint (extra: verify).
 
     >>> import tempfile
@@ -59,6 +80,8 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
     ...     [(verified.title, verified.holds, verified.boxes) for verified in check(f"{folder}/selu.json")]
     [('theorem 1', True, 11), ('theorem 2', True, 4)]
     """
+    if not certificates:
+        raise ValueError("`certificates` must hold one at least; got none")
     content = {
         "format": FORMAT,
         "versions": {
@@ -69,12 +92,12 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
         "certificates": [
             {
                 "title": c.title,
+                "proposition": c.proposition,
                 "statement": c.statement,
                 "arguments": c.arguments,
                 "holds": c.holds,
                 "seconds": c.seconds,
                 "proofs": [
-                    # for readers: the inequality is made anew from the statement, never from its text
                     {"claim": str(p.inequality), "bound": _finite(p.bound), "point": p.point, "boxes": p.boxes}
                     for p in c.proofs
                 ],
@@ -82,15 +105,15 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
             for c in certificates
         ],
     }
-    text = json.dumps({**content, "digest": digest(content)}, separators=(",", ":"))
+    text = json.dumps({**content, "digest": digest(content)}, separators=(",", ":"), allow_nan=False)
     atomic.write(path, text.encode())
 
 
 def check(path: str | os.PathLike[str]) -> list[Verified]:
     """Verify a certificate file box by box, without searching.
 
-    The inequalities are made anew from each statement and its arguments; their leaves must cover the domain and show
-    the bound, their points must reach it.
+    The inequalities are made anew from each statement and its arguments, and so are titles and texts, which must be
+    those of the file. Leaves must cover the domain and show the bound, points must reach it.
 
     Args:
         path: A file that `write` made.
@@ -100,7 +123,8 @@ def check(path: str | os.PathLike[str]) -> list[Verified]:
 
     Raises:
         OSError: Where the file cannot be read.
-        ValueError: For a file that is not whole, is of another format, or does not have its content's digest.
+        ValueError: For a file that is not whole, is of another format, does not have its content's digest, holds no
+            certificate, or has a field that is missing, unknown or of another kind, which is named.
         ModuleNotFoundError: Without python-flint (extra: verify).
 
     >>> import tempfile
@@ -110,39 +134,36 @@ def check(path: str | os.PathLike[str]) -> list[Verified]:
     ...     [(verified.claimed, verified.holds) for verified in check(f"{folder}/refuted.json")]
     [(False, False)]
     """
-    content = _read(Path(path))
-    outcomes = []
-    for entry in content["certificates"]:
-        start = time.perf_counter()
-        proofs = _proofs(entry)
-        holds = None if proofs is None else together(verify(proof) for proof in proofs)
-        boxes = sum(len(proof.boxes) for proof in proofs or ())
-        outcomes.append(Verified(entry["title"], entry["holds"], holds, boxes, time.perf_counter() - start))
-    return outcomes
+    return [_verified(entry) for entry in read(Path(path), FORMAT, digest)]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _verified(entry: dict[str, Any]) -> Verified:
+    start = time.perf_counter()
+    name, says, reason, holds, boxes = "unknown", "", "", None, 0
     try:
-        content = json.loads(path.read_text())
-        stored, written = content.pop("digest"), content["format"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a whole certificate file: {error!r}") from error
-    if stored != digest(content):
-        raise ValueError(f"{path} was edited: its digest is not its content's")
-    if written != FORMAT:
-        raise ValueError(f"{path} has format {written}; this version reads format {FORMAT}")
-    return dict(content)
+        name, says, proofs = _made_anew(entry)
+        boxes = sum(len(proof.boxes) for proof in proofs)
+        holds = together(verify(proof) for proof in proofs)
+        if holds is False and entry["statement"] in CHOSEN:
+            holds = None
+        if holds is None and entry["holds"] is not None:
+            reason = "its boxes and points do not show it"
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        reason = str(error)
+    return Verified(name, entry["holds"], holds, boxes, time.perf_counter() - start, says, reason)
 
 
-def _proofs(entry: dict[str, Any]) -> list[Proof] | None:
-    """The stored proofs beside the inequalities that the statement makes, or None where the two do not match."""
-    try:
-        inequalities, stored = STATEMENTS[entry["statement"]](**entry["arguments"]), entry["proofs"]
-    except (KeyError, IndexError, TypeError, ValueError):
-        return None
-    if len(inequalities) != len(stored):
-        return None
-    return [
+def _made_anew(entry: dict[str, Any]) -> tuple[str, str, list[Proof]]:
+    """Title, proposition and proofs of the statement, the same as those of the file, or an error that says why not."""
+    statement, arguments, stored = entry["statement"], entry["arguments"], entry["proofs"]
+    if statement not in STATEMENTS:
+        raise ValueError(f"`statement` must be one of {', '.join(STATEMENTS)}; got {statement!r}")
+    name = title(statement, arguments)
+    inequalities = STATEMENTS[statement](**arguments)
+    claims, texts = [str(inequality) for inequality in inequalities], [proof["claim"] for proof in stored]
+    if claims != texts:
+        raise ValueError(f"its claims must be {claims}; got {texts}"[:300])
+    proofs = [
         Proof(
             inequality,
             holds=None,
@@ -153,6 +174,11 @@ def _proofs(entry: dict[str, Any]) -> list[Proof] | None:
         )
         for inequality, proof in zip(inequalities, stored, strict=True)
     ]
+    says = proposition(statement, arguments, proofs)
+    for field, made in (("title", name), ("proposition", says)):
+        if entry[field] != made:
+            raise ValueError(f"its {field} must be {made!r} by its numbers; got {entry[field]!r}")
+    return name, says, proofs
 
 
 def _finite(bound: Interval) -> list[float | None]:

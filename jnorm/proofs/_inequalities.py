@@ -1,6 +1,7 @@
 """Inequalities about the layer map over a domain, and what became of them."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from jnorm.proofs._balls import Ball, decimal
 from jnorm.proofs._domains import Domain
 from jnorm.proofs._enclosures import Constants, Enclosure
 from jnorm.proofs._scaled_elu import constants
-from jnorm.proofs._shapes import SELU, Box, Interval, Point
+from jnorm.proofs._shapes import SELU, Box, Interval, Point, digits, number, origin
 
 
 def _rate(x: Enclosure, omega: Any, tau: Any, var: Any, p: float | None) -> Any:
@@ -52,10 +53,11 @@ class Inequality:
         level: The number on the other side; None where the extreme is to be enclosed and compared with nothing.
         domain: Where it is to hold.
         target: (mean, var, omega, tau) of the fixed point that defines lam and alpha.
-        p: Scale of the metric, or factor of the variance.
+        p: Scale of the metric, or factor of the variance: > 0.
+        width: Where there is no level, the widest enclosure with which the extreme counts as known.
 
     Raises:
-        ValueError: For a quantity or a sense that is not known.
+        ValueError: For a quantity or a sense that is not known, and numbers that are none or out of range.
     """
 
     quantity: str
@@ -64,15 +66,25 @@ class Inequality:
     domain: Domain
     target: Point = SELU
     p: float | None = None
+    width: float = math.inf
 
     def __post_init__(self) -> None:
         choice("quantity", self.quantity, (*QUANTITIES, *CLOSED_FORMS))
         choice("sense", self.sense, ("<", ">"))
-        object.__setattr__(self, "target", Point(*map(float, self.target)))
+        object.__setattr__(self, "target", origin(self.target))
+        if self.level is not None:
+            object.__setattr__(self, "level", number("level", self.level))
+        if self.p is not None or self.quantity == "mean - p*variance":
+            object.__setattr__(self, "p", number("p", self.p, positive=True))
 
     def __str__(self) -> str:
-        end = (" at most", " at least")[self.sign < 0] if self.level is None else f" {self.sense} {self.level:g}"
-        return f"{self.quantity}{end}"
+        return self.extreme if self.level is None else f"{self.quantity} {self.sense} {digits(self.level)}"
+
+    @property
+    def extreme(self) -> str:
+        """Name of the quantity's extreme."""
+        scale = "" if self.p is None else f" (p = {digits(self.p)})"
+        return f"{self.quantity} at {'most' if self.sign > 0 else 'least'}{scale}"
 
     @property
     def sign(self) -> int:
@@ -83,6 +95,11 @@ class Inequality:
     def signed_level(self) -> float:
         """What sign*quantity must stay below; infinity where there is no level."""
         return math.inf if self.level is None else self.sign * self.level
+
+    @property
+    def allowed(self) -> float:
+        """How far apart the ends of an enclosure may lie that shows the inequality."""
+        return self.width if self.level is None else math.inf
 
     @property
     def at_largest_tau(self) -> bool:
@@ -133,3 +150,13 @@ class Proof:
     point: Point | None
     boxes: tuple[Box, ...]
     searched: int
+
+
+def extremes(proofs: Iterable[Proof]) -> dict[str, Interval]:
+    """Enclosure of every quantity's extreme over all the domains on which it was bounded, by the extreme's name."""
+    merged: dict[str, Interval] = {}
+    for proof in proofs:
+        name, pick = proof.inequality.extreme, max if proof.inequality.sign > 0 else min
+        low, high = merged.get(name, proof.bound)
+        merged[name] = pick(low, proof.bound[0]), pick(high, proof.bound[1])
+    return merged

@@ -1,68 +1,17 @@
-"""Where layer after layer leads: fixed points, limit sets, and convergence from every start (extra: verify)."""
+"""Where layer after layer leads: limit sets, and convergence from every start (extra: verify)."""
 
 import math
 from dataclasses import replace
 
-from jnorm.proofs import _enclosures as enclosures
-from jnorm.proofs._balls import decimal, outward, rational, working
+from jnorm.proofs._balls import outward, rational
 from jnorm.proofs._certificates import Arguments, Certificate, timed
 from jnorm.proofs._domains import OMEGA, TAU, Domain
 from jnorm.proofs._inequalities import Inequality
 from jnorm.proofs._paths import follow, settle, slope_at
-from jnorm.proofs._provers import intervals, prove_of
 from jnorm.proofs._regions import rectangle, within
-from jnorm.proofs._scaled_elu import constants
 from jnorm.proofs._search import BUDGET, search
-from jnorm.proofs._shapes import Interval, IntervalLike, Point, target_point
+from jnorm.proofs._shapes import Interval, IntervalLike, number, target_point, whole
 from jnorm.proofs._statements import STATEMENTS
-
-
-def fixed_point(
-    omega: float,
-    tau: float,
-    *,
-    target: tuple[float, float] = (0.0, 1.0),
-    weights: tuple[float, float] = (0.0, 1.0),
-    start: tuple[float, float] = (0.0, 1.0),
-) -> Certificate:
-    """The fixed point at one omega and tau, enclosed to 1e-12 (relative above 1): the map contracts around it.
-
-    Args:
-        omega: Sum of a unit's weights.
-        tau: Sum of its squared weights, > 0.
-        target: (mean, var) of the fixed point that defines lam and alpha.
-        weights: Its (omega, tau).
-        start: (mean, var) from which the point is sought, layer by layer.
-
-    Returns:
-        The certificate; ``domain[0]`` holds the enclosure. Undecided where no attracting point is met.
-
-    >>> proof = fixed_point(0.1, 1.05)
-    >>> proof.holds, [round(high, 9) for _, high in (proof.domain[0].mean, proof.domain[0].var)]
-    (True, [0.025140488, 1.19373905])
-    """
-    mean, var = _iterate(omega, tau, target_point(target, weights), start)
-    arguments = intervals(_around(mean), _around(var), omega, tau)
-    return prove_of("fixed point", "contraction", arguments, target=target, weights=weights)
-
-
-def _iterate(omega: float, tau: float, target: Point, start: tuple[float, float]) -> tuple[float, float]:
-    """(mean, var) after up to 5000 layers, or once a layer changes no digit."""
-    with working():
-        c = constants(*target)
-        mean, var = map(decimal, start)
-        for _ in range(5000):
-            x = enclosures.at(mean * decimal(omega), var * decimal(tau), c)
-            near = abs(x.mean - mean) < 1e-18 and abs(x.var - var) < 1e-18 * var
-            mean, var = x.mean.mid(), x.var.mid()
-            if near:
-                break
-    return float(mean), float(var)
-
-
-def _around(x: float) -> Interval:
-    half = 1e-12 * max(1.0, abs(x))
-    return x - half, x + half
 
 
 @timed
@@ -97,19 +46,20 @@ def limit_set(
         The certificate, undecided or proved: a path is chosen, so that its failure refutes nothing.
 
     Raises:
-        ValueError: For bad intervals and constants that do not exist.
+        ValueError: For bad intervals, a p, layers or budget that are no such numbers, and constants that do not exist.
 
     >>> proof = limit_set((-0.2, 0.2), (0.7, 1.5), omega=0, tau=1)
     >>> proof.holds, proof.path[-1]
     (True, ((-1e-06, 1e-06), (0.999996, 1.000004)))
     """
     domain, origin = Domain(mean, var, omega, tau), target_point(target, weights)
+    layers, budget = whole("layers", layers, 0), whole("budget", budget, 1)
     slope = slope_at(origin)
     arguments: Arguments = {"slope": slope, "omega": domain.omega, "tau": domain.tau, "target": origin}
     path, extremes = follow(rectangle(domain.mean, domain.var, slope), **arguments, layers=layers, budget=budget)
     arguments["path"] = path
     proofs = settle(STATEMENTS["limit_set"](**arguments), extremes, budget=budget)
-    return Certificate("limit set", "limit_set", arguments, proofs, 0.0)
+    return Certificate("limit_set", arguments, proofs, 0.0)
 
 
 @timed
@@ -136,7 +86,7 @@ def global_convergence(
         target: (mean, var) of the fixed point that defines lam and alpha.
         weights: Its (omega, tau).
         start: (mean, var) rectangle from which the path leads on.
-        p: Scale of the metric p^2 dmean^2/var + dvar^2/var^2 of the contraction; None for the 2-norm.
+        p: Scale, > 0, of the metric p^2 dmean^2/var + dvar^2/var^2 of the contraction; None for the 2-norm.
         layers: Layers that each path may take.
         budget: Boxes that may be looked at for each inequality.
 
@@ -144,19 +94,23 @@ def global_convergence(
         The certificate, undecided where one of the steps is not shown.
 
     Raises:
-        ValueError: For bad intervals and constants that do not exist.
+        ValueError: For bad intervals, a p, layers or budget that are no such numbers, and constants that do not exist.
 
     >>> proof = global_convergence(0.0, 1.0)
     >>> proof.holds, proof.enters(), proof.path[-1]
     (True, 19, ((-1e-06, 1e-06), (0.999996, 1.000004)))
     """
+    if len(start) != 2:
+        raise ValueError(f"`start` must be a pair of intervals, of mean and of var; got {start!r}")
     domain, origin = Domain(*start, omega, tau), target_point(target, weights)
+    layers, budget = whole("layers", layers, 0), whole("budget", budget, 1)
+    p = None if p is None else number("p", p, positive=True)
     small = Domain(domain.mean, (0.0, domain.var[0]), domain.omega, domain.tau, open_at_zero=True)
     norm = search(Inequality("limit norm", "<", None, domain, origin))
     growth = search(Inequality("growth of variance", ">", 1.0, small, origin))
     slope = slope_at(origin)
     arguments: Arguments = {"slope": slope, "omega": domain.omega, "tau": domain.tau, "target": origin}
-    undecided = Certificate("global", "global_convergence", arguments, (replace(norm, holds=None), growth), 0.0)
+    undecided = Certificate("global_convergence", arguments, (replace(norm, holds=None), growth), 0.0)
     if not norm.holds or not growth.holds:
         return undecided
     radius, near = math.ceil(101 * norm.bound[1]) / 100, (domain.mean, (0.0, domain.var[1]))
@@ -164,8 +118,8 @@ def global_convergence(
     fall, extremes = follow(far, **arguments, layers=layers, budget=budget, until=near)
     if not within(fall[-1], near):
         return undecided
-    whole = rectangle(domain.mean, domain.var, slope)
-    path, more = follow(whole, **arguments, layers=layers, budget=budget)
+    first = rectangle(domain.mean, domain.var, slope)
+    path, more = follow(first, **arguments, layers=layers, budget=budget)
     arguments = {**arguments, "norm": radius, "fall": fall, "path": path, "p": p}
     proofs = settle(STATEMENTS["global_convergence"](**arguments), extremes + more, budget=budget)
-    return Certificate("global", "global_convergence", arguments, proofs, 0.0)
+    return Certificate("global_convergence", arguments, proofs, 0.0)

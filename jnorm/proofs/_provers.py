@@ -1,10 +1,11 @@
 """The one way from a statement to its certificate: a search for every inequality that it makes."""
 
+from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
 from jnorm.proofs._certificates import Arguments, Certificate, timed
 from jnorm.proofs._search import BUDGET, TOL, search
-from jnorm.proofs._shapes import IntervalLike, target_point
+from jnorm.proofs._shapes import IntervalLike, interval, target_point
 from jnorm.proofs._statements import STATEMENTS
 
 
@@ -12,9 +13,9 @@ class Effort(TypedDict, total=False):
     """How far a search goes."""
 
     tol: float
-    """Width to which extremes are enclosed; 1e-9 by default."""
+    """Width to which extremes are enclosed, > 0; 1e-9 by default."""
     budget: int
-    """Boxes that may be looked at for each inequality before it counts as undecided; 20 000 by default."""
+    """Boxes that may be looked at for each inequality before it counts as undecided, 1 at least; 20 000 by default."""
 
 
 class Options(Effort, total=False):
@@ -27,14 +28,13 @@ class Options(Effort, total=False):
 
 
 @timed
-def prove(title: str, statement: str, arguments: Arguments, *, tol: float = TOL, budget: int = BUDGET) -> Certificate:
+def prove(statement: str, arguments: Arguments, *, tol: float = TOL, budget: int = BUDGET) -> Certificate:
     """Search a proof of every inequality that the statement makes of these arguments."""
     proofs = tuple(search(each, tol=tol, budget=budget) for each in STATEMENTS[statement](**arguments))
-    return Certificate(title, statement, arguments, proofs, 0.0)
+    return Certificate(statement, arguments, proofs, 0.0)
 
 
 def prove_of(
-    title: str,
     statement: str,
     arguments: Arguments,
     *,
@@ -43,9 +43,15 @@ def prove_of(
     **effort: Unpack[Effort],
 ) -> Certificate:
     """The same of the scaled ELU whose fixed point at ``weights`` is ``target``."""
-    return prove(title, statement, {**arguments, "target": target_point(target, weights)}, **effort)
+    return prove(statement, {**arguments, "target": target_point(target, weights)}, **effort)
 
 
 def intervals(mean: IntervalLike, var: IntervalLike, omega: IntervalLike, tau: IntervalLike) -> Arguments:
     """The arguments of a statement about one domain."""
-    return {"mean": mean, "var": var, "omega": omega, "tau": tau}
+    named = {"mean": mean, "var": var, "omega": omega, "tau": tau}
+    return {name: interval(name, value) for name, value in named.items()}
+
+
+def quadruples(domains: Sequence[tuple[IntervalLike, IntervalLike, IntervalLike, IntervalLike]]) -> Arguments:
+    """The arguments of a statement about several domains."""
+    return {"domains": [tuple(intervals(*domain).values()) for domain in domains]}

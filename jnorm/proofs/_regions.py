@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jnorm.proofs._balls import outward, rational
 from jnorm.proofs._domains import Domain
-from jnorm.proofs._shapes import Interval, IntervalLike
+from jnorm.proofs._shapes import Interval, IntervalLike, interval
 
 
 class Region(NamedTuple):
@@ -31,6 +31,13 @@ def rectangle(mean: Interval, var: Interval, slope: float) -> Region:
     """The region whose strip cuts nothing off."""
     low, high = (rational(mean[k]) - rational(slope) * rational(var[1 - k]) for k in (0, 1))
     return Region(mean, var, (outward(low, -1), outward(high, 1)))
+
+
+def regions(name: str, values: Sequence[Sequence[IntervalLike]]) -> list[Region]:
+    """A path's regions, one at least; else ``ValueError`` with the argument's name."""
+    if not values or any(len(value) != 3 for value in values):
+        raise ValueError(f"`{name}` must hold a triple of mean, var and offset at least; got {values!r}"[:200])
+    return [Region(*(interval(name, ends) for ends in value)) for value in values]
 
 
 def within(inner: Sequence[Interval], outer: Sequence[Interval]) -> bool:

@@ -17,7 +17,7 @@ from jnorm.proofs._asymptotics import CLOSED_FORMS
 from jnorm.proofs._balls import above, below, decimal, flint, working
 from jnorm.proofs._enclosures import Constants
 from jnorm.proofs._inequalities import FIBRED, Inequality, Proof
-from jnorm.proofs._shapes import Box, Point, covers
+from jnorm.proofs._shapes import Box, Point, covers, number, whole
 
 TOL, BUDGET = 1e-9, 20_000
 WITNESS_BITS = 200  # 60 digits: a counterexample is verified at 50 and more
@@ -76,11 +76,14 @@ def search(inequality: Inequality, *, tol: float = TOL, budget: int = BUDGET) ->
 
     Args:
         inequality: What is to be shown.
-        tol: Width to which the extreme is enclosed.
-        budget: Boxes that may be looked at.
+        tol: Width to which the extreme is enclosed, > 0.
+        budget: Boxes that may be looked at, 1 at least.
 
     Returns:
         The outcome; undecided where the budget did not do.
+
+    Raises:
+        ValueError: For a tol or a budget that is no such number.
 
     >>> from jnorm.proofs._domains import Domain
     >>> domain = Domain((-0.1, 0.1), (0.8, 1.5), (-0.1, 0.1), (0.95, 1.1))
@@ -88,6 +91,7 @@ def search(inequality: Inequality, *, tol: float = TOL, budget: int = BUDGET) ->
     >>> proof.holds, round(proof.bound[1], 10)
     (True, 0.8976083584)
     """
+    tol, budget = number("tol", tol, positive=True), whole("budget", budget, 1)
     if inequality.quantity in CLOSED_FORMS:
         return _closed_form(inequality)
     domain, level = inequality.domain, inequality.signed_level
@@ -122,7 +126,7 @@ def search(inequality: Inequality, *, tol: float = TOL, budget: int = BUDGET) ->
     upper += 8 * math.ulp(upper)  # room for another version's rounding when the leaves are verified again
     point = domain.lift(*place, inequality.at_largest_tau) if reached > -math.inf else None
     lower, refuted = _witness(inequality, point)
-    shown = upper < level and (inequality.level is not None or upper - lower <= 2 * tol)
+    shown = upper < level and upper - lower <= inequality.allowed
     holds = False if refuted else True if shown else None
     boxes = tuple(box for _, _, box in heap)
     return Proof(inequality, holds, inequality.oriented((lower, upper)), point, boxes, searched)
@@ -159,14 +163,16 @@ def verify(proof: Proof) -> bool | None:
     inequality = proof.inequality
     if inequality.quantity in CLOSED_FORMS:
         again = _closed_form(inequality)
-        same = all(math.isclose(a, b, rel_tol=1e-12) for a, b in zip(again.bound, proof.bound, strict=True))
-        return again.holds if same else None
+        near = all(math.isclose(a, b, rel_tol=1e-12) for a, b in zip(again.bound, proof.bound, strict=True))
+        holds = proof.bound[0] <= again.bound[0] and again.bound[1] <= proof.bound[1]
+        return again.holds if near and holds else None
     lower, refuted = _witness(inequality, proof.point)
-    if refuted:
-        return False
     least, most = inequality.oriented(proof.bound)
-    if lower < least or not (most < inequality.signed_level and covers(inequality.domain.box, proof.boxes)):
+    if not least <= lower or not covers(inequality.domain.box, proof.boxes):
         return None
     with working():
         c = inequality.constants()
-        return True if all(_bound(inequality, box, c, enough=most).upper <= most for box in proof.boxes) else None
+        if not all(_bound(inequality, box, c, enough=most).upper <= most for box in proof.boxes):
+            return None
+    shown = most < inequality.signed_level and most - least <= inequality.allowed
+    return False if refuted else True if shown else None

@@ -70,6 +70,11 @@ def number(name: str, value: object, *, positive: bool = False) -> float:
     return x
 
 
+def digits(x: float) -> str:
+    """All digits of a number, so that no text says more than was shown: 1.5, and 1 for 1.0."""
+    return repr(float(x)).removesuffix(".0")
+
+
 def whole(name: str, value: object, least: int) -> int:
     """``value`` as a whole number that is at least ``least``, or ``ValueError``."""
     x = number(name, value)

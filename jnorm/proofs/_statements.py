@@ -7,28 +7,30 @@ metric p^2 dmean^2/var + dvar^2/var^2 (None: the 2-norm).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
+from jnorm._ground.checks import choice
 from jnorm.proofs._balls import outward, rational
 from jnorm.proofs._domains import Domain
 from jnorm.proofs._inequalities import Inequality
-from jnorm.proofs._regions import Region, rectangle, within
-from jnorm.proofs._shapes import SELU, Interval, IntervalLike, Point
+from jnorm.proofs._regions import Region, rectangle, regions, within
+from jnorm.proofs._shapes import SELU, Interval, IntervalLike, Point, number
 
 
 def image(domain: Domain, inside: Sequence[Interval] | None = None, target: Point = SELU) -> list[Inequality]:
     """Next mean and variance lie ``inside`` a rectangle or, after a strip, a region; without one, their extremes.
 
-    Where the domain's variances are open at 0, so are the next ones.
+    A variance above 0 stays above 0: where the domain is open there, and the rectangle too, nothing is left to show.
     """
-    slope = domain.strip[0] if domain.strip else None
+    slope = None if domain.strip is None else domain.strip[0]
     inequalities = []
     for part in domain.parts():
-        for k, quantity in enumerate(("mean", "variance", "mean - p*variance")[: 3 if slope else 2]):
+        for k, quantity in enumerate(("mean", "variance", "mean - p*variance")[: 2 if slope is None else 3]):
             for side, sense in enumerate("><"):
-                if part.var[0] > 0 or (quantity, sense) != ("variance", ">"):
-                    level = inside[k][side] if inside else None
+                level = inside[k][side] if inside else None
+                if part.var[0] > 0 or level or (quantity, sense) != ("variance", ">"):
                     inequalities.append(Inequality(quantity, sense, level, part, target, slope if k == 2 else None))
     return inequalities
 
@@ -44,15 +46,33 @@ def _shrinks(
     self_map: bool = True,
 ) -> list[Inequality]:
     """The rate is below 1 and, with ``self_map``, mean and variance stay in their intervals."""
+    if not isinstance(self_map, bool):
+        raise ValueError(f"`self_map` must be True or False; got {self_map!r}")
     domain = Domain(mean, var, omega, tau)
     rates = [Inequality("rate", "<", 1.0, part, target, p) for part in domain.parts()]
     return rates + (image(domain, (domain.mean, domain.var), target) if self_map else [])
 
 
+def _attracts_there(
+    *,
+    mean: IntervalLike,
+    var: IntervalLike,
+    omega: float,
+    tau: float,
+    target: Point = SELU,
+    p: float | None = None,
+) -> list[Inequality]:
+    """At one omega and tau the map contracts on a rectangle and maps it into itself."""
+    omega, tau = number("omega", omega), number("tau", tau)
+    return _shrinks(mean=mean, var=var, omega=omega, tau=tau, target=target, p=p)
+
+
 def _moves_variance(
     sense: str, /, *, domains: Sequence[Sequence[IntervalLike]], target: Point = SELU
 ) -> list[Inequality]:
-    """var~ - var is below or above 0 on each domain."""
+    """var~ - var is below or above 0 on each domain, of which there is one at least."""
+    if not domains:
+        raise ValueError("`domains` must hold a domain at least; got none")
     parts = [part for mean, var, omega, tau in domains for part in Domain(mean, var, omega, tau).parts()]
     return [Inequality("change of variance", sense, 0.0, part, target) for part in parts]
 
@@ -64,13 +84,15 @@ def _has_extremes(
     var: IntervalLike,
     omega: IntervalLike,
     tau: IntervalLike,
+    tol: float,
     target: Point = SELU,
 ) -> list[Inequality]:
-    """Both extremes of mean and variance ("image") or of another quantity are enclosed."""
-    domain = Domain(mean, var, omega, tau)
+    """Both extremes of mean and variance ("image") or of the gradient factor are enclosed to 2*tol."""
+    choice("quantity", quantity, ("image", "gradient factor"))
+    domain, width = Domain(mean, var, omega, tau), 2 * number("tol", tol, positive=True)
     if quantity == "image":
-        return image(domain, None, target)
-    return [Inequality(quantity, sense, None, part, target) for sense in "><" for part in domain.parts()]
+        return [replace(inequality, width=width) for inequality in image(domain, None, target)]
+    return [Inequality(quantity, sense, None, part, target, width=width) for sense in "><" for part in domain.parts()]
 
 
 def _leads_on(
@@ -81,7 +103,8 @@ def _leads_on(
     The first one is a whole rectangle, or ``ValueError``. The later ones are cut by a strip, as high variances bring
     high means: without it the hull of the limit set would not be tight.
     """
-    path = [Region(*region) for region in path]
+    if not path:
+        raise ValueError("a path must hold a region at least; got none")
     (low, high), whole = path[0].offset, rectangle(path[0].mean, path[0].var, slope).offset
     if not low <= whole[0] <= whole[1] <= high:
         raise ValueError(f"a path must start from a whole rectangle; got the strip {(low, high)}")
@@ -93,6 +116,7 @@ def _ends_inside(
     *, path: Sequence[Region], slope: float, omega: IntervalLike, tau: IntervalLike, target: Point = SELU
 ) -> list[Inequality]:
     """Layer k maps region k of the path into region k + 1, and the last one into itself."""
+    path = regions("path", path)
     return _leads_on([*path, path[-1]], slope, omega, tau, target)
 
 
@@ -117,7 +141,8 @@ def _draws_all(
 
     Raises ``ValueError`` where these do not join.
     """
-    first, last, start = Region(*fall[0]), Region(*fall[-1]), Region(*path[0])
+    fall, path, norm = regions("fall", fall), regions("path", path), number("norm", norm, positive=True)
+    first, last, start = fall[0], fall[-1], path[0]
     disc = (-norm, norm), (0.0, outward(rational(norm) ** 2, 1))
     if not within(disc, first) or any(var[0] != 0 for _, var, _ in fall):
         raise ValueError(f"`fall` must start from abs(mean) <= {norm}, 0 < var <= {norm}^2; got {tuple(first)}")
@@ -165,6 +190,7 @@ def _exists_between_taus(*, var: float) -> list[Inequality]:
 
 STATEMENTS: dict[str, Callable[..., list[Inequality]]] = {
     "contraction": _shrinks,
+    "fixed_point": _attracts_there,
     "variance_decreases": partial(_moves_variance, "<"),
     "variance_increases": partial(_moves_variance, ">"),
     "extremes": _has_extremes,
@@ -173,3 +199,5 @@ STATEMENTS: dict[str, Callable[..., list[Inequality]]] = {
     "omega_range": _attracts_between_omegas,
     "tau_range": _exists_between_taus,
 }
+CHOSEN = ("fixed_point", "limit_set", "global_convergence")
+"""What rests on a path or a metric that we choose: where these fail, the statement is undecided and not refuted."""

@@ -5,8 +5,8 @@ from typing import Unpack
 
 from jnorm.proofs._certificates import Certificate
 from jnorm.proofs._domains import OMEGA, TAU, WIDE_TAU
-from jnorm.proofs._provers import Effort, Options, intervals, prove, prove_of
-from jnorm.proofs._shapes import IntervalLike
+from jnorm.proofs._provers import Effort, Options, intervals, prove, prove_of, quadruples
+from jnorm.proofs._shapes import IntervalLike, number
 
 
 def theorem1(
@@ -39,7 +39,7 @@ def theorem1(
     >>> theorem1(tau=(0.95, 1.2)).counterexample["inequality"]
     'variance < 1.5'
     """
-    return prove("theorem 1", "contraction", intervals(mean, var, omega, tau), **effort)
+    return prove("contraction", intervals(mean, var, omega, tau), **effort)
 
 
 def theorem2(
@@ -65,7 +65,7 @@ def theorem2(
     >>> round(theorem2().bound[1], 6)
     -0.119744
     """
-    return prove("theorem 2", "variance_decreases", {"domains": [(mean, var, omega, tau)]}, **effort)
+    return prove("variance_decreases", quadruples([(mean, var, omega, tau)]), **effort)
 
 
 def theorem3(
@@ -86,11 +86,15 @@ def theorem3(
     Returns:
         The certificate; ``bound`` encloses the least var~ - var over all the domains.
 
+    Raises:
+        ValueError: For bad intervals, and where ``boxes`` hold none.
+
     >>> [round(proof.bound[0], 6) for proof in theorem3().proofs]
     [0.007736, 0.011029]
     """
-    domains = [(mean, var, omega, tau) for var, tau in boxes]
-    return prove("theorem 3", "variance_increases", {"domains": domains}, **effort)
+    if len(boxes) == 0:
+        raise ValueError("`boxes` must hold a pair of var and tau at least; got none")
+    return prove("variance_increases", quadruples([(mean, var, omega, tau) for var, tau in boxes]), **effort)
 
 
 def contraction(
@@ -114,7 +118,7 @@ def contraction(
         var: Interval of the variance, > 0: its other side.
         omega: Interval of the sum of a unit's weights.
         tau: Interval of the sum of its squared weights, > 0.
-        p: Scale of the metric; None for the 2-norm.
+        p: Scale of the metric, > 0; None for the 2-norm.
         self_map: Whether to state that the rectangle is mapped into itself.
         **options: ``target``, ``weights``, ``tol`` and ``budget``: see `Options`.
 
@@ -125,8 +129,9 @@ def contraction(
     >>> proof.holds, round(proof.rate, 4)
     (True, 0.984)
     """
+    p = None if p is None else number("p", p, positive=True)
     arguments = {**intervals(mean, var, omega, tau), "p": p, "self_map": self_map}
-    return prove_of("contraction", "contraction", arguments, **options)
+    return prove_of("contraction", arguments, **options)
 
 
 def variance_decreases(
@@ -151,7 +156,7 @@ def variance_decreases(
     >>> variance_decreases((-1, 1), (2.5, 1e6)).holds, variance_decreases((-1, 1), (2.45, 16)).holds
     (True, False)
     """
-    return prove_of("variance decreases", "variance_decreases", {"domains": [(mean, var, omega, tau)]}, **options)
+    return prove_of("variance_decreases", quadruples([(mean, var, omega, tau)]), **options)
 
 
 def variance_increases(
@@ -176,4 +181,4 @@ def variance_increases(
     >>> variance_increases((-0.1, 0.1), (2e-4, 0.38)).holds
     True
     """
-    return prove_of("variance increases", "variance_increases", {"domains": [(mean, var, omega, tau)]}, **options)
+    return prove_of("variance_increases", quadruples([(mean, var, omega, tau)]), **options)

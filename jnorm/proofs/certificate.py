@@ -18,8 +18,9 @@ from jnorm.proofs._certificates import Certificate
 from jnorm.proofs._domains import Domain
 from jnorm.proofs._extremes import gradient_bounds, image_box, omega_range, tau_range
 from jnorm.proofs._files import Verified, check, write
+from jnorm.proofs._fixed_points import fixed_point
 from jnorm.proofs._inequalities import Inequality, Proof
-from jnorm.proofs._limits import fixed_point, global_convergence, limit_set
+from jnorm.proofs._limits import global_convergence, limit_set
 from jnorm.proofs._provers import Effort, Options
 from jnorm.proofs._shapes import Point
 from jnorm.proofs._theorems import (

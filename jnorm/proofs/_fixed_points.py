@@ -1,0 +1,116 @@
+"""One fixed point, enclosed, and shown to attract (extra: verify)."""
+
+import math
+from dataclasses import replace
+
+from jnorm.proofs import _enclosures as enclosures
+from jnorm.proofs._balls import decimal, working
+from jnorm.proofs._certificates import Arguments, Certificate, timed
+from jnorm.proofs._domains import LARGEST
+from jnorm.proofs._inequalities import Proof
+from jnorm.proofs._provers import intervals
+from jnorm.proofs._scaled_elu import constants
+from jnorm.proofs._search import search
+from jnorm.proofs._shapes import Point, number, target_point
+from jnorm.proofs._statements import STATEMENTS
+
+HALF = 1e-12  # of an enclosure's width
+Matrix = tuple[tuple[float, float], tuple[float, float]]
+
+
+@timed
+def fixed_point(
+    omega: float,
+    tau: float,
+    *,
+    target: tuple[float, float] = (0.0, 1.0),
+    weights: tuple[float, float] = (0.0, 1.0),
+    start: tuple[float, float] = (0.0, 1.0),
+) -> Certificate:
+    """The fixed point at one omega and tau, enclosed to 1e-12 (relative above 1): the map contracts around it.
+
+    The metric is the 2-norm where the map contracts in that, otherwise p^2 dmean^2/var + dvar^2/var^2 with the p that
+    contracts most: small ones come close to the spectral radius where omega is near 0.
+
+    Args:
+        omega: Sum of a unit's weights.
+        tau: Sum of its squared weights, > 0.
+        target: (mean, var) of the fixed point that defines lam and alpha.
+        weights: Its (omega, tau).
+        start: (mean, var) from which the point is sought, layer by layer.
+
+    Returns:
+        The certificate; ``domain[0]`` holds the enclosure. It is proved, or undecided where no attracting point is met
+        or no such metric shows one: that refutes nothing.
+
+    Raises:
+        ValueError: For numbers that are none, tau <= 0, var <= 0 and constants that do not exist.
+
+    >>> proof = fixed_point(0.1, 1.05)
+    >>> proof.holds, [round(high, 9) for _, high in (proof.domain[0].mean, proof.domain[0].var)]
+    (True, [0.025140488, 1.19373905])
+    """
+    omega, tau, origin = number("omega", omega), number("tau", tau, positive=True), target_point(target, weights)
+    if len(start) != 2:
+        raise ValueError(f"`start` must be (mean, var); got {start!r}")
+    first = number("mean", start[0]), number("var", start[1], positive=True)
+    (mean, var), jacobian = _iterate(omega, tau, origin, first)
+    scales = max(1.0, abs(mean)), max(1.0, var)
+    side = _side(jacobian, scales[1] / scales[0])
+    halves = HALF * scales[0] * min(side, 1.0), min(HALF * scales[1] * min(1 / side, 1.0), var / 2)
+    ends, p = ((mean - halves[0], mean + halves[0]), (var - halves[1], var + halves[1])), _scale(jacobian, var)
+    arguments: Arguments = {**intervals(*ends, omega, tau), "omega": omega, "tau": tau, "target": origin, "p": p}
+    proofs = []
+    for inequality in STATEMENTS["fixed_point"](**arguments):
+        proof = search(inequality) if jacobian else Proof(inequality, None, (-math.inf, math.inf), None, (), 0)
+        # Rectangle and metric are our choice: that they fail refutes no fixed point.
+        proofs.append(replace(proof, holds=None, point=None) if proof.holds is False else proof)
+    return Certificate("fixed_point", arguments, tuple(proofs), 0.0)
+
+
+def _iterate(
+    omega: float, tau: float, target: Point, start: tuple[float, float]
+) -> tuple[tuple[float, float], Matrix | None]:
+    """(mean, var) after up to 5000 layers, or once one changes no digit, and the Jacobian; None far from all points."""
+    with working():
+        c = constants(*target)
+        mean, var = map(decimal, start)
+        for _ in range(5000):
+            x = enclosures.at(mean * decimal(omega), var * decimal(tau), c)
+            near = abs(x.mean - mean) < 1e-18 and abs(x.var - var) < 1e-18 * var
+            last, (mean, var) = (mean, var), (x.mean.mid(), x.var.mid())
+            if near or not 1 / LARGEST < var < LARGEST:
+                break
+        if not (near or abs(last[1] - var) < 1e-9 * var):
+            return (float(start[0]), float(start[1])), None
+        jacobian = (x.mean_m * omega, x.mean_v * tau), (x.var_m * omega, x.var_v * tau)
+    a, b = ((float(left), float(right)) for left, right in jacobian)
+    return (float(mean), float(var)), (a, b)
+
+
+def _scale(jacobian: Matrix | None, var: float) -> float | None:
+    """The scale of a metric in which the map contracts; None for the 2-norm."""
+    if jacobian is None or _norm(jacobian, 1.0) < 0.999:
+        return None
+    scale = min((10.0 ** (k / 4) for k in range(-24, 25)), key=lambda q: _norm(jacobian, q))
+    return float(f"{scale / math.sqrt(var):.3g}")
+
+
+def _side(jacobian: Matrix | None, ratio: float) -> float:
+    """Relative width of the mean against the variance in a rectangle that the map takes into itself."""
+    if jacobian is None:
+        return 1.0
+    (a, b), (c, d) = ((abs(x), abs(y)) for x, y in jacobian)
+    b, c = b * ratio, c / ratio
+    narrow, wide = b / (1 - a) if a < 1 else math.inf, (1 - d) / c if c else math.inf
+    if (narrow < 0.999 and wide > 1.001) or not 0 < narrow < wide:
+        return 1.0
+    side = 2 * narrow if math.isinf(wide) else math.sqrt(narrow * wide)
+    return side if 1e-3 < side < 1e3 else 1.0
+
+
+def _norm(jacobian: Matrix, q: float) -> float:
+    """Largest singular value of the Jacobian with its mean scaled by q."""
+    (a, b), (c, d) = jacobian
+    b, c = b * q, c / q
+    return (math.hypot(a + d, c - b) + math.hypot(a - d, b + c)) / 2
