@@ -4,7 +4,6 @@ Errors are ``ValueError`` (``FileNotFoundError`` where there is no file) and nam
 Missing and infinite values are errors: fill them in, or drop their examples, before.
 """
 
-import csv
 import gzip
 import io
 import math
@@ -71,15 +70,6 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return dict(arrays)
     except (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: must be a whole npz file of plain arrays; got: {error}") from None
-
-
-def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The column names in the first line of a CSV file, and the fields of the lines after it."""
-    rows = [row for row in csv.reader(io.StringIO(text(path), newline=""), skipinitialspace=True) if row]
-    if len(rows) < 2 or any(is_number(name) for name in rows[0]):
-        got = rows[0] if rows else "nothing"
-        raise ValueError(f"{path}: must hold a line of column names, then examples; got {len(rows)} lines, first {got}")
-    return rows[0], rectangular(path, rows[1:], len(rows[0]))
 
 
 def rectangular(path: Path, rows: list[list[str]], width: int) -> list[list[str]]:

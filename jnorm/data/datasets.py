@@ -6,10 +6,14 @@
 
 - **Bundled** with scikit-learn (extra ``experiments``): digits, breast_cancer, wine, iris, diabetes (a regression).
 - **From a folder** of files that you have, named by ``folder`` or else by the environment variable JNORM_DATA:
-  ``mnist``, ``uci/<set>``, ``<file>.npz`` and ``<file>.csv``. Nothing is downloaded; the error for a missing file says
+  ``mnist``, ``uci/<set>``, ``<file>.npz``, ``<file>.csv`` and ``<file>.tsv`` (also with .gz), text tables being read by
+  pandas (extra ``experiments``). Nothing is downloaded; the error for a missing file says
   whose it is and where it is published.
 - **Checks.** A missing or infinite value, a label out of range, a file cut short or of another kind raises
-  ``ValueError`` with the file, the rule and the value.
+  ``ValueError`` with the file, the rule and the value. So does what could be read in two ways, with the option that
+  decides.
+- **Types.** Features are float32. An integer that float32 does not hold is refused: beyond 2^24 time stamps become
+  equal. So is a wider float whose rounding exceeds a hundredth of its feature's standard deviation.
 - **Values** are as published, but for pixels, which are scaled to [0, 1]. Standardize them after the split. The UCI
   sets were standardized before publication, in most sets with a test file each file by itself: in horse-colic,
   image-segmentation, soybean, spect, monks-1 and monks-3 one of the two is on another scale.
@@ -18,23 +22,26 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from jnorm._ground import checks
-from jnorm.data import _dataset, _formats, _mnist, _uci
+from jnorm.data import _csv, _dataset, _mnist, _npz, _tables, _uci
 from jnorm.data._dataset import Dataset, Published
 
 __all__ = [
     "Dataset",
     "Published",
     "from_csv",
+    "from_frame",
     "from_npz",
     "load",
     "names",
     "published",
 ]
 
+_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 
 
@@ -43,7 +50,8 @@ def load(name: str = "digits", folder: str | Path | None = None) -> Dataset:
 
     Args:
         name: digits, breast_cancer, wine, iris or diabetes; from the folder mnist (60 000 training examples, then
-            10 000 to test on), uci/<set> (training file, then test file if there is one), <file>.npz or <file>.csv.
+            10 000 to test on), uci/<set> (training file, then test file if there is one), <file>.npz, <file>.csv,
+            <file>.tsv or a gzip file of one of the last two.
         folder: Where mnist/, uci/ and files are; by default the environment variable JNORM_DATA.
 
     Returns:
@@ -52,7 +60,7 @@ def load(name: str = "digits", folder: str | Path | None = None) -> Dataset:
     Raises:
         ValueError: An unknown name, no folder where one is needed, a bad file.
         FileNotFoundError: A missing file.
-        ImportError: scikit-learn is needed and missing.
+        ImportError: scikit-learn or pandas is needed and missing.
 
     >>> data = load("iris")
     >>> data.classes, data.features[0]
@@ -62,9 +70,9 @@ def load(name: str = "digits", folder: str | Path | None = None) -> Dataset:
         return _uci.load(_root(folder, name), name.removeprefix("uci/"))
     if name.endswith(".npz"):
         return from_npz(_root(folder, name) / name)
-    if name.endswith(".csv"):
+    if name.endswith(_TABLES):
         return from_csv(_root(folder, name) / name)
-    checks.choice("name", name, (*_BUNDLED, "mnist", "uci/<set>", "<file>.npz", "<file>.csv"))
+    checks.choice("name", name, (*_BUNDLED, "mnist", "uci/<set>", "<file>.npz", "<file>.csv", "<file>.tsv"))
     return _mnist.load(_root(folder, name)) if name == "mnist" else _bundled(name)
 
 
@@ -81,7 +89,7 @@ def names(folder: str | Path | None = None) -> tuple[str, ...]:
         return _BUNDLED
     root = _root(folder, "names")
     mnist = ["mnist"] if (root / "mnist").is_dir() else []
-    files = [path.name for path in sorted([*root.glob("*.npz"), *root.glob("*.csv")])]
+    files = sorted(path.name for path in root.glob("*") if path.name.endswith((".npz", *_TABLES)))
     return (*_BUNDLED, *mnist, *(f"uci/{name}" for name in _uci.names(root)), *files)
 
 
@@ -107,17 +115,19 @@ def published(name: str, folder: str | Path | None = None) -> Published:
     return _uci.published(_root(folder, name), name.removeprefix("uci/"))
 
 
-def from_npz(path: str | Path) -> Dataset:
+def from_npz(path: str | Path, *, regression: bool | None = None) -> Dataset:
     """A set from an npz file.
 
     It holds arrays ``x`` [examples, ...] and ``y`` [examples], and possibly ``classes``. Whole labels are those of
-    classes 0, 1, ..., which ``classes`` names; floating labels are a regression.
+    classes 0, 1, ..., which ``classes`` names; without it, each must have an example. Floating labels are a regression.
 
     Args:
         path: The file.
+        regression: Whether labels are numbers to be predicted; by default floating ones are. To be said of floating
+            labels that are whole and few, or of integers that do not count classes.
 
     Raises:
-        ValueError: A bad file.
+        ValueError: A bad file, or labels that could be read in two ways.
         FileNotFoundError: A missing file.
 
     >>> import tempfile
@@ -128,62 +138,113 @@ def from_npz(path: str | Path) -> Dataset:
     ((3, 64), (8, 8, 1), ('dog', 'cat'))
     """
     path = Path(path)
-    arrays = _formats.read_npz(path)
-    if not {"x", "y"} <= set(arrays):
-        raise ValueError(f"{path}: must hold arrays x and y; got {', '.join(sorted(arrays)) or 'none'}")
-    x, y = arrays["x"], arrays["y"]
-    if x.ndim < 2 or y.shape != x.shape[:1] or y.size == 0:
-        raise ValueError(f"{path}: must hold x [examples, ...] and y [examples]; got shapes {x.shape} and {y.shape}")
-    if {x.dtype.kind, y.dtype.kind} - set("biuf"):
-        raise ValueError(f"{path}: must hold real numbers; got x of {x.dtype} and y of {y.dtype}")
-    _formats.finite(path, x)
-    classes: Sequence[str] = ()
-    if y.dtype.kind == "f":
-        _formats.finite(path, y)
-    else:
-        classes = [str(c) for c in arrays.get("classes", range(max(0, int(y.max())) + 1))]
-        y = _formats.labels(path, y, len(classes))
+    x, y, classes = _npz.read(path, regression)
     return _dataset.build(x.reshape(len(x), -1), y, path.stem, classes, (), str(path), shape=x.shape[1:])
 
 
-def from_csv(path: str | Path, *, target: str | None = None, regression: bool = False) -> Dataset:
-    r"""A set from a CSV file: a line of column names, then numbers, and one column of labels.
+def from_csv(
+    path: str | Path,
+    *,
+    target: str | int | None = None,
+    regression: bool | None = None,
+    ignore: str | int | Sequence[str | int] | None = None,
+    missing: str | Sequence[str] = _tables.MISSING,
+    drop_missing: bool = False,
+    header: bool | None = None,
+    separator: str | None = None,
+    decimal: Literal[".", ","] | None = None,
+    encoding: str | None = None,
+) -> Dataset:
+    r"""A set from a text table, such as a CSV file: a line of column names, then numbers, and one column of labels.
 
-    Labels are the names of classes, in the order of numbers if they are, else of the alphabet.
+    Separators, headers, decimal commas and the names of rows that pandas, R and Excel write are recognized; a file may
+    be compressed by gzip. Labels are the names of classes: numbers in the order of their values (``1`` and ``1.0`` are
+    one class), then words in that of the alphabet. A column of true and false holds 1 and 0. Names of rows are no
+    feature: a first column without a name is left out, one with a name such as ``id`` is refused.
 
     Args:
         path: The file.
         target: The column of labels; by default the last.
-        regression: Labels are numbers to be predicted, not classes.
+        regression: Whether labels are numbers to be predicted; by default they are names of classes. To be said of
+            labels that are not whole, or of more than 20 different ones among less than three times as many examples.
+        ignore: A column to leave out, or several. Where given, all others are features, whatever their names.
+        missing: Texts that mean a missing value, beside the empty one, in capital or small letters; by default ? NA
+            N/A #N/A NaN -nan null None NaT <NA> 1.#IND 1.#QNAN.
+        drop_missing: Leave out examples with missing values, which are refused otherwise.
+        header: Whether the first line holds the names of columns; by default it does unless it may be an example.
+            Without it, columns are named 0, 1, ...
+        separator: What divides fields; by default the one of comma, semicolon, tab, bar and blanks that fits.
+        decimal: ``"."`` or ``","``; by default a comma where a number can only be read so.
+        encoding: By default UTF-8, or UTF-16 or 32 where the first bytes say so; ``"cp1252"`` is that of many programs
+            on Windows.
 
     Raises:
-        ValueError: A bad file, an unknown target.
+        ValueError: A bad file, an unknown column, or what could be read in two ways, with the column, the line and the
+            option that decides.
         FileNotFoundError: A missing file.
+        ImportError: pandas is missing.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "pets.csv").write_text("kind,weight\ndog,12\ncat,4\n")
+    ...     _ = Path(folder, "pets.csv").write_text("kind;weight\ndog;12,5\ncat;4\n")
     ...     data = from_csv(f"{folder}/pets.csv", target="kind")
     >>> data.x.tolist(), data.y.tolist(), data.classes
-    ([[12.0], [4.0]], [1, 0], ('cat', 'dog'))
+    ([[12.5], [4.0]], [1, 0], ('cat', 'dog'))
     """
-    path = Path(path)
-    columns, rows = _formats.read_csv(path)
-    if target is not None:
-        checks.choice("target", target, columns)
-    at = len(columns) - 1 if target is None else columns.index(target)
-    x = _formats.numbers(path, [row[:at] + row[at + 1 :] for row in rows])
-    labels = [row[at].strip() for row in rows]
-    features = columns[:at] + columns[at + 1 :]
-    if regression:
-        y = _formats.numbers(path, [[label] for label in labels])[:, 0]
-        return _dataset.build(x, y, path.stem, (), features, str(path))
-    for i, label in enumerate(labels, 1):
-        if label.lower() in ("", "nan"):
-            raise ValueError(f"{path}: must hold a label for each example; got {label!r} at example {i}")
-    classes = sorted(set(labels), key=float if all(map(_formats.is_number, labels)) else None)
-    code = {label: i for i, label in enumerate(classes)}
-    return _dataset.build(x, np.array([code[label] for label in labels]), path.stem, classes, features, str(path))
+    _tables.pandas_of("from_csv")
+    if decimal is not None:
+        checks.choice("decimal", decimal, (".", ","))
+    path, missing = Path(path), _tables.listed(missing)
+    table = _csv.read(path, separator, encoding, header, missing)
+    name = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    named = _tables.Named(name, str(path), table.place, decimal)
+    return _tables.data_set(table.frame, named, _tables.Reading(target, regression, ignore, missing, drop_missing))
+
+
+def from_frame(
+    frame: Any,
+    *,
+    target: str | int | None = None,
+    regression: bool | None = None,
+    ignore: str | int | Sequence[str | int] | None = None,
+    missing: str | Sequence[str] = _tables.MISSING,
+    drop_missing: bool = False,
+    name: str = "frame",
+) -> Dataset:
+    """A set from a table of pandas: columns of numbers, or of texts that spell them, and one column of labels.
+
+    As `from_csv`, for whatever pandas reads: Excel's workbooks, Parquet, SQL. Labels of type ``category`` keep the
+    order of their categories, those without an example included. The index is not read.
+
+    Args:
+        frame: A ``pandas.DataFrame``.
+        target: The column of labels; by default the last.
+        regression: Whether labels are numbers to be predicted; as in `from_csv`.
+        ignore: A column to leave out, or several. Where given, all others are features, whatever their names.
+        missing: Texts that mean a missing value, beside None, NaN, NaT, ``pandas.NA`` and the empty one.
+        drop_missing: Leave out examples with missing values, which are refused otherwise.
+        name: The name of the set.
+
+    Raises:
+        ValueError: A column that holds no numbers, an unknown column, or what could be read in two ways, with the row
+            and the option that decides.
+        TypeError: ``frame`` is no table of pandas.
+        ImportError: pandas is missing.
+
+    >>> import pandas
+    >>> data = from_frame(pandas.DataFrame({"kind": ["dog", "cat"], "weight": [12.5, 4]}), target="kind")
+    >>> data.x.tolist(), data.y.tolist(), data.classes
+    ([[12.5], [4.0]], [1, 0], ('cat', 'dog'))
+    """
+    if not isinstance(frame, _tables.pandas_of("from_frame").DataFrame):
+        say = "write frame.to_pandas()" if hasattr(frame, "to_pandas") else "write pandas.DataFrame(...)"
+        raise TypeError(f"`frame` must be a table of pandas; got {type(frame).__name__}: {say}")
+
+    def place(i: int) -> str:
+        return f"example {i + 1}, row {frame.index[i]!r}"
+
+    named, missing = _tables.Named(name, "`frame`", place, "."), _tables.listed(missing)
+    return _tables.data_set(frame, named, _tables.Reading(target, regression, ignore, missing, drop_missing))
 
 
 def _bundled(name: str) -> Dataset:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 
 from jnorm.data import augment, batches, datasets, splits, standardize
 from tests.registry import BATCHES, CLASSES, KEYS, LAYER, OFFSETS, POSITIVE, X, add, each, host
@@ -94,4 +95,6 @@ host("data.datasets.load", lambda: datasets.load("iris"))
 host("data.datasets.names", lambda: datasets.names())
 host("data.datasets.published", lambda: datasets.published("mnist"))
 host("data.datasets.from_npz", lambda: written(npz, datasets.from_npz))
+FRAME = pd.DataFrame({"a": [0.5, 1.0], "kind": ["b", "a"]})
+host("data.datasets.from_frame", lambda: datasets.from_frame(FRAME))
 host("data.datasets.from_csv", lambda: written(lambda path: path.write_text("a,b\n1,0\n2,1\n"), datasets.from_csv))
