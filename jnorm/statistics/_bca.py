@@ -65,12 +65,12 @@ def resample(key: jax.Array, x: ArrayLike, estimator: Estimator, *, axis: Axes, 
         samples: Number of resamples.
 
     Returns:
-        The value, the sorted draws, and the two corrections.
+        The value, the sorted draws, and the two corrections, in at least float32.
 
     >>> resample(jax.random.key(0), jnp.arange(8.0), jnp.mean, axis=0, samples=100).draws.shape
     (100,)
     """
-    dtype, (x,) = checks.wide_floats(x=x)
+    _, (x,) = checks.wide_floats(x=x)
     x = jnp.sort(sample_last("x", x, axis), -1)
     n = x.shape[-1]
     place = jnp.arange(n).reshape((1,) * (x.ndim - 1) + (n,))
@@ -92,8 +92,8 @@ def resample(key: jax.Array, x: ArrayLike, estimator: Estimator, *, axis: Axes, 
     near = 8 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), -1, initial=0, where=~jnp.isnan(x))
     bias = ndtri(_share_below(draws, value, near))
     if n == 1:
-        unknown = jnp.full(value.shape, jnp.nan, dtype)
-        return Resamples(value.astype(dtype), draws.astype(dtype), unknown, unknown)
+        unknown = jnp.full(value.shape, jnp.nan, x.dtype)
+        return Resamples(value, draws, unknown, unknown)
     left = jnp.moveaxis(_batched(without, jnp.arange(n), x.size), 0, -1)
     seen = (place < count) & (count > 1)
     center = jnp.sum(jnp.where(seen, left, 0), -1, keepdims=True) / count.astype(x.dtype)
@@ -104,8 +104,7 @@ def resample(key: jax.Array, x: ArrayLike, estimator: Estimator, *, axis: Axes, 
     square = jnp.sum(jnp.square(off), -1)
     acceleration = jnp.sum(off**3, -1) / (6 * jnp.where(square == 0, 1, square) ** 1.5)
     known = (count[..., 0] > 1) & ~jnp.isnan(value)
-    bias, acceleration = (jnp.where(known, a, jnp.nan).astype(dtype) for a in (bias, acceleration))
-    return Resamples(value.astype(dtype), draws.astype(dtype), bias, acceleration)
+    return Resamples(value, draws, *(jnp.where(known, a, jnp.nan) for a in (bias, acceleration)))
 
 
 def bca_interval(resamples: Resamples, *, level: ArrayLike = 0.05) -> Interval:

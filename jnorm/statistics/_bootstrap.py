@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jnorm._ground import callables, checks
 from jnorm.statistics._bca import Interval, bca_interval, resample
 from jnorm.statistics._location import iqm, mean  # noqa: F401 (iqm: the example)
-from jnorm.statistics._samples import Axes, Estimator
+from jnorm.statistics._samples import Axes, Estimator, as_array
 
 
 def bootstrap(
@@ -43,7 +43,7 @@ def bootstrap(
         samples: Number of resamples.
 
     Returns:
-        Estimate and ends, of the shape of the other axes.
+        Estimate and ends, of the shape of the other axes, in at least float32.
 
     Raises:
         ValueError: For a level outside (0, 1), ``samples`` below 1, and an axis that ``x`` does not have or that is
@@ -60,7 +60,7 @@ def bootstrap(
     axis = axis if isinstance(axis, int) else tuple(axis)
     if isinstance(estimator, partial):  # equal to another one of the same function and options
         estimator = callables.Bound(estimator.func, estimator.args, estimator.keywords)
-    return _interval(key, jnp.asarray(x), level, estimator=estimator, axis=axis, samples=samples)
+    return _interval(key, jnp.asarray(as_array("x", x)), level, estimator=estimator, axis=axis, samples=samples)
 
 
 @partial(jax.jit, static_argnames=("estimator", "axis", "samples"))

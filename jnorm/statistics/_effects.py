@@ -1,19 +1,22 @@
 """Effect sizes: how large a difference is against the spread of single runs.
 
-A NaN makes its lane NaN.
+A NaN makes its lane NaN. Effects in standard deviations know no units: values near 1e-30 or 1e30, whose squares single
+precision does not hold, give what the same values near 1 give.
 
 >>> x, y = jnp.array([3.0, 4.0, 5.0, 6.0]), jnp.array([1.0, 2.0, 3.0, 4.0])
 >>> f"{cohen_d(x, y, axis=0):.3f} {hedges_g(x, y, axis=0):.3f} {probability_of_superiority(x, y, axis=0):.3f}"
 '1.549 1.346 0.875'
 """
 
-import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm.statistics._samples import Axes, both, compiled, differences
+from jnorm.statistics._gammas import unbiasing
+from jnorm.statistics._samples import Axes, both, compiled, differences, greater, is_exact
 
 
 @compiled
@@ -39,9 +42,7 @@ def cohen_d(x: ArrayLike, y: ArrayLike, *, axis: Axes) -> jax.Array:
     Array(0.7071, dtype=float32)
     """
     dtype, left, right = both(x, y, axis)
-    squares = jnp.sum(_centred(left) ** 2, -1) + jnp.sum(_centred(right) ** 2, -1)
-    d = (jnp.mean(left, -1) - jnp.mean(right, -1)) / jnp.sqrt(squares / (left.shape[-1] + right.shape[-1] - 2))
-    return d.astype(dtype)
+    return _standardized(left, right).astype(dtype)
 
 
 @compiled
@@ -67,7 +68,11 @@ def cohen_d_paired(x: ArrayLike, y: ArrayLike = 0.0, *, axis: Axes) -> jax.Array
     Array(2., dtype=float32)
     """
     dtype, d = differences(x, y, axis)
-    return (jnp.mean(d, -1) / jnp.sqrt(jnp.sum(_centred(d) ** 2, -1) / (d.shape[-1] - 1))).astype(dtype)
+    d = d / _scale(d)
+    first = d[..., :1]
+    center = jnp.mean(d - first, -1, keepdims=True)  # of equal values exactly 0
+    var = jnp.sum((d - first - center) ** 2, -1) / (d.shape[-1] - 1)
+    return ((first + center)[..., 0] / jnp.sqrt(var)).astype(dtype)
 
 
 @compiled
@@ -93,9 +98,8 @@ def hedges_g(x: ArrayLike, y: ArrayLike, *, axis: Axes) -> jax.Array:
     Array(0.3989, dtype=float32)
     """
     dtype, left, right = both(x, y, axis)
-    m = left.shape[-1] + right.shape[-1] - 2
-    factor = math.exp(math.lgamma(m / 2) - math.lgamma((m - 1) / 2)) / math.sqrt(m / 2) if m > 1 else (math.inf, 0.0)[m]
-    return (factor * cohen_d(left, right, axis=-1)).astype(dtype)
+    factor = unbiasing(left.shape[-1] + right.shape[-1] - 2)
+    return (factor * _standardized(left, right)).astype(dtype)
 
 
 @compiled
@@ -103,6 +107,8 @@ def probability_of_superiority(x: ArrayLike, y: ArrayLike, *, axis: Axes) -> jax
     """``P(x > y) + P(x = y)/2`` over all pairs of one run of each side, from independent samples.
 
     1/2 where neither is better. Times the number of pairs it is the Mann-Whitney statistic. Piecewise constant.
+    Infinities are values like others: equal to their like. Values within rounding of each other are equal, as for
+    `ranks`.
 
     Args:
         x: One sample.
@@ -120,9 +126,8 @@ def probability_of_superiority(x: ArrayLike, y: ArrayLike, *, axis: Axes) -> jax
     >>> probability_of_superiority(jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]), axis=0)
     Array(0.875, dtype=float32)
     """
-    dtype, left, right = both(x, y, axis)
-    sign = jnp.sign(left[..., :, None] - right[..., None, :])
-    return (0.5 + jnp.mean(sign, (-2, -1)) / 2).astype(dtype)
+    dtype, delta = _ahead(x, y, axis)
+    return (0.5 + delta / 2).astype(dtype)
 
 
 @compiled
@@ -145,8 +150,36 @@ def cliffs_delta(x: ArrayLike, y: ArrayLike, *, axis: Axes) -> jax.Array:
     >>> cliffs_delta(jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]), axis=0)
     Array(0.75, dtype=float32)
     """
-    return 2 * probability_of_superiority(x, y, axis=axis) - 1
+    dtype, delta = _ahead(x, y, axis)
+    return delta.astype(dtype)
 
 
-def _centred(x: jax.Array) -> jax.Array:
-    return x - jnp.mean(x, -1, keepdims=True)
+def _ahead(x: ArrayLike, y: ArrayLike, axis: Axes) -> tuple[Any, jax.Array]:
+    """The dtype of the result, and P(x > y) - P(x < y)."""
+    dtype, left, right = both(x, y, axis)
+    exact = is_exact(x) and is_exact(y)
+    left, right = left[..., :, None], right[..., None, :]
+    above, below = greater(left, right, exact=exact), greater(right, left, exact=exact)
+    sign = above.astype(left.dtype) - below.astype(left.dtype)
+    return dtype, jnp.mean(jnp.where(jnp.isnan(left) | jnp.isnan(right), jnp.nan, sign), (-2, -1))
+
+
+def _standardized(left: jax.Array, right: jax.Array) -> jax.Array:
+    """The difference of the means over the root of the pooled unbiased variance."""
+    scale = jnp.maximum(_scale(left), _scale(right))
+    left, right = left / scale, right / scale
+    means, squares = [], []
+    for x in (left, right):
+        off = x - x[..., :1]  # of equal values exactly 0, and so is its mean
+        mean = jnp.mean(off, -1, keepdims=True)
+        squares.append(jnp.sum((off - mean) ** 2, -1))
+        means.append(((x[..., :1] - left[..., :1]) + mean)[..., 0])
+    freedom = left.shape[-1] + right.shape[-1] - 2
+    return (means[0] - means[1]) / jnp.sqrt((squares[0] + squares[1]) / freedom)
+
+
+def _scale(x: jax.Array) -> jax.Array:
+    """A power of two near the largest size in each lane: dividing by it rounds nothing. No part of any derivative."""
+    largest = jnp.max(jnp.abs(lax.stop_gradient(x)), -1, keepdims=True)
+    _, exponent = jnp.frexp(jnp.where((largest > 0) & (largest < jnp.inf), largest, 1))
+    return jnp.ldexp(jnp.ones_like(largest), exponent - 1)

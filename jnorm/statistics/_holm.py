@@ -15,7 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.statistics._samples import Axes, sample_last
+from jnorm.statistics._samples import Axes, as_array, sample_last
 
 
 def holm(p: ArrayLike, *, axis: Axes) -> jax.Array:
@@ -40,7 +40,7 @@ def holm(p: ArrayLike, *, axis: Axes) -> jax.Array:
     Array([0.04, 0.03, 0.5 ], dtype=float32)
     """
     checks.require(lambda v: (v >= 0) & (v <= 1), "`{}` must satisfy 0 <= {} <= 1", p=p)
-    return _along(jnp.asarray(p), axis=axis if isinstance(axis, int) else tuple(axis))
+    return _along(jnp.asarray(as_array("p", p)), axis=axis if isinstance(axis, int) else tuple(axis))
 
 
 @partial(jax.jit, static_argnames="axis")

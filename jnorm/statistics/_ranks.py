@@ -18,7 +18,7 @@ from jax.scipy.special import betainc, gammaincc
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.statistics._samples import Axes, compiled, sample_last
+from jnorm.statistics._samples import Axes, compiled, greater, is_exact, sample_last
 
 
 class FriedmanTest(NamedTuple):
@@ -41,7 +41,7 @@ class FriedmanTest(NamedTuple):
 
 @compiled
 def ranks(x: ArrayLike, *, axis: int, best: str = "highest", diverged: str = "nan") -> jax.Array:
-    """Ranks, 1 for the best value; equal values share their mean rank.
+    """Ranks, 1 for the best value; values that are equal, or within rounding of each other, share their mean rank.
 
     Args:
         x: Scores.
@@ -60,16 +60,18 @@ def ranks(x: ArrayLike, *, axis: int, best: str = "highest", diverged: str = "na
     """
     checks.choice("best", best, ("highest", "lowest"))
     checks.choice("diverged", diverged, ("nan", "worst"))
+    exact = is_exact(x)
     dtype, (x,) = checks.wide_floats(x=x)
     rows = sample_last("x", x, axis)
     missing = jnp.isnan(rows)
     rows = jnp.where(missing, 0, rows if best == "lowest" else -rows)
     # Pairs compared, not `jax.scipy.stats.rankdata`: it makes any NaN a NaN of all, and is slower for few methods.
-    mine, others = (rows[..., :, None], missing[..., :, None]), (rows[..., None, :], missing[..., None, :])
-    same = mine[1] == others[1]
-    before = jnp.where(same, others[0] < mine[0], mine[1])
-    equal = same & (others[0] == mine[0])
-    result = jnp.sum(before, -1).astype(x.dtype) + (jnp.sum(equal, -1).astype(x.dtype) + 1) / 2
+    mine, others, mine_missing, others_missing = rows[..., :, None], rows[..., None, :], missing[..., None], missing
+    same = mine_missing == others_missing[..., None, :]
+    before = jnp.where(same, greater(mine, others, exact=exact), mine_missing)
+    after = jnp.where(same, greater(others, mine, exact=exact), ~mine_missing)
+    below, above = (jnp.sum(a, -1).astype(x.dtype) for a in (before, after))
+    result = below + (x.shape[axis] - below - above + 1) / 2
     if diverged == "nan":
         result = jnp.where(jnp.any(missing, -1, keepdims=True), jnp.nan, result)
     return jnp.moveaxis(result, -1, axis).astype(dtype)
@@ -97,7 +99,7 @@ def average_ranks(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest",
     >>> average_ranks(jnp.array([[3.0, 1.0], [2.0, 2.0]]), axis=1, over=0)
     Array([1.25, 1.75], dtype=float32)
     """
-    dtype, (x,) = checks.wide_floats(x=x)
+    dtype, _ = checks.wide_floats(x=x)
     return jnp.mean(sample_last("x", ranks(x, axis=axis, best=best, diverged=diverged), over), -1).astype(dtype)
 
 
@@ -108,7 +110,8 @@ def friedman(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest", dive
     With centred ranks ``c_ij = r_ij - (k + 1)/2`` of method j on set i, ties as they are, and their means m_j over the
     sets: ``chi2 = (k - 1) N^2 sum_j m_j^2 / sum_ij c_ij^2``, ``F = (N - 1) N sum_j m_j^2 / sum_ij (c_ij - m_j)^2``.
     F is the one to read: chi2 is conservative. Where all sets order the methods alike F is infinite; where all values
-    tie the statistics are NaN. A NaN makes its own comparison NaN.
+    tie the statistics are NaN. A NaN makes its own comparison NaN. Results have at least float32; no p-value
+    is 0, but at least the smallest normal number.
 
     Args:
         x: Scores.
@@ -128,8 +131,9 @@ def friedman(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest", dive
     >>> friedman(jnp.array([[3.0, 2.0, 1.0], [3.0, 1.0, 2.0]]), axis=1, over=0).chi2.round(4)
     Array(3., dtype=float32)
     """
-    dtype, (x,) = checks.wide_floats(x=x)
     table = ranks(x, axis=axis, best=best, diverged=diverged)
+    _, (x,) = checks.wide_floats(x=x)
+    table = table.astype(x.dtype)
     at = axis % x.ndim
     sets = [a % x.ndim for a in ((over,) if isinstance(over, int) else over)]
     k = x.shape[at]
@@ -151,9 +155,11 @@ def friedman(x: ArrayLike, *, axis: int, over: Axes, best: str = "highest", dive
     share = 1 / (1 + f * low / high)  # 0 at an infinite F
     p = gammaincc(low, jnp.where(jnp.isnan(chi2), 0, chi2 / 2))
     f_p = betainc(high, low, jnp.where(jnp.isnan(f), 0, share))
-    p, f_p = jnp.where(jnp.isnan(chi2), jnp.nan, p), jnp.where(jnp.isnan(f), jnp.nan, f_p)
+    least = jnp.finfo(x.dtype).tiny
+    p = jnp.where(jnp.isnan(chi2), jnp.nan, jnp.maximum(p, least))
+    f_p = jnp.where(jnp.isnan(f), jnp.nan, jnp.maximum(f_p, least))
     parts = (jnp.mean(table, -1), chi2, p, f, f_p)
-    return FriedmanTest(*(a.astype(dtype) for a in parts))
+    return FriedmanTest(*(a.astype(x.dtype) for a in parts))
 
 
 def critical_difference(methods: int, sets: int, *, level: float = 0.05) -> float:

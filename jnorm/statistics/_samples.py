@@ -2,12 +2,17 @@
 
 Every statistic names its axis, because the right one differs: an interval runs over seeds, not over configurations or
 epochs. An axis may be a tuple: the values along all its axes are then one sample.
+
+Accuracies of 360 examples are k/360, rounded: what is equal on paper often is not in the last bits. One convention
+holds for all tests and rules. Two values are equal where they differ by no more than twice the rounding of the
+arithmetic (`greater`); two differences of values are, where rounding of what they were made of, in the type that it was
+handed over in, can have brought them apart (`Pairs.near`). Integers have no rounding.
 """
 
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -42,19 +47,58 @@ def compiled(f: Callable[P, R]) -> Callable[P, R]:
     >>> compiled(lambda x, *, axis: jnp.sum(x, axis))([[1.0, 2.0], [3.0, 4.0]], axis=[0, 1])
     Array(10., dtype=float32)
     """
-    options = [name for name, p in inspect.signature(f).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(f).parameters
+    options = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
     program = jax.jit(f, static_argnames=options)
 
     @functools.wraps(f)
     def call(*args: P.args, **keywords: P.kwargs) -> R:
-        arrays = [np.asarray(a) if isinstance(a, list | tuple) else a for a in args]
+        arrays = [as_array(name, a) for name, a in zip(parameters, args, strict=False)] + [*args[len(parameters) :]]
         named: dict[str, Any] = {}
         for name, value in keywords.items():
-            as_option, as_data = (tuple, list) if name in options else (np.asarray, list | tuple)
-            named[name] = as_option(value) if isinstance(value, as_data) else value
+            if name in options:
+                named[name] = tuple(value) if isinstance(value, list) else value
+            else:
+                named[name] = as_array(name, value)
         return program(*arrays, **named)
 
     return call
+
+
+def as_array(name: str, value: Any) -> Any:
+    """Numbers and arrays as they are; lists, series and tables of other libraries as arrays.
+
+    Args:
+        name: What an error calls the value.
+        value: The value.
+
+    Returns:
+        What JAX takes.
+
+    Raises:
+        TypeError: It holds something else than numbers: texts, objects, dates, or None.
+        ValueError: For lists of different lengths, and an array with masked entries.
+
+    >>> as_array("x", [1.0, None])
+    Traceback (most recent call last):
+    ...
+    TypeError: `x` must hold real numbers; got dtype object
+    """
+    if isinstance(value, jax.Array | int | float | complex) or hasattr(value, "__jax_array__"):
+        return value
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"`{name}` must not be masked; write `{name}.filled(np.nan)` for runs that are to count as lost"
+        )
+    if isinstance(value, list | tuple) and any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
+        return jnp.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be an array; got rows of different lengths") from error
+    if array.dtype.kind in "OSUMm":
+        raise TypeError(f"`{name}` must hold real numbers; got dtype {array.dtype}")
+    return array
 
 
 def sample_last(name: str, x: jax.Array, axis: Axes) -> jax.Array:
@@ -88,8 +132,92 @@ def sample_last(name: str, x: jax.Array, axis: Axes) -> jax.Array:
     return moved
 
 
+class Pairs(NamedTuple):
+    """Paired samples.
+
+    Attributes:
+        dtype: That of a result.
+        difference: ``x - y`` in at least float32, ``[..., pairs]``; 0 where x and y are equal but for rounding.
+        near: Two differences are equal where they are no further apart than the mean of these.
+    """
+
+    dtype: Any
+    difference: jax.Array
+    near: jax.Array
+
+
+def pairs(x: ArrayLike, y: ArrayLike, axis: Axes) -> Pairs:
+    """The differences ``x - y`` of paired samples, with the sample axis last, and what rounding can have made of them.
+
+    Args:
+        x: The first sample.
+        y: The second; it broadcasts against the first.
+        axis: The axis of the pairs.
+
+    Returns:
+        The differences.
+
+    Raises:
+        ValueError: For shapes that do not broadcast, and as `sample_last`.
+        TypeError: For complex or boolean input.
+
+    >>> seen = pairs(jnp.array([361.0, 3.0]) / 360, jnp.array([360.0, 2.0]) / 360, axis=0)
+    >>> seen.difference[0] == seen.difference[1], abs(seen.difference[0] - seen.difference[1]) < seen.near[0]
+    (Array(False, dtype=bool), Array(True, dtype=bool))
+    """
+    types = [jnp.result_type(a) for a in (x, y)]
+    dtype, (x, y) = checks.wide_floats(x=x, y=y)
+    rounding = [0.0 if jnp.issubdtype(t, jnp.integer) else float(jnp.finfo(t).eps) for t in types]
+    of_sum = float(jnp.finfo(x.dtype).eps)
+    parts = [(eps + of_sum) * _size(a) for eps, a in zip(rounding, (x, y), strict=True) if eps]
+    near = sum(parts, jnp.zeros_like(x))
+    equal = ~(greater(x, y, exact=not any(rounding)) | greater(y, x, exact=not any(rounding)))
+    d = jnp.where(equal & ~jnp.isnan(x) & ~jnp.isnan(y), 0, x - y)
+    return Pairs(dtype, sample_last("x", d, axis), sample_last("x", near, axis))
+
+
+def is_exact(x: ArrayLike) -> bool:
+    """Whether values are integers, which have no rounding.
+
+    Args:
+        x: An array or a number.
+
+    Returns:
+        Whether they are.
+
+    >>> is_exact(np.arange(3)), is_exact(jnp.ones(3))
+    (True, False)
+    """
+    return jnp.issubdtype(jnp.result_type(x), jnp.integer)
+
+
+def greater(left: jax.Array, right: jax.Array, *, exact: bool) -> jax.Array:
+    """Where ``left > right`` by more than twice the rounding of the larger; false for a NaN.
+
+    Args:
+        left: An array.
+        right: Another one, of the same dtype.
+        exact: Compare without tolerance.
+
+    Returns:
+        Booleans.
+
+    >>> greater(jnp.array([1.0, 1.0 + 2e-7, jnp.inf, jnp.inf]), jnp.array([0.0, 1.0, 1.0, jnp.inf]), exact=False)
+    Array([ True, False,  True, False], dtype=bool)
+    """
+    if exact:
+        return left > right
+    near = 2 * float(jnp.finfo(left.dtype).eps) * jnp.maximum(_size(left), _size(right))
+    return left - right > near
+
+
+def _size(x: jax.Array) -> jax.Array:
+    """Absolute values, infinite ones taken as 0: they are equal to their like alone."""
+    return jnp.where(jnp.isfinite(x), jnp.abs(x), 0)
+
+
 def differences(x: ArrayLike, y: ArrayLike, axis: Axes) -> tuple[Any, jax.Array]:
-    """The differences ``x - y`` of paired samples, in at least float32, with the sample axis last.
+    """The differences ``x - y`` of paired samples as they are, in at least float32, with the sample axis last.
 
     Args:
         x: The first sample.

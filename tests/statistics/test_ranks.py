@@ -64,7 +64,7 @@ def test_friedman_knows_no_units_and_no_order_of_sets():
 def test_all_alike_or_none():
     program = jax.jit(lambda x: friedman(x, axis=1, over=0))
     same = program(np.tile([3.0, 2.0, 1.0], (5, 1)))
-    assert (same.chi2, same.f, same.f_p) == (10, np.inf, 0)
+    assert (same.chi2, same.f, same.f_p) == (10, np.inf, np.finfo(np.float32).tiny)  # a p-value is never 0
     assert np.isnan(program(np.ones((5, 3))).p)
 
 
