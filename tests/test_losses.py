@@ -1,9 +1,14 @@
+from contextlib import nullcontext
+
 import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
 import optax
 import pytest
+import scipy.special
+from sklearn.metrics import log_loss
+from sklearn.utils.class_weight import compute_class_weight
 
 from jnorm import losses
 
@@ -77,7 +82,7 @@ def smoothed(z, targets, s):
     return both(smoothing=s), both()
 
 
-@pytest.mark.parametrize("shape", [(5,), (7, 3), (2, 3, 4), (6, 1)])
+@pytest.mark.parametrize("shape", [(5,), (7, 3), (2, 3, 4), (6, 2)])
 def test_soft_targets_and_smoothing_equal_the_definition(shape, x64):
     z = 5 * np.random.default_rng(0).normal(size=shape)
     numbers = np.random.default_rng(1).integers(0, shape[-1], shape[:-1])
@@ -170,6 +175,85 @@ def test_squared_error_and_hinge():
     np.testing.assert_array_equal(jax.grad(lambda v: losses.hinge(v, y).sum())(s), [-1, 0, 0, 1, 0])
 
 
+def test_huber_is_scikit_learns_and_does_not_overflow(x64):
+    p, t = 3 * np.random.default_rng(10).normal(size=(2, 50))
+    both = jax.jit(jax.value_and_grad(lambda v, d: losses.huber(v, t, delta=d).sum()))
+    for delta in (0.1, 1.0, 2.5):
+        r = p - t
+        exact = np.where(np.abs(r) <= delta, r**2 / 2, delta * (np.abs(r) - delta / 2))
+        value, slope = both(jnp.asarray(p), delta)
+        np.testing.assert_allclose(losses.huber(p, t, delta=delta), exact, rtol=1e-14)
+        np.testing.assert_allclose(value, scipy.special.huber(delta, r).sum(), rtol=1e-14)
+        np.testing.assert_allclose(slope, np.clip(r, -delta, delta), rtol=1e-14)
+    edge = jnp.float32([0.0, 1.0, -1.0, 1e30, -1e30])
+    np.testing.assert_allclose(losses.huber(edge, 0 * edge), [0, 0.5, 0.5, 1e30, 1e30], rtol=EPS)
+    np.testing.assert_array_equal(jax.grad(lambda v: losses.huber(v, 0 * v).sum())(edge), [0, 1, -1, 1, -1])
+    assert np.isnan(jax.jit(lambda d: losses.huber(edge, edge, delta=d))(jnp.float32(-1.0))).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_class_weights_are_factors_of_the_targets(smoothing, x64):
+    rng = np.random.default_rng(11)
+    z, numbers, w = 3 * rng.normal(size=(9, 4)), np.array([0, 3, 1, 1, 2, 3, 3, 0, 1]), np.array([0.5, 0.0, 3.0, 1.0])
+    log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
+    for targets, hard in ((numbers, np.eye(4)[numbers]), (soft := distributions(12, (9, 4)), soft)):
+        t = w * ((1 - smoothing) * hard + smoothing / 4)
+        loss = lambda v, targets=targets: losses.softmax_cross_entropy(v, targets, smoothing=smoothing, class_weights=w)
+        np.testing.assert_allclose(loss(z), -(t * log_p).sum(-1), rtol=1e-13, atol=1e-15)
+        slope = jax.grad(lambda v, loss=loss: loss(v).sum())(jnp.asarray(z))
+        np.testing.assert_allclose(slope, t.sum(-1, keepdims=True) * np.exp(log_p) - t, atol=1e-14)
+    # scikit-learn's weighted mean, with its balanced weights.
+    weights = compute_class_weight("balanced", classes=np.arange(4), y=numbers)
+    np.testing.assert_allclose(weights, len(numbers) / (4 * np.bincount(numbers, minlength=4)), rtol=1e-15)
+    got = losses.softmax_cross_entropy(z, numbers, class_weights=weights)
+    peer = log_loss(numbers, np.exp(log_p), sample_weight=weights[numbers], labels=np.arange(4))
+    np.testing.assert_allclose(got.sum() / weights[numbers].sum(), peer, rtol=1e-13)
+
+
+def test_a_weight_of_the_positive_class(x64):
+    rng = np.random.default_rng(13)
+    z, t = 3 * rng.normal(size=30), rng.integers(0, 2, 30)
+    p = 1 / (1 + np.exp(-z))
+    got = losses.sigmoid_cross_entropy(z, t, positive_weight=2.5)
+    np.testing.assert_allclose(got, -2.5 * t * np.log(p) - (1 - t) * np.log1p(-p), rtol=1e-12)
+    many = jax.vmap(lambda w: losses.sigmoid_cross_entropy(z, t, positive_weight=w).sum())(jnp.array([1.0, -1.0]))
+    assert np.isnan(many).tolist() == [False, True]
+
+
+MASKED = [
+    (losses.softmax_cross_entropy, [0, 3, 1], [0, -1, 1]),
+    (losses.softmax_cross_entropy, np.eye(4)[:3], [[1, 0, 0, 0], [np.nan, -1, np.inf, 0], [0, 0, 1, 0]]),
+    (losses.sigmoid_cross_entropy, np.eye(4)[:3], [[1, 0, 0, 0], [np.nan, -1, np.inf, 0], [0, 0, 1, 0]]),
+    (losses.squared_error, np.eye(4)[:3], [[1, 0, 0, 0], [np.nan, -1, np.inf, 0], [0, 0, 1, 0]]),
+    (losses.huber, np.eye(4)[:3], [[1, 0, 0, 0], [np.nan, -1, np.inf, 0], [0, 0, 1, 0]]),
+    (losses.hinge, 2 * np.eye(4)[:3] - 1, [[1, -1, -1, -1], [np.nan, 0, np.inf, 5], [-1, 1, -1, 1]]),
+]
+
+
+@pytest.mark.parametrize(("loss", "_", "dirty"), MASKED)
+@pytest.mark.parametrize("known", [False, True])
+def test_what_a_mask_leaves_out_has_loss_and_gradient_zero(loss, _, dirty, known):
+    z = np.float32([[1.0, -2.0, 0.5, 0.0], [np.nan, np.inf, -np.inf, 1e38], [0.3, 0.2, 0.1, 5.0]])
+    t = np.asarray(dirty) if np.ndim(dirty) == 1 else np.float32(dirty)
+    mask = np.array([True, False, True])
+    mask = mask if np.ndim(dirty) == 1 or loss is losses.softmax_cross_entropy else np.repeat(mask[:, None], 4, 1)
+    rest = (slice(None, None, 2),)
+    clean, slope = jax.value_and_grad(lambda v: loss(v, jnp.asarray(t[rest])).sum())(jnp.asarray(z[rest]))
+    both = jax.value_and_grad(lambda v, m, t: loss(v, t, mask=m).sum())
+    # A mask and targets that Python knows, or arrays of which it knows nothing.
+    value, got = both(jnp.asarray(z), mask, t) if known else jax.jit(both)(z, mask, t)
+    np.testing.assert_allclose(value, clean, rtol=4 * EPS)
+    np.testing.assert_allclose(got[rest], slope, rtol=8 * EPS)
+    np.testing.assert_array_equal(got[1], 0)
+    each = loss(jnp.asarray(z), t, mask=mask)
+    np.testing.assert_array_equal(each[1], 0)
+    with pytest.raises(ValueError, match="`targets` must") if loss not in NUMBERS else nullcontext():
+        loss(jnp.asarray(z), t, mask=np.ones_like(mask))
+
+
+NUMBERS = (losses.squared_error, losses.huber)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_computed_in_float32_and_rounded_once(dtype):
     rng = np.random.default_rng(7)
@@ -179,6 +263,7 @@ def test_half_precision_is_computed_in_float32_and_rounded_once(dtype):
         (losses.softmax_cross_entropy, t),
         (losses.sigmoid_cross_entropy, binary),
         (losses.squared_error, binary),
+        (losses.huber, binary),
         (losses.hinge, 2 * binary - 1),
     ):
         got = loss(z, targets)
@@ -295,6 +380,45 @@ SAME = r"`targets` must have the shape of `{}`, \(4,\); got \(4, 1\)"
             ValueError,
             r"`smoothing` must be a scalar \(vmap over several\); got shape \(3,\)",
         ),
+        *(
+            (
+                lambda t=t: losses.softmax_cross_entropy(jnp.ones((3, 1)), t),
+                ValueError,
+                r"`logits` must have at least two classes on the last axis; got shape \(3, 1\): .*sigmoid_cross_en",
+            )
+            for t in (jnp.array([0, 1, 1]), jnp.array([[0], [1], [1]]), jnp.zeros((3, 1)))
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((2, 3)), jnp.array([0, 1]), class_weights=np.ones(2)),
+            ValueError,
+            r"`class_weights` must have shape \(3,\); got \(2,\)",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((1, 2)), jnp.array([0]), class_weights=[1.0, -2.0]),
+            ValueError,
+            "`class_weights` must satisfy class_weights >= 0; got -2.0",
+        ),
+        (
+            lambda: losses.sigmoid_cross_entropy(jnp.ones(2), jnp.array([0, 1]), positive_weight=-1.0),
+            ValueError,
+            "`positive_weight` must satisfy positive_weight >= 0; got -1.0",
+        ),
+        (
+            lambda: losses.squared_error(jnp.ones(2), jnp.ones(2), mask=np.array([1, 0])),
+            TypeError,
+            "`mask` must hold booleans, True where a loss counts; got dtype int",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(jnp.ones((2, 3)), jnp.array([0, 1]), mask=np.ones((2, 3), bool)),
+            ValueError,
+            r"`mask` must have the shape of the losses, \(2,\); got \(2, 3\)",
+        ),
+        (
+            lambda: losses.huber(jnp.ones(2), jnp.ones(2), delta=0.0),
+            ValueError,
+            "`delta` must satisfy delta > 0; got 0.0",
+        ),
+        (lambda: losses.huber(jnp.ones(2), jnp.ones(2), delta=np.ones(2)), ValueError, "`delta` must be a scalar"),
         (lambda: losses.hinge(jnp.ones(2), np.array([0, 1])), ValueError, "`targets` must be -1 or 1; got 0"),
         (
             lambda: losses.squared_error(jnp.array([1, 2]), jnp.array([1, 2])),
