@@ -10,7 +10,9 @@ import numpy as np
 from jnorm._ground import checks
 from jnorm.data import _dataset, _labels, _numbers
 
-MISSING = ("?", "NA", "N/A", "#N/A", "NaN", "-nan", "null", "None", "NaT", "<NA>", "1.#IND", "1.#QNAN")
+_EXCEL = ("#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")
+_FLOATS = ("NaN", "-NaN", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
+MISSING = ("?", "NA", "N/A", "#NA", "#N/A N/A", "null", "None", "NaT", "<NA>", *_FLOATS, *_EXCEL)
 """Texts that stand for a missing value, in capital or small letters."""
 
 _UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?(\.\d+)?)?")
@@ -73,7 +75,7 @@ def data_set(frame: Any, named: Named, reading: Reading) -> _dataset.Dataset:
         return f"{named.place(row)}, column {names[i]!r}"
 
     def refuse(i: int, row: int, say: str) -> NoReturn:
-        raise ValueError(f"{source}: must hold numbers; got {_shown(column(i).iloc[row])} at {place(row, i)}: {say}")
+        raise ValueError(f"{source}: must hold numbers; got {shown(column(i).iloc[row])} at {place(row, i)}: {say}")
 
     measured = (*kept, label) if reading.regression else tuple(kept)
     plain = {i: values for i in measured if (values := _numbers.plain(column(i))) is not None}
@@ -158,7 +160,7 @@ def _kept(frame: Any, names: Sequence[str], empty: Sequence[bool], label: int, n
             if (name.lower() in _ROW_NAMES and _names_rows(column)) or (
                 not kept and name.isdecimal() and _counts(column)
             ):
-                got = f"column {name!r} with another value in each example, the first {_shown(column.iloc[0])}"
+                got = f"column {name!r} with another value in each example, the first {shown(column.iloc[0])}"
                 raise ValueError(f"{named.source}: must not take names of rows for a feature; got {got}: {say}")
             repeats = re.fullmatch(rf"{re.escape(names[label])}\.\d+", name)
             if repeats and column.equals(frame.iloc[:, label].rename(column.name)):
@@ -184,7 +186,7 @@ def _refuse_missing(frame: Any, names: Sequence[str], columns: Sequence[int], ab
     row, at = np.argwhere(absent)[0].tolist()
     what = "a label for each example" if at == len(columns) - 1 else "numbers"
     value = frame.iloc[row, columns[at]]
-    got = f"{_shown(value)} at {named.place(row)}, column {names[columns[at]]!r}"
+    got = f"{shown(value)} at {named.place(row)}, column {names[columns[at]]!r}"
     count = int(np.sum(np.any(absent, 1)))
     say = f"fill them in, or leave such examples out ({count} of {len(frame)}) by drop_missing=True"
     say += "; `missing` lists the texts that mean a missing value" if isinstance(value, str) and value else ""
@@ -217,5 +219,6 @@ def _classes(column: Any, reading: Reading, at: Callable[[int], str]) -> tuple[n
     return y[codes], names
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as errors show it: a number of NumPy as one of Python."""
     return repr(value.item() if isinstance(value, np.generic) else value)

@@ -12,6 +12,11 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 
+_NO_NUMBERS = {
+    **dict.fromkeys("SU", "number classes by np.unique(y, return_inverse=True)"),
+    **dict.fromkeys("Mm", "take seconds since a start"),
+    "O": "give an array of one type",
+}
 _REPAIR = "subtract a start, or compute under jax.enable_x64"
 
 
@@ -24,7 +29,7 @@ def words(**named: ArrayLike) -> tuple[Any, jax.Array, jax.Array | None]:
         **named: The array, by the name of the argument.
 
     Raises:
-        TypeError: It is boolean or complex.
+        TypeError: It is boolean, complex or no number.
         ValueError: NumPy integers that two words do not hold.
 
     >>> dtype, high, low = words(x=np.array([1_700_000_000, 1_700_000_060]))
@@ -34,6 +39,7 @@ def words(**named: ArrayLike) -> tuple[Any, jax.Array, jax.Array | None]:
     ((name, x),) = named.items()
     wide = jnp.result_type(float)
     array: Any = jnp.asarray(x) if _of_jax(x) else np.asarray(x)
+    refuse_texts(**{name: array})
     if array.dtype.kind in "iu" and jnp.iinfo(array.dtype).bits > np.finfo(wide).nmant:
         if isinstance(array, np.ndarray):
             largest = 2 ** (48 if wide == jnp.float32 else 64)
@@ -52,6 +58,22 @@ def words(**named: ArrayLike) -> tuple[Any, jax.Array, jax.Array | None]:
         return dtype, high, None
     known = isinstance(low, np.ndarray)
     return wide, jnp.asarray(high), None if known and not np.any(low) else jnp.asarray(low)
+
+
+def refuse_texts(**named: Any) -> None:
+    """Refuse what NumPy knows to be no numbers: texts, dates, objects.
+
+    Args:
+        **named: The arguments to check, pytrees.
+
+    Raises:
+        TypeError: A leaf holds no numbers.
+    """
+    for name, tree in named.items():
+        for x in jax.tree.leaves(tree):
+            dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+            if getattr(dtype, "kind", "") in _NO_NUMBERS:
+                raise TypeError(f"`{name}` must hold numbers; got dtype {dtype}: {_NO_NUMBERS[dtype.kind]}")
 
 
 def refuse_rounding(**named: Any) -> None:

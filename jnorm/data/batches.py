@@ -111,18 +111,21 @@ def take(data: _Tree, indices: ArrayLike) -> _Tree:
         The same pytree of arrays ``[..., ...]``.
 
     Raises:
-        ValueError: Arrays of unequal lengths; an index out of range in a list or a NumPy array; NumPy integers of 64
-            bits that do not fit into the 32 bits of ``jax.numpy``.
-        TypeError: ``indices`` are not integers.
+        ValueError: Arrays of unequal lengths or without examples; an index out of range in a list or a NumPy array;
+            NumPy integers of 64 bits that do not fit into the 32 bits of ``jax.numpy``.
+        TypeError: ``indices`` are not integers, or ``data`` no numbers.
 
     >>> take({"x": jnp.array([[1.0], [2.0], [3.0]]), "y": jnp.array([0, 1, 2])}, jnp.array([2, 0]))["y"]
     Array([2, 0], dtype=int32)
     """
     size = length(data)
+    _words.refuse_texts(data=data)
     _words.refuse_wrapping(data=data)
-    at = jnp.asarray(indices)
+    at = jnp.asarray(np.zeros(np.shape(indices), np.int32) if isinstance(indices, list) and not indices else indices)
     if not jnp.issubdtype(at.dtype, jnp.integer):
         raise TypeError(f"`indices` must hold integers; got dtype {at.dtype}")
+    if size == 0 and at.size:
+        raise ValueError(f"`data` must hold examples to take from; got none, and {at.size} `indices`")
     rule = f"`{{}}` must satisfy {-size} <= {{}} < {size}"
     checks.require(lambda i: (i >= -size) & (i < size), rule, indices=indices)
     return jax.tree.map(lambda a: jnp.take(jnp.asarray(a), at, axis=0, mode="fill"), data)

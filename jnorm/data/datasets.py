@@ -48,6 +48,8 @@ _BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 def load(name: str = "digits", folder: str | Path | None = None) -> Dataset:
     """A data set by name.
 
+    Pixels, of digits and mnist, are scaled to [0, 1]; other values are as published.
+
     Args:
         name: digits, breast_cancer, wine, iris or diabetes; from the folder mnist (60 000 training examples, then
             10 000 to test on), uci/<set> (training file, then test file if there is one), <file>.npz, <file>.csv,
@@ -168,8 +170,8 @@ def from_csv(
         regression: Whether labels are numbers to be predicted; by default they are names of classes. To be said of
             labels that are not whole, or of more than 20 different ones among less than three times as many examples.
         ignore: A column to leave out, or several. Where given, all others are features, whatever their names.
-        missing: Texts that mean a missing value, beside the empty one, in capital or small letters; by default ? NA
-            N/A #N/A NaN -nan null None NaT <NA> 1.#IND 1.#QNAN.
+        missing: Texts that mean a missing value, beside the empty one, in capital or small letters; by default those of
+            pandas (NA, N/A, NaN, null, None, ...), ``?`` and the errors of Excel (#N/A, #DIV/0!, ...).
         drop_missing: Leave out examples with missing values, which are refused otherwise.
         header: Whether the first line holds the names of columns; by default it does unless it may be an example.
             Without it, columns are named 0, 1, ...
@@ -241,7 +243,7 @@ def from_frame(
         raise TypeError(f"`frame` must be a table of pandas; got {type(frame).__name__}: {say}")
 
     def place(i: int) -> str:
-        return f"example {i + 1}, row {frame.index[i]!r}"
+        return f"example {i + 1}, row {_tables.shown(frame.index[i])}"
 
     named, missing = _tables.Named(name, "`frame`", place, "."), _tables.listed(missing)
     return _tables.data_set(frame, named, _tables.Reading(target, regression, ignore, missing, drop_missing))

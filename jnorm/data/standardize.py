@@ -82,7 +82,7 @@ def fit(x: ArrayLike, *, axis: _Axes = -1) -> Scale:
     Raises:
         ValueError: ``x`` does not have an axis, or an axis is named twice; NumPy integers past 2^48 without
             ``jax.enable_x64``.
-        TypeError: ``x`` is boolean or complex.
+        TypeError: ``x`` is boolean or complex, or holds texts, dates or objects.
 
     >>> fit(jnp.array([[1.0, 5.0], [3.0, jnp.nan]])).count
     Array([2, 1], dtype=int32)

@@ -122,6 +122,7 @@ def test_take_indexes_every_array():
     np.testing.assert_array_equal(got["x"], X[[[3, 10]]])
     np.testing.assert_array_equal(got["y"][0], [[3, 10]])
     assert got["y"][1].dtype == jnp.uint8
+    assert batches.take(X, []).shape == batches.take(X[:0], []).shape == (0, 3)
 
 
 def test_an_index_out_of_range_is_nan_inside_jit():
@@ -138,6 +139,9 @@ def test_an_index_out_of_range_is_nan_inside_jit():
         (lambda: permutation(KEY, -1), ValueError, "`size` must be a whole number >= 1; got -1"),
         (lambda: batches.take(X, [11]), ValueError, "`indices` must satisfy -11 <= indices < 11; got 11"),
         (lambda: batches.take(X, np.array([0.0])), TypeError, "`indices` must hold integers; got dtype float"),
+        (lambda: batches.take(X[:0], [0]), ValueError, "`data` must hold examples to take from; got none, and 1 `ind"),
+        (lambda: batches.take(X[:0], jnp.array([0])), ValueError, "`data` must hold examples to take from; got none"),
+        (lambda: batches.take(np.array(["a"]), [0]), TypeError, r"`data` must hold numbers; got .*<U1: .*np.unique\(y"),
         (lambda: batches.take((X, X[:3]), [0]), ValueError, r"one length; got shapes \[\(11, 3\), \(3, 3\)\]"),
         (lambda: batches.length(()), ValueError, r"one length; got shapes \[\]"),
         (lambda: batches.length(1.0), ValueError, r"one length; got shapes \[\(\)\]"),

@@ -302,6 +302,11 @@ def test_types():
     for bad in (jnp.array([True, False]), jnp.array([1j])):
         with pytest.raises(TypeError, match="`x` must hold real numbers; got dtype"):
             fit(bad)
+    for bad in (np.array([["1"]]), [["1"]], np.array([[1], [None]]), np.array([["2024"]], "datetime64[D]"), {"a": 1}):
+        with pytest.raises(
+            TypeError, match=r"`x` must hold numbers; got dtype .*: (number classes|give an|take seconds)"
+        ):
+            fit(bad)
 
 
 def test_transformations_agree():

@@ -229,6 +229,14 @@ def test_labels(labels, codes, classes, tmp_path):
     assert (data.y.tolist(), data.classes) == (codes, classes)
 
 
+def test_texts_that_mean_a_missing_value(tmp_path):
+    # Those that pandas.read_csv documents, then what UCI's files and Excel write.
+    of_pandas = "#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,null"
+    for text in ["", *of_pandas.split(","), "?", "na", "none", "#DIV/0!", "#VALUE!", "#REF!", "NaT"]:
+        path = write(tmp_path, f"a,y\n1,x\n{text},x\n2,{text}\n")
+        assert datasets.from_csv(path, drop_missing=True).x.tolist() == [[1]], text
+
+
 def test_labels_that_look_alike_are_told(tmp_path):
     with pytest.warns(UserWarning, match="'Yes' and 'yes' look alike and are two classes"):
         datasets.from_csv(write(tmp_path, "a,y\n1,yes\n2,Yes\n"))
