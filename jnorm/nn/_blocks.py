@@ -86,6 +86,16 @@ def linear(layer: Layer, inputs: int, outputs: int) -> LinearMap:
     return weighted(layer, (inputs, outputs), product)
 
 
+def first(layer: Layer) -> Layer:
+    """The layer as a network's first one."""
+    return layer._replace(kernel_init=layer.input_init)
+
+
+def last(layer: Layer) -> Layer:
+    """The layer as a network's readout."""
+    return layer._replace(kernel_init=layer.readout_init)
+
+
 def hidden(layer: Layer, linear_map: LinearMap, features: int) -> Block:
     """The layer as a block: linear map, normalizer and activation in the order that it says, dropout."""
     norm = layer.normalizer
@@ -95,6 +105,8 @@ def hidden(layer: Layer, linear_map: LinearMap, features: int) -> Block:
         if norm is None:
             return params, ()
         norm_params, state = norm.init(features)
+        if layer.normalize == "before" and getattr(norm_params, "shift", None) is not None:
+            params.pop("bias", None)  # the shift takes its place
         return params | {"norm": norm_params}, state
 
     def normalized(params: Any, state: Any, x: jax.Array, context: Context) -> tuple[jax.Array, Any]:

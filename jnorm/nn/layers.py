@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 
+from jnorm import initializers
+
 __all__ = [
     "Layer",
     "Normalizer",
@@ -86,15 +88,21 @@ class Layer(NamedTuple):
 
     Parameters are cast to the dtype of ``x``, which the output keeps; products are summed in at least float32.
 
+    A bias is left out where a normalizer with a ``shift`` of its own follows it: batch norm takes any bias off again,
+    so that its gradient is rounding noise, which Adam would turn into steps of full size.
+
     Attributes:
         activation: Elementwise function.
-        kernel_init: ``kernel_init(key, shape)``, one of `jnorm.initializers`.
+        kernel_init: ``kernel_init(key, shape)``, one of `jnorm.initializers`; its gain is that of ``activation``.
         bias_init: Likewise; None leaves the bias out.
         normalizer: A `Normalizer`, or a module that is one; None for none.
         normalize: Where the normalizer stands, "before" or "after" the activation.
         dropout: ``dropout(key, x, train=train)``; None for none.
         weights: `Weights`, or a module that is one; None where the kernels themselves are learned.
         precision: That of `jax.lax`; "highest" is full float32 on every machine.
+        input_init: ``kernel_init`` of a network's first layer. Its inputs are data, which no activation has shrunk:
+            standardized inputs, independent of each other, give pre-activations of variance 1.
+        readout_init: ``kernel_init`` of a network's last layer, which no activation follows.
     """
 
     activation: Callable[[jax.Array], jax.Array]
@@ -105,3 +113,5 @@ class Layer(NamedTuple):
     dropout: Callable[..., jax.Array] | None = None
     weights: Any = None
     precision: lax.PrecisionLike = "highest"
+    input_init: Callable[..., jax.Array] = initializers.lecun_normal()
+    readout_init: Callable[..., jax.Array] = initializers.lecun_normal()

@@ -3,6 +3,8 @@
 `jnorm.nn.layers.Layer` says what a layer is made of, all of it functions; the network says how layers are arranged.
 Networks are cheap to build, so build them where they are used: what they close over may then be traced.
 
+- **Initial weights.** ``layer.kernel_init`` is for layers behind an activation; the first layer and the readout have
+  ``layer.input_init`` and ``layer.readout_init``.
 - **Parameters** are a list, one entry for each block from the input on, of dictionaries with ``kernel``, ``bias`` and
   ``norm``. The state is a list of the same length with the normalizers' states.
 - **Types.** Parameters are cast to the dtype of ``x``, which the output keeps; products are summed in at least float32.
@@ -20,7 +22,7 @@ from jax.typing import ArrayLike
 
 from jnorm import initializers
 from jnorm.activations import sigmoid
-from jnorm.nn._blocks import Block, Context, LinearMap, Tap, chain, hidden, linear, readout, weighted
+from jnorm.nn._blocks import Block, Context, LinearMap, Tap, chain, first, hidden, last, linear, readout, weighted
 from jnorm.nn._network import Network, check_sizes, record, sequential
 from jnorm.nn.convolution import convolve
 from jnorm.nn.layers import Layer
@@ -102,8 +104,9 @@ def mlp(widths: Sequence[int], layer: Layer) -> Network:
     if len(widths) < 2:
         raise ValueError(f"`widths` must hold at least an input and an output; got {tuple(widths)}")
     pairs = list(itertools.pairwise(widths))
-    inner = [hidden(layer, linear(layer, *pair), pair[1]) for pair in pairs[:-1]]
-    return sequential([*inner, readout(linear(layer, *pairs[-1]))], widths[0])
+    layers = [first(layer), *[layer] * len(pairs)]
+    inner = [hidden(part, linear(part, *pair), pair[1]) for part, pair in zip(layers, pairs[:-1], strict=False)]
+    return sequential([*inner, readout(linear(last(layer), *pairs[-1]))], widths[0])
 
 
 def residual(
@@ -152,8 +155,9 @@ def residual(
         y, state = branch.apply(params, state, x, context)
         return context.tapped("post", x + jnp.asarray(branch_scale).astype(x.dtype) * y), state
 
-    first = hidden(layer, linear(layer, inputs, units), units)
-    return sequential([first, *[Block(branch.init, apply)] * blocks, readout(linear(layer, units, outputs))], inputs)
+    stream = hidden(layer, linear(first(layer), inputs, units), units)
+    output = readout(linear(last(layer), units, outputs))
+    return sequential([stream, *[Block(branch.init, apply)] * blocks, output], inputs)
 
 
 def highway(inputs: int, outputs: int, *, units: int, depth: int, layer: Layer, gate_bias: ArrayLike = -2.0) -> Network:
@@ -198,9 +202,9 @@ def highway(inputs: int, outputs: int, *, units: int, depth: int, layer: Layer, 
         h, state = plain.apply(params, state, x, context._replace(tap=_before_post(context.tap)))
         return context.tapped("post", h * t + x * (1 - t)), state
 
-    first = hidden(layer, linear(layer, inputs, units), units)
-    blocks = [first, *[Block(init, apply)] * (depth - 1), readout(linear(layer, units, outputs))]
-    return sequential(blocks, inputs)
+    stream = hidden(layer, linear(first(layer), inputs, units), units)
+    output = readout(linear(last(layer), units, outputs))
+    return sequential([stream, *[Block(init, apply)] * (depth - 1), output], inputs)
 
 
 def cnn(
@@ -243,16 +247,18 @@ def cnn(
     if len(steps) != len(channels) - 1 or not steps:
         raise ValueError(f"`strides` must hold one for each of the layers {tuple(channels[1:])}; got {strides}")
 
-    def conv(n_in: int, n_out: int, stride: int) -> LinearMap:
+    def conv(layer: Layer, n_in: int, n_out: int, stride: int) -> LinearMap:
         def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
             return convolve(x, kernel, strides=stride, method=method, precision=layer.precision)
 
         return weighted(layer, (window, window, n_in, n_out), product)
 
-    last = linear(layer, channels[-1], outputs)
-    pooled = LinearMap(last.init, lambda params, x: last.apply(params, jnp.mean(x, (-3, -2))))
-    shapes = [(*pair, step) for pair, step in zip(itertools.pairwise(channels), steps, strict=True)]
-    return sequential([*[hidden(layer, conv(*shape), shape[1]) for shape in shapes], readout(pooled)], channels[0], 3)
+    output = linear(last(layer), channels[-1], outputs)
+    pooled = LinearMap(output.init, lambda params, x: output.apply(params, jnp.mean(x, (-3, -2))))
+    layers = [first(layer), *[layer] * (len(steps) - 1)]
+    parts = zip(layers, itertools.pairwise(channels), steps, strict=True)
+    inner = [hidden(part, conv(part, *pair, step), pair[1]) for part, pair, step in parts]
+    return sequential([*inner, readout(pooled)], channels[0], 3)
 
 
 def _before_post(tap: Tap | None) -> Tap | None:

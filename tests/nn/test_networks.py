@@ -19,7 +19,8 @@ from jnorm.theory.moments import Moments
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
 KEY = jax.random.key(3)
-PLAIN = Layer(activations.tanh, initializers.normal(0.4), initializers.normal(0.3))
+WEIGHTS = initializers.normal(0.4)
+PLAIN = Layer(activations.tanh, WEIGHTS, initializers.normal(0.3), input_init=WEIGHTS, readout_init=WEIGHTS)
 FULL = PLAIN._replace(normalizer=batch_norm, dropout=partial(dropout, rate=0.25), weights=weight_norm)
 BUILD = {
     "mlp": lambda layer: networks.mlp((6, 8, 3), layer),
@@ -35,7 +36,7 @@ def batch(name, seed=0, dtype=jnp.float32):
 
 
 def affine(params, x):
-    return np.float64(x) @ np.float64(params["kernel"]) + np.float64(params["bias"])
+    return np.float64(x) @ np.float64(params["kernel"]) + np.float64(params.get("bias", 0.0))
 
 
 def close(got, exact):
@@ -275,7 +276,8 @@ def test_lsuv_takes_the_recorded_layers():
 
 def test_variance_travels_as_mean_field_theory_says():
     depth, width, n = 6, 400, 64
-    layer = Layer(activations.tanh, initializers.variance_scaling(1.5, "fan_in", "normal"), initializers.normal(0.3))
+    weights = initializers.variance_scaling(1.5, "fan_in", "normal")
+    layer = Layer(activations.tanh, weights, initializers.normal(0.3), input_init=weights)
     network = networks.mlp(networks.rectangular(width, 1, units=width, depth=depth), layer)
     x = jax.random.normal(KEY, (n, width))
     x = x / jnp.sqrt(jnp.mean(x**2, 1, keepdims=True))
@@ -296,6 +298,72 @@ def test_variance_travels_as_mean_field_theory_says():
     # Student's t with 15 degrees of freedom: six of |t| < 5.5 hold with probability .9996, were the seed not fixed;
     # finite width adds a bias of order 1/400, about one standard error.
     assert np.all(np.abs(z) < 5.5), z
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_the_first_layer_and_the_readout_have_weights_of_their_own(name):
+    marks = {"kernel_init": 2.0, "input_init": 3.0, "readout_init": 5.0}
+    layer = Layer(activations.relu, **{key: initializers.constant(mark) for key, mark in marks.items()})
+    build = BUILD | {"mlp": lambda layer: networks.mlp((6, 8, 8, 3), layer)}
+    build["cnn"] = lambda layer: networks.cnn((6, 4, 4), 3, layer)
+    params, _ = build[name](layer).init(KEY)
+    kernels = [
+        float(leaf.ravel()[0]) for path, leaf in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "kernel"
+    ]
+    assert kernels[0] == 3
+    assert kernels[-1] == 5
+    assert len(kernels) > 2
+    assert set(kernels[1:-1]) == {2}
+
+
+def test_weights_without_another_word_keep_the_variance_of_standardized_data():
+    # He's gain undoes what relu takes. Nothing has taken anything from the data, so that it would double there.
+    network = networks.mlp((400, 400, 400, 400), Layer(activations.relu, initializers.he_normal(), None))
+    x = jax.random.normal(KEY, (16, 400))
+    x = x / jnp.sqrt(jnp.mean(x**2, 1, keepdims=True))
+
+    @jax.vmap
+    def second_moments(key):
+        seen = networks.record(network, *network.init(key), x)[2]
+        return jnp.stack([jnp.mean(v**2) for v in seen.values()])
+
+    measured = np.float64(jax.jit(second_moments)(jax.random.split(KEY, 16)))
+    z = (measured.mean(0) - [1, 0.5, 1, 0.5, 0.5]) / (measured.std(0, ddof=1) / 4)
+    # Student's t as above: five of |t| < 5.5; double the variance would be dozens of standard errors away.
+    assert np.all(np.abs(z) < 5.5), z
+
+
+def test_a_bias_in_front_of_a_shift_is_left_out():
+    x = batch("mlp")
+    layer_norm = stateless(feature_norm.init, feature_norm.layer_norm)
+    unshifted = Normalizer(partial(batch_norm.init, shift=False), batch_norm.apply)
+    for norm, place, kept in [
+        (batch_norm, "before", False),
+        (batch_renorm, "before", False),
+        (layer_norm, "before", False),
+        (batch_norm, "after", True),
+        (unshifted, "before", True),
+        (None, "before", True),
+    ]:
+        network = networks.mlp((6, 8, 3), PLAIN._replace(normalizer=norm, normalize=place))
+        params, state = network.init(KEY)
+        assert ("bias" in params[0], "bias" in params[1]) == (kept, True)
+        network.apply(params, state, x, train=True)
+    gated = networks.highway(6, 3, units=8, depth=2, layer=PLAIN._replace(normalizer=batch_norm))
+    assert "bias" in gated.init(KEY)[0][1]["gate"]  # no normalizer stands behind a gate
+
+
+def test_every_parameter_of_a_network_with_batch_norm_has_a_gradient():
+    # A bias that batch norm takes off again would get rounding noise, of which Adam makes steps of full size.
+    x, weights = batch("mlp"), batch("mlp", 7)[:, :3]
+    for name in BUILD:
+        network = BUILD[name](PLAIN._replace(normalizer=batch_norm))
+        params, state = network.init(KEY)
+        x = batch(name)
+        loss = lambda p, network=network, state=state, x=x: jnp.vdot(weights, network.apply(p, state, x, train=True)[0])
+        for path, gradient in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
+            # Rounding noise is of the order of 1e-7 of the other gradients, which are about one here.
+            assert np.abs(gradient).max() > 1e-3, (name, jax.tree_util.keystr(path))
 
 
 def test_alpha_dropout_keeps_selu_at_its_fixed_point():

@@ -42,7 +42,7 @@ def data(dtype=np.float32):
 
 def mlp(rate=None, **options):
     drop = None if rate is None else partial(alpha_dropout, rate=rate)
-    return networks.mlp((3, 4, 2), Layer(jnp.tanh, wave, dropout=drop, **options))
+    return networks.mlp((3, 4, 2), Layer(jnp.tanh, wave, dropout=drop, input_init=wave, readout_init=wave, **options))
 
 
 def trainer(model=None, optimizer=None, *, loss=losses.softmax_cross_entropy, report=None, **options):
@@ -243,7 +243,14 @@ def everything():
     def model(rate, slope=1.0):
         traces.append(rate)
         return networks.mlp(
-            (3, 4, 2), Layer(lambda z: selu(slope * z), wave, dropout=partial(alpha_dropout, rate=rate))
+            (3, 4, 2),
+            Layer(
+                lambda z: selu(slope * z),
+                wave,
+                dropout=partial(alpha_dropout, rate=rate),
+                input_init=wave,
+                readout_init=wave,
+            ),
         )
 
     def optimizer(learning_rate, weight_decay, clip, eta, noise_key):
