@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jnorm.data import _formats
-from jnorm.data._numbers import is_number
+from jnorm.data._numbers import as_number
 
 SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE, _HEAD = 200, 1 << 20  # records, characters
@@ -56,8 +56,8 @@ def read(
     """The fields of a file."""
     import pandas
 
-    if separator is not None and len(separator) != 1:
-        raise ValueError(f"`separator` must be one character, such as ';' or '\\t'; got {separator!r}")
+    if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+        raise ValueError(f"`separator` must be one character, such as ';' or '\\t', no quote; got {separator!r}")
     content = _decoded(path, _content(path), encoding)
     skipped = 0
     if excel := re.match(r"sep=(.)\r?\n", content):
@@ -75,7 +75,7 @@ def read(
     short = header and (names != first or ends > 0)
     frame = _rows(pandas, path, content, separator, len(names) + ends, skipped, short).iloc[int(header) :, : len(names)]
     if not len(frame):
-        raise ValueError(f"{path}: must hold a line of column names, then examples; got 1 lines, first {first}")
+        raise ValueError(f"{path}: must hold a line of column names, then examples; got 1 lines, first {brief(first)}")
     frame.columns = names if header else [str(i) for i in range(len(names))]
     lines = cache(lambda: _lines(content, separator, len(frame) + header))
 
@@ -83,6 +83,11 @@ def read(
         return f"example {i + 1}" + (f", line {lines()[i + header] + skipped}" if lines() else "")
 
     return Fields(frame.reset_index(drop=True), place)
+
+
+def brief(names: Sequence[str]) -> str:
+    """The names as errors list them, not all of very many."""
+    return str(names) if len(names) <= 20 else f"{str(names[:20])[:-1]}, ...] ({len(names)} in all)"
 
 
 def _content(path: Path) -> bytes:
@@ -229,18 +234,19 @@ def _beside_row_names(first: list[str], rows: Sequence[list[str]]) -> tuple[list
 
 def _is_header(path: Path, first: list[str], rows: Sequence[list[str]], missing: Iterable[str]) -> bool:
     """Whether the first line holds names: words, or the 0, 1, ... that pandas gives to columns without names."""
-    absent = {"true", "false", *(word.lower() for word in missing if word)}
-    numbers = [i for i, field in enumerate(first) if is_number(field)]
-    gaps = [i for i, field in enumerate(first) if field.lower() in absent]
-    if not numbers and not gaps:
+    values = {"true", "false", "inf", "-inf", *(word.lower() for word in missing if word)}
+    numbers = [i for i, field in enumerate(first) if as_number(field)]
+    if not numbers and not any(field.lower() in values for field in first):
         return True
     columns = list(zip(*rows, strict=False))
-    row_names = int(first[0] == "")
-    counted = bool(numbers) and numbers[0] == row_names and all(first[i] == str(i - row_names) for i in numbers)
     words = [i for i in range(len(columns)) if i not in numbers]
-    recurs = any(first[i] in columns[i] for i in words)
-    fractions = any(not field.isdecimal() for i in numbers if i < len(columns) for field in columns[i])
-    if counted and not gaps and (row_names or (not recurs and (words or fractions or len(numbers) > 2))):
-        return True
+    counted = any([first[i] for i in numbers] == [str(k + start) for k in range(len(numbers))] for start in (0, 1))
+    if counted and not any(first[i].lower() in values or first[i] in columns[i] for i in words):
+        # A word over numbers is a name; a word over words may be one of them, and so may whole numbers.
+        named = any(all(as_number(field) for field in columns[i]) for i in words)
+        fractions = any(not field.isdecimal() for i in numbers if i < len(columns) for field in columns[i])
+        if first[0] == "" or named or fractions or len(numbers) > 2:
+            return True
     say = "say header=False if that is an example, header=True if it holds names"
-    raise ValueError(f"{path}: must hold a line of column names, then examples; got first line {first}: {say}")
+    got = f"first line {brief(first)}"
+    raise ValueError(f"{path}: must hold a line of column names, then examples; got {got}: {say}")

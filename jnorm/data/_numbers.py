@@ -26,6 +26,20 @@ def is_number(field: str) -> bool:
     return NUMBER.fullmatch(field) is not None
 
 
+def as_number(field: str) -> str | None:
+    """The number that a text spells with a point or a comma, with a point; else None."""
+    return field.replace(",", ".") if is_number(field) or _COMMA.fullmatch(field) else None
+
+
+def pointed(labels: Any) -> Any:
+    """A column of labels, with points for decimal commas where all are numbers."""
+    words = labels.unique()
+    if not all(isinstance(word, str) for word in words) or not any("," in word for word in words):
+        return labels
+    spelled = {word: as_number(word.strip()) for word in words}
+    return labels.map(spelled) if all(spelled.values()) else labels
+
+
 def plain(column: Any) -> np.ndarray | None:
     """The numbers of a column of texts that are all spelled with a point, NaN for empty ones; None of others."""
     import pandas

@@ -54,9 +54,16 @@ def pandas_of(what: str) -> Any:
     return pandas
 
 
+def require_truths(**named: Any) -> None:
+    """Refuse what is neither True nor False, nor None for what is to be found."""
+    for name, value in named.items():
+        if not isinstance(value, bool | np.bool_ | None):
+            raise TypeError(f"`{name}` must be True, False or None, which leaves it to the file; got {value!r}")
+
+
 def listed(given: Any) -> list[Any]:
     """One name, or several, as a list."""
-    return [given] if isinstance(given, str | int) else list(given)
+    return [given] if isinstance(given, str | int) else list(() if given is None else given)
 
 
 def data_set(frame: Any, named: Named, reading: Reading) -> _dataset.Dataset:
@@ -66,7 +73,7 @@ def data_set(frame: Any, named: Named, reading: Reading) -> _dataset.Dataset:
     label = _label(names, empty, named, reading.target)
     kept = _kept(frame, names, empty, label, named, reading.ignore)
     if not kept:
-        raise ValueError(f"{source}: must hold a column of numbers beside the labels; got {', '.join(names)}")
+        raise ValueError(f"{source}: must hold a column of numbers beside the labels; got {', '.join(names[:20])}")
 
     def column(i: int) -> Any:
         return frame.iloc[:, i]
@@ -86,7 +93,9 @@ def data_set(frame: Any, named: Named, reading: Reading) -> _dataset.Dataset:
         _refuse_missing(frame, names, (*kept, label), absent, named)
     rows = np.flatnonzero(~np.any(absent, 1))
     if not len(rows):
-        raise ValueError(f"{source}: must hold an example without missing values; got none in {len(frame)}")
+        empty_ones = [names[i] for i, gone in zip((*kept, label), absent.T, strict=True) if np.all(gone)]
+        say = f": leave columns that hold nothing out by ignore={empty_ones}" if empty_ones else ""
+        raise ValueError(f"{source}: must hold an example without missing values; got none in {len(frame)}{say}")
     decimal = named.decimal or "."
     if named.decimal is None:
         others = [i for i in measured if i not in plain]
@@ -104,7 +113,10 @@ def data_set(frame: Any, named: Named, reading: Reading) -> _dataset.Dataset:
     if reading.regression:
         return build(x, numbers[-1], classes=())
     try:
-        y, classes = _classes(column(label).iloc[rows], reading, lambda k: place(int(rows[k]), label))
+        labels = column(label).iloc[rows]
+        if decimal == "," or (named.decimal is None and reading.regression is None):
+            labels = _numbers.pointed(labels)
+        y, classes = _classes(labels, reading, lambda k: place(int(rows[k]), label))
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     return build(x, y, classes=classes)
@@ -133,20 +145,26 @@ def _is_empty(frame: Any, names: Sequence[str], i: int) -> bool:
 
 def _label(names: Sequence[str], empty: Sequence[bool], named: Named, target: Any) -> int:
     if target is not None:
-        checks.choice("target", str(target), [name for name in names if name])
-        return names.index(str(target))
+        return _chosen("target", str(target).strip(), [name for name in names if name], names)
     last = max((i for i in range(len(names)) if not empty[i]), default=0)
     if _UNNAMED.fullmatch(names[last]):
-        got = f"columns {', '.join(names)}"
+        got = f"{len(names)} columns, {', '.join(names[:20])}"
         raise ValueError(f"{named.source}: `target` must be said, since the last column has no name; got {got}")
     return last
 
 
+def _chosen(option: str, name: str, known: Sequence[str], names: Sequence[str]) -> int:
+    """The column of a name that an option gives."""
+    if name not in known:
+        checks.choice(option, name, known if len(known) <= 20 else (*known[:20], f"... ({len(known)} in all)"))
+    return names.index(name)
+
+
 def _kept(frame: Any, names: Sequence[str], empty: Sequence[bool], label: int, named: Named, ignore: Any) -> list[int]:
     """The columns that are features: not the labels, not what is ignored, not the names of rows."""
-    ignored = {str(name) for name in listed(() if ignore is None else ignore)}
+    ignored = {str(name).strip() for name in listed(ignore)}
     for name in ignored:
-        checks.choice("ignore", name, [n for i, n in enumerate(names) if i != label])
+        _chosen("ignore", name, [n for i, n in enumerate(names) if i != label], names)
     kept: list[int] = []
     for i, name in enumerate(names):
         if i == label or empty[i] or name in ignored:
@@ -171,8 +189,12 @@ def _kept(frame: Any, names: Sequence[str], empty: Sequence[bool], label: int, n
 
 
 def _names_rows(column: Any) -> bool:
-    """Whether a column holds another text or whole number in each row."""
-    return not column.duplicated().any() and all(isinstance(value, str | int | np.integer) for value in column)
+    """Whether a column holds another word or whole number in each row."""
+    if column.duplicated().any():
+        return False
+    words = [value for value in column if isinstance(value, str)]
+    rest = (isinstance(value, int | np.integer) for value in column if not isinstance(value, str))
+    return all(rest) and all(word.strip().isdecimal() or not _numbers.as_number(word.strip()) for word in words)
 
 
 def _counts(column: Any) -> bool:
@@ -189,6 +211,8 @@ def _refuse_missing(frame: Any, names: Sequence[str], columns: Sequence[int], ab
     got = f"{shown(value)} at {named.place(row)}, column {names[columns[at]]!r}"
     count = int(np.sum(np.any(absent, 1)))
     say = f"fill them in, or leave such examples out ({count} of {len(frame)}) by drop_missing=True"
+    if np.all(absent[:, at]) and at < len(columns) - 1:
+        say = f"the column holds nothing: leave it out by ignore={names[columns[at]]!r}"
     say += "; `missing` lists the texts that mean a missing value" if isinstance(value, str) and value else ""
     raise ValueError(f"{named.source}: must hold {what}; got {got}: {say}")
 

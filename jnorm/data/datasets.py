@@ -184,6 +184,7 @@ def from_csv(
         ValueError: A bad file, an unknown column, or what could be read in two ways, with the column, the line and the
             option that decides.
         FileNotFoundError: A missing file.
+        TypeError: ``header``, ``regression`` or ``drop_missing`` is no truth, such as the header=0 of pandas.
         ImportError: pandas is missing.
 
     >>> import tempfile
@@ -194,6 +195,7 @@ def from_csv(
     ([[12.5], [4.0]], [1, 0], ('cat', 'dog'))
     """
     _tables.pandas_of("from_csv")
+    _tables.require_truths(header=header, regression=regression, drop_missing=drop_missing)
     if decimal is not None:
         checks.choice("decimal", decimal, (".", ","))
     path, missing = Path(path), _tables.listed(missing)
@@ -230,7 +232,7 @@ def from_frame(
     Raises:
         ValueError: A column that holds no numbers, an unknown column, or what could be read in two ways, with the row
             and the option that decides.
-        TypeError: ``frame`` is no table of pandas.
+        TypeError: ``frame`` is no table of pandas, or ``regression`` or ``drop_missing`` no truth.
         ImportError: pandas is missing.
 
     >>> import pandas
@@ -238,6 +240,7 @@ def from_frame(
     >>> data.x.tolist(), data.y.tolist(), data.classes
     ([[12.5], [4.0]], [1, 0], ('cat', 'dog'))
     """
+    _tables.require_truths(regression=regression, drop_missing=drop_missing)
     if not isinstance(frame, _tables.pandas_of("from_frame").DataFrame):
         say = "write frame.to_pandas()" if hasattr(frame, "to_pandas") else "write pandas.DataFrame(...)"
         raise TypeError(f"`frame` must be a table of pandas; got {type(frame).__name__}: {say}")

@@ -54,6 +54,13 @@ SHAPES = {
     "ends of lines of old Macs": (FRAME.to_csv(index=False, lineterminator="\r"), {}),
     "blank lines": ("\n" + ONE.replace("\n", "\n\n") + "\n  \n", {}),
     "rows of nothing at the end": (ONE + ",,\n,,\n", {}),
+    "labels first, integer headers": (
+        "kind,0,1\nb,1.5,-2\na,3.25,4\nb,.5,1000\nc,7,8\n", {"target": "kind", "names": ("0", "1")}
+    ),
+    "labels of numbers first": (
+        "label,1,2\n7,0,3\n9,4,5\n", {"x": [[0, 3], [4, 5]], "y": [0, 1], "classes": ("7", "9"), "target": "label",
+                                      "names": ("1", "2")},
+    ),
     "separators at all ends": (ONE.replace("\n", ",\n"), {}),
     "separators at the ends of rows": (ONE.replace("\n", ",\n").replace(",\n", "\n", 1), {}),
     "gzip": (gzip.compress(ONE.encode()), {}),
@@ -127,6 +134,19 @@ REFUSED = {
                          "header=False if that is an example, header=True if it holds names"),
     "an example with a gap first": ("?,setosa\n4.9,virginica\n", {}, r"got first line \['\?', 'setosa'\]: say header="),
     "an example of truths first": ("True,yes\nFalse,no\n", {}, r"got first line \['True', 'yes'\]: say header="),
+    "labels first, counted": ("cat,0,1\ndog,1,0\n", {}, r"got first line \['cat', '0', '1'\]: say header=False"),
+    "labels last, counted": ("0,1,cat\n1,0,dog\n", {}, r"got first line \['0', '1', 'cat'\]: say header=False"),
+    "a German example first": ("1,5;x\n2,5;y\n", {"separator": ";"}, r"got first line \['1,5', 'x'\]: say header=Fal"),
+    "an infinity first": ("inf,x\n2,y\n", {}, r"got first line \['inf', 'x'\]: say header=False"),
+    "German labels": ("a;y\n1;2,5\n2;3\n", {}, "labels that are numbers must be whole; got 2.5 at example 1, line 2"),
+    "nothing in a column": ("a,b,y\n1,,x\n2,,x\n", {}, "'b': the column holds nothing: leave it out by ignore='b'"),
+    "nothing in a column, dropped": ("a,b,y\n1,,x\n2,,x\n", {"drop_missing": True}, r"ignore=\['b'\]"),
+    "numbers without a name": (",a,y\n.5,1,x\n1.5,2,x\n", {}, "column 1 has no name: name it"),
+    "an index twice": (",a,y\n0,1,x\n0,2,x\n", {}, "column 1 has no name: name it, or leave it out by ignore=''"),
+    "many columns": (",".join(str(i + 5) for i in range(99)) + "\n" + ",".join("1" * 99), {}, r"\(99 in all\): say he"),
+    "a column of many": (",".join("abcdefghijklmnopqrstuvwxyz") + "\n" + ",".join("1" * 26), {"target": "?"},
+                         r"`target` must be one of a, b, .* t, ... \(26 in all\); got '\?'"),
+    "a quote for a separator": (ONE, {"separator": '"'}, "`separator` must be one character"),
     "years": ("2001,2002,y\n1,2,x\n", {}, r"got first line \['2001', '2002', 'y'\]: say header=False"),
     "two numbers": ("0,1\n1,0\n0,1\n", {}, r"got first line \['0', '1'\]: say header=False"),
     "one column": ("y\n1\n2\n", {}, "must hold fields divided by , ; | or tabs; got line 1 'y': say `separator`"),
@@ -194,6 +214,10 @@ DECIDED = {
     "one missing": ("a,y\n1,x\n-,NA\n", {"missing": "-", "drop_missing": True}, [[1]], [0], ("x",)),
     "ignore": ("a,Id,y\n1,7,x\n1,9,x\n", {"ignore": ("Id",)}, [[1], [1]], [0, 0], ("x",)),
     "ignore=()": ("a,Id,y\n1,7,x\n1,9,x\n", {"ignore": ()}, [[1, 7], [1, 9]], [0, 0], ("x",)),
+    "a comma in classes": ("a;y\n1;2,50\n2;2,5\n", {"regression": False, "decimal": ","}, [[1], [2]], [0, 0], ("2.5",)),
+    "commas in labels": ("a;y\n1;2,5\n2;3\n", {"regression": True}, [[1], [2]], [2.5, 3], ()),
+    "lists for labels": ('a,y\n1,"2,5"\n2,x\n', {}, [[1], [2]], [0, 1], ("2,5", "x")),
+    "blanks in options": ("a, y ,b\n1,x,2\n", {"target": " y ", "ignore": [" b"]}, [[1]], [0], ("x",)),
     "drop_missing": ("a,y\n1,x\n?,x\n3,\n4,y\n", {"drop_missing": True}, [[1], [4]], [0, 1], ("x", "y")),
 }
 
@@ -344,6 +368,15 @@ def test_frames_of_other_names_and_types():
 def test_bad_frames(frame, text):
     with pytest.raises(ValueError, match=text):
         datasets.from_frame(pd.DataFrame(frame))
+
+
+@pytest.mark.parametrize("option", ["header", "regression", "drop_missing"])
+def test_options_are_truths(option, tmp_path):
+    with pytest.raises(TypeError, match=f"`{option}` must be True, False or None, .*; got 0"):
+        datasets.from_csv(write(tmp_path, ONE), **{option: 0})
+    if option != "header":
+        with pytest.raises(TypeError, match=f"`{option}` must be True, False or None, .*; got 'yes'"):
+            datasets.from_frame(FRAME, **{option: "yes"})
 
 
 def test_what_is_no_frame_says_what_to_write():
