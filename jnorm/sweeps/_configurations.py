@@ -6,11 +6,13 @@ down changes nothing, not even rounding.
 
 import itertools
 import json
+import math
 import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 Configuration = dict[str, Any]
@@ -170,17 +172,25 @@ def seed_numbers(seeds: int | Iterable[int]) -> tuple[int, ...]:
     return whole
 
 
-def grouped(configurations: Sequence[Configuration], static: Sequence[str]) -> tuple[Group, ...]:
+def grouped(
+    configurations: Sequence[Configuration], static: Sequence[str], integers: Sequence[str] = ()
+) -> tuple[Group, ...]:
     """The configurations by their static values, groups and members in the order of their contents.
 
-    Raises ``ValueError`` for a static name that the grid has not, and for a traced value that is no number.
+    Raises ``ValueError`` for a name in ``static`` or ``integers`` that the grid has not, for one in both, and for a
+    traced value that is no number.
     """
-    if isinstance(static, str):
-        raise TypeError(f"`static` must be a sequence of names; got the string {static!r}")
     names = list(configurations[0])
-    for name in static:
-        if name not in names:
-            raise ValueError(f"`static` must name hyperparameters of the grid ({', '.join(names)}); got `{name}`")
+    for option, chosen in (("static", static), ("integers", integers)):
+        if isinstance(chosen, str):
+            raise TypeError(f"`{option}` must be a sequence of names; got the string {chosen!r}")
+        for name in chosen:
+            if name not in names:
+                known = ", ".join(names)
+                raise ValueError(f"`{option}` must name hyperparameters of the grid ({known}); got `{name}`")
+    for name in integers:
+        if name in static:
+            raise ValueError(f"`integers` must name traced hyperparameters; `{name}` is in `static` too")
     members: dict[str, list[tuple[str, int]]] = {}
     for place, configuration in enumerate(configurations):
         for name in names:
@@ -195,3 +205,43 @@ def grouped(configurations: Sequence[Configuration], static: Sequence[str]) -> t
         traced = tuple({n: v for n, v in configurations[place].items() if n not in static} for place in places)
         groups.append(Group(shared, traced, places))
     return tuple(groups)
+
+
+def as_traced(name: str, values: Sequence[Any], *, whole: bool) -> np.ndarray:
+    """A hyperparameter's values as the program gets them: booleans, ``whole`` numbers, or floating numbers.
+
+    Raises ``ValueError`` for a value that its type cannot hold: not whole, beyond the range, a whole number that
+    rounding changes, or a small one that becomes 0.
+
+    >>> as_traced("rate", (1, 10), whole=False), as_traced("steps", (1, 10), whole=True)
+    (array([ 1., 10.], dtype=float32), array([ 1, 10], dtype=int32))
+    """
+    if whole:
+        dtype = jnp.result_type(int)
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        for value in values:
+            if value != value // 1 or not low <= value <= high:
+                raise ValueError(f"`{name}` must hold whole numbers of {dtype}; got {value!r}")
+        return np.asarray([int(value) for value in values], dtype)
+    if all(isinstance(value, bool) for value in values):
+        return np.asarray(values)
+    dtype = jnp.result_type(float)
+    with np.errstate(over="ignore"):
+        cast = np.asarray([_as_float(value) for value in values]).astype(dtype)
+    for value, number in zip(values, cast, strict=True):
+        exact = int(number) == value if isinstance(value, numbers.Integral) and np.isfinite(number) else True
+        if not exact or (np.isinf(number) and not _is_infinite(value)) or (number == 0 and value != 0):
+            say = "name it in `integers` or in `static`" if isinstance(value, numbers.Integral) else "rescale it"
+            raise ValueError(f"`{name}` must hold numbers that {dtype} can hold; got {value!r}: {say}")
+    return cast
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond float64
+        return math.inf
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, float) and math.isinf(value)

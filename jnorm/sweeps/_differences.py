@@ -21,9 +21,10 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
             lines.append(_changed(name, stored.get(name), wanted.get(name)))
     for name in ("configurations", "seeds"):
         lines += _listed(name, stored.get(name, []), wanted.get(name, []))
-    for name, text in (("keys", "another kind of random keys"), ("shared", "other data")):
-        if stored.get(name) != wanted.get(name):
-            lines.append(f"{name}: {text}")
+    if text := _keys(stored, wanted):
+        lines.append(f"keys: {text}")
+    if stored.get("shared") != wanted.get("shared"):
+        lines.append("shared: other data")
     for name, before, after in _pairs(stored.get("settings", {}), wanted.get("settings", {})):
         lines.append(_changed(name, before, after))
     for name, before, after in _pairs(stored.get("outputs", {}), wanted.get("outputs", {})):
@@ -44,6 +45,20 @@ def _programs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
             which = f" of {other['static']}" if other["static"] else ""
             lines.append(f"program{which}: `train` does something else now (its code, or numbers that it holds)")
     return lines
+
+
+def _keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """What differs between the random keys of the seeds that both sweeps have."""
+    before, after = (manifest.get("keys", {}) for manifest in (stored, wanted))
+    kinds = [keys.get("implementation") for keys in (before, after)]
+    if kinds[0] != kinds[1]:
+        return f"made by {kinds[0]} in the store, by {kinds[1]} in this call"
+    common = [
+        dict(zip(map(str, manifest.get("seeds", [])), keys.get("data", []), strict=False))
+        for manifest, keys in ((stored, before), (wanted, after))
+    ]
+    changed = [seed for seed, data in common[0].items() if common[1].get(seed, data) != data]
+    return f"seed {changed[0]} makes another key" if changed else None
 
 
 def _changed(name: str, before: Any, after: Any) -> str:

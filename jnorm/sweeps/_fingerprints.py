@@ -79,6 +79,9 @@ class _Reader:
             return f"{kind.__qualname__}.{value.name}".encode()
         if isinstance(value, int | float | complex | str | bytes | np.dtype | PartitionSpec):
             return f"{kind.__name__} {value!r}".encode()
+        if isinstance(value, type):
+            known = _is_of_jax(value.__module__) or value.__module__ in ("builtins", "numpy", "ml_dtypes")
+            return _hash("class", _named(value).encode()) if known else self._hidden(f"{where} {_named(value)}")
         if isinstance(value, jex.ClosedJaxpr):
             return self._program(where, value.jaxpr, value.consts)
         if isinstance(value, jex.Jaxpr):
@@ -95,8 +98,10 @@ class _Reader:
             return _hash("set", *sorted(self._all(where, value)))
         if isinstance(value, tuple | list):
             return _hash(f"sequence {kind.__name__}", *self._all(where, value))
-        if isinstance(value, slice):
-            return _hash("slice", *self._all(where, (value.start, value.stop, value.step)))
+        if isinstance(value, slice | range):
+            return _hash(kind.__name__, *self._all(where, (value.start, value.stop, value.step)))
+        if isinstance(value, functools.partial):
+            return _hash("partial", *self._all(where, (value.func, value.args, value.keywords)))
         return self._object(where, value)
 
     def _all(self, where: str, values: Iterable[Any]) -> list[bytes]:
@@ -117,13 +122,10 @@ class _Reader:
             return _hash("structure", str(value).encode())
         if _generator(value) is not None:
             return _hash("type of keys", self.value(where, _generator(value)))
-        if isinstance(value, type) and issubclass(value, np.generic):
-            return _hash("type", value.__name__.encode())
-        if _is_of_jax(kind.__module__) and (dataclasses.is_dataclass(value) or hasattr(value, "__dict__")):
+        if (dataclasses.is_dataclass(value) and _is_of_jax(kind.__module__)) or _holds_its_fields(value):
             fields = getattr(kind, "__dataclass_fields__", None) or vars(value)
             return _hash(f"object {kind.__qualname__}", self.value(where, {n: getattr(value, n) for n in fields}))
-        name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', kind.__qualname__)}"
-        return self._hidden(f"{where} {name}")
+        return self._hidden(f"{where} {_named(value)}")
 
     def _hidden(self, description: str) -> bytes:
         self.opaque[description] = None
@@ -131,6 +133,8 @@ class _Reader:
 
     def _constant(self, where: str, value: Any) -> bytes:
         generator = _generator(value.dtype)
+        if value.dtype == object:
+            return self._hidden(f"{where} an array of objects")
         return _array(value) if generator is None else _hash("keys", _array(value), self.value(where, generator))
 
     def _type(self, where: str, aval: Any) -> bytes:
@@ -205,6 +209,20 @@ def _array(value: Any) -> bytes:
 
 def _is_of_jax(module: str) -> bool:
     return module.split(".")[0] == "jax"
+
+
+def _holds_its_fields(value: Any) -> bool:
+    """Whether all that an object holds is in its ``__dict__``: JAX's own, without a base that is not."""
+    bases = type(value).__mro__[:-1]
+    return hasattr(value, "__dict__") and all(_is_of_jax(base.__module__) and _has_no_slots(base) for base in bases)
+
+
+def _has_no_slots(kind: type) -> bool:
+    return not vars(kind).get("__slots__", ())
+
+
+def _named(value: Any) -> str:
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
 
 
 _primitives: dict[int, Any] = {}

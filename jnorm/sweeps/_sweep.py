@@ -5,13 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from jnorm.sweeps import _programs as programs
 from jnorm.sweeps._calls import arrays_of, check_chunk, check_names, check_outputs, check_version
-from jnorm.sweeps._configurations import Grid, Group, expand, grouped, seed_numbers
+from jnorm.sweeps._configurations import Grid, Group, as_traced, expand, grouped, seed_numbers
 from jnorm.sweeps._manifest import manifest_of
 from jnorm.sweeps._programs import Lanes, Train
 from jnorm.sweeps._progress import Report
@@ -26,6 +25,7 @@ def sweep(
     seeds: int | Iterable[int],
     grid: Grid = None,
     static: Sequence[str] = (),
+    integers: Sequence[str] = (),
     shared: Any = None,
     mesh: Mesh | None = None,
     chunk: int | Literal["auto"] = "auto",
@@ -46,7 +46,9 @@ def sweep(
         seeds: a count n, for 0, ..., n - 1, or a sequence of whole numbers.
         grid: sequences of values by name, of which the product is run, or a sequence of configurations.
         static: names whose values are known when the program is compiled: all that are not numbers, and all that
-            change shapes. The others are traced scalars.
+            change shapes. The others are traced scalars: booleans where all values are, otherwise floating numbers,
+            so that ``(1, 10)`` is ``(1.0, 10.0)``.
+        integers: names of traced values that are whole numbers, such as an index or a number of steps.
         shared: arrays that every run reads (data), on every device once, and passed as an argument.
         mesh: the devices, by default all. Its axes do not matter.
         chunk: how many runs a device does side by side, by ``vmap``, until they are saved. ``"auto"`` tries one and
@@ -63,8 +65,9 @@ def sweep(
         Outputs, configurations and seeds, and which runs diverged.
 
     Raises:
-        ValueError: the grid is empty or repeats itself; a value is no number and not static; programs return arrays of
-            unequal shapes; the store holds another sweep, with what differs, or ``version`` is lacking.
+        ValueError: the grid is empty or repeats itself; a value is no number and not static, or beyond its type;
+            programs return arrays of unequal shapes; the store holds another sweep, with what differs, or ``version``
+            is lacking.
         TypeError: ``train`` does not accept the names, or returns something else than a dictionary of arrays.
         OSError: the store cannot be written or is in use. Where a disk gets full later, what is finished stays.
 
@@ -80,13 +83,13 @@ def sweep(
     ((2, 3), True)
     """
     configurations, numbers = expand(grid), seed_numbers(seeds)
-    groups = grouped(configurations, static)
+    groups = grouped(configurations, static, integers)
     check_chunk(chunk)
     check_version(version)
     check_names(train, configurations[0], shared)
     devices, shared = programs.one_axis(mesh), arrays_of(shared)
     keys = np.asarray(jax.random.key_data(jax.vmap(jax.random.key)(np.sort(np.array(numbers, np.int32)))))
-    lanes = [_lanes(keys, group) for group in groups]
+    lanes = [_lanes(keys, group, integers) for group in groups]
     traced = [programs.trace(train, g.static, lane, shared) for g, lane in zip(groups, lanes, strict=True)]
     check_outputs(groups, traced)
     runs = len(configurations) * len(numbers)
@@ -98,14 +101,10 @@ def sweep(
     return arranged(collected.outputs, configurations, numbers, places)
 
 
-def _lanes(keys: np.ndarray, group: Group) -> Lanes:
+def _lanes(keys: np.ndarray, group: Group, integers: Sequence[str]) -> Lanes:
     """Key data and traced values of the runs of a program, by configuration and then by seed."""
     traced = {}
     for name in group.traced[0]:
-        values = np.asarray([configuration[name] for configuration in group.traced])
-        kind = {"b": bool, "i": int, "f": float}.get(values.dtype.kind, float)
-        cast = values.astype(jnp.result_type(kind))
-        if kind is int and (cast != values).any():
-            raise ValueError(f"`{name}` must hold whole numbers of {cast.dtype}; got {values.max()}")
-        traced[name] = np.repeat(cast, len(keys))
+        values = [configuration[name] for configuration in group.traced]
+        traced[name] = np.repeat(as_traced(name, values, whole=name in integers), len(keys))
     return Lanes(np.tile(keys, (len(group.traced), *[1] * (keys.ndim - 1))), traced)

@@ -150,6 +150,97 @@ def test_parameters_count(kind, place):
     check(lambda c: lambda x: PLACES[place](lambda x: x + jnp.sum(REDUCTIONS[kind](c)(x)))(x))
 
 
+INNER = jax.make_jaxpr(jax.jit(lambda x: x))(X)
+
+
+def holding(primitive, name, value):
+    """A program of one operation that has a parameter of this name and value."""
+    (equation,) = INNER.jaxpr.eqns
+    equation = equation.replace(primitive=primitive, params={name: value})
+    return jex.ClosedJaxpr(INNER.jaxpr.replace(eqns=[equation]), [])
+
+
+SHELLS = {
+    "jaxpr": lambda program: program,
+    "call_jaxpr": lambda program: program.jaxpr,
+    "branches": lambda program: (program, program),
+    "fun_jaxpr": lambda program: [program.jaxpr],
+    "body_jaxpr": lambda program: {"a": (1, program)},
+    "bwd": lambda program: jax.tree_util.Partial(sum, program),
+}
+
+
+NOT_CLOSED = ("call_jaxpr", "fun_jaxpr")
+
+
+def test_every_operation_of_jax_may_hold_programs_in_any_parameter_twice_nested():
+    """Whichever are higher-order in this version of JAX: every one, in every other kind of parameter."""
+    import jax.experimental.pallas
+
+    fingerprints._is_primitive_of_jax(None)
+    every = sorted(set(fingerprints._primitives.values()), key=lambda primitive: primitive.name)
+    assert {"scan", "while", "cond", "jit", "custom_vjp_call", "run_state", "core_map"} <= {p.name for p in every}
+    constants = [jax.make_jaxpr(lambda x, c=c: x * np.full(3, c, np.float32))(X) for c in (1.0, 100.0)]
+    literals = [
+        jax.make_jaxpr(lambda x, c=c: x * c)(X) for c in (1.0, 100.0)
+    ]  # a Jaxpr that is not closed has no others
+    digest = lambda program: fingerprints.of_program(program).digest
+    unseen = set()
+    for i, inner in enumerate(every):
+        for name, shell in SHELLS.items():
+            one, other = (holding(inner, name, shell(n)) for n in (literals if name in NOT_CLOSED else constants))
+            if digest(one) == digest(other):
+                unseen.add((inner.name, name))
+            elif every[i - 1].name not in fingerprints._SILENT:
+                assert digest(holding(every[i - 1], "jaxpr", one)) != digest(holding(every[i - 1], "jaxpr", other))
+    assert unseen == {(name, shell) for name in fingerprints._SILENT for shell in SHELLS} | {("custom_vjp_call", "bwd")}
+
+
+class Slotted:
+    __slots__ = ("x",)
+
+    def __init__(self, x):
+        self.x = x
+
+
+class Sub(jax.ShapeDtypeStruct):
+    """Of a user, though its base is JAX's."""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda c: jax.tree_util.Partial(np.sin, c),
+        lambda c: functools.partial(np.sin, x=c),
+        lambda c: jax.jit(lambda x: c * x),
+        lambda c: lambda x: c * x,
+        lambda c: Slotted(c).__init__,
+        Slotted,
+        lambda c: np.array([c, None], object),
+        lambda c: Sub((int(c),), np.float32),
+        lambda c: (np.float32, np.float64)[c > 1],
+        lambda c: range(int(c)),
+        lambda c: (np.datetime64(int(c), "s"),),
+        lambda c: jnp.full(3, c, "int4"),
+        lambda c: -0.0 if c > 1 else 0.0,
+        lambda c: True if c > 1 else 1,
+        lambda c: "1" if c > 1 else 1,
+        lambda c: [1] if c > 1 else (1,),
+        lambda c: jax.random.key(int(c)),
+    ],
+)
+def test_whatever_a_parameter_is_it_counts_or_is_told(make):
+    primitive = INNER.jaxpr.eqns[0].primitive
+    one, other = (fingerprints.of_program(holding(primitive, "anything", make(c))) for c in (1.0, 3.0))
+    assert one.digest != other.digest or one.opaque
+
+
+def test_what_jax_has_traced_before_does_not_count():
+    before = all_places()
+    jax.clear_caches()
+    assert all_places() == before
+
+
 def test_a_captured_key_counts():
     keys = [jax.random.key(seed, impl=impl) for seed, impl in ((0, "threefry2x32"), (1, "threefry2x32"), (0, "rbg"))]
     digests = {of(jax.jit(lambda x, key=key: x + jax.random.normal(key, (3,)))).digest for key in keys}

@@ -172,6 +172,22 @@ def test_which_runs_have_failed():
     assert failed_runs({"n": scalars["n"]}, 2).tolist() == [False, False]
 
 
+def test_traced_values_are_floats_unless_they_are_said_to_be_whole():
+    def run(key, lr):
+        return {"square": lr * lr, "slope": jax.grad(lambda r: r**2)(lr)}
+
+    result = sweep(run, seeds=1, grid={"lr": (100000,)}, chunk=1)
+    # As int32 the square would wrap around to 1410065408, and the gradient be an error.
+    assert result["square"].tolist() == [[1e10]]
+    assert result["slope"].tolist() == [[2e5]]
+    assert result.configurations == ({"lr": 100000},)
+    index = lambda key, n, on: {"taken": jnp.arange(4)[n], "on": on}
+    result = sweep(index, seeds=1, grid={"n": (1, 3.0), "on": (True, False)}, integers=["n"], chunk=4)
+    assert result["taken"].ravel().tolist() == [1, 1, 3, 3]
+    assert result["on"].dtype == bool
+    assert sweep(lambda key, r: {"r": r}, seeds=1, grid={"r": (np.inf,)}, chunk=1)["r"] == np.inf
+
+
 def test_float64_and_bfloat16(tmp_path):
     run = lambda key, rate: {"x": (jax.random.normal(key) * rate), "y": jnp.full(2, rate).astype(jnp.bfloat16)}
     with jax.enable_x64(True):
@@ -347,7 +363,30 @@ def shapes(key, depth):
         ),
         (train, {"grid": GRID, "static": "rate"}, TypeError, "`static` must be a sequence of names; got the string"),
         (train, {"grid": {"rate": ("a",), "decay": (0.0,)}}, ValueError, "`rate` must hold numbers, or be named in"),
-        (train, {"grid": {"rate": (2**40,), "decay": (0.0,)}}, ValueError, "`rate` must hold whole numbers of int32"),
+        (
+            train,
+            {"grid": GRID, "integers": "rate"},
+            TypeError,
+            "`integers` must be a sequence of names; got the string",
+        ),
+        (train, {"grid": GRID, "integers": ["depth"]}, ValueError, "`integers` must name .*; got `depth`"),
+        (train, {"grid": GRID, "integers": ["rate"], "static": ["rate"]}, ValueError, "`rate` is in `static` too"),
+        (train, {"grid": GRID, "integers": ["rate"]}, ValueError, "`rate` must hold whole numbers of int32; got 0.01"),
+        (
+            train,
+            {"grid": {"rate": (2**40,), "decay": (0.0,)}, "integers": ["rate"]},
+            ValueError,
+            "`rate` must hold whole numbers of int32; got 1099511627776",
+        ),
+        (
+            train,
+            {"grid": {"rate": (2**24 + 1,), "decay": (0.0,)}},
+            ValueError,
+            "`rate` must hold numbers that float32 can hold; got 16777217: name it in `integers`",
+        ),
+        (train, {"grid": {"rate": (1e39,), "decay": (0.0,)}}, ValueError, "float32 can hold; got 1e.39: rescale it"),
+        (train, {"grid": {"rate": (1e-50,), "decay": (0.0,)}}, ValueError, "float32 can hold; got 1e-50: rescale it"),
+        (train, {"grid": {"rate": (10**400,), "decay": (0.0,)}}, ValueError, "`rate` must hold numbers that float32"),
         (train, {"grid": GRID, "chunk": 0}, ValueError, "`chunk` must be a whole number >= 1; got 0"),
         (train, {"grid": GRID, "chunk": "big"}, ValueError, '`chunk` must be "auto" or a whole number'),
         (lambda key: jnp.ones(3), {}, TypeError, "`train` must return a dict of arrays by name; got"),
