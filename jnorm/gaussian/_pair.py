@@ -11,13 +11,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
+from jnorm.gaussian._limits import is_line, on_a_line, root
 from jnorm.gaussian._panels import REACH, blocks, density, elementwise, panels, splits, total
 
 NODES = 56  # of a panel, outside and inside
 BLOCKS = (28, 14, 7)  # outer nodes of each panel that are visited together, with all inner ones; else one
 SIZE = 2**17  # entries of such a block
-
-_RULE = "`{}` must be symmetric and positive semidefinite"
 
 
 def expectation2(
@@ -31,9 +30,12 @@ def expectation2(
     products ``phi(u) * phi(v)`` of the elementwise functions of `jnorm.activations` where ``|mean| <= 3`` and both
     standard deviations are at most 2.
 
-    Correlations of one and zero variances are allowed (derivatives by ``cov`` are not defined there and not finite).
-    On a device a matrix that is not positive semidefinite gives NaN, and of one that is not symmetric the entry above
-    the diagonal counts.
+    Correlations of one and zero variances are allowed. The derivatives by ``cov`` are those of the integral, and on the
+    edge their limits from inside: ``E[f_uv]`` by the covariance, which is ``E[phi'(z)^2]`` for ``phi(u) * phi(v)`` and
+    ``u = v = z``, and by a variance of zero half the second derivative, infinite where the first one jumps. (If ``f``
+    itself jumps the limits by the correlation are infinite, and what comes out has no meaning.) On a device a matrix
+    that is not positive semidefinite gives NaN, and of one that is not symmetric the entry above the diagonal counts,
+    and its derivative is that by the covariance.
 
     Args:
         f: The integrand ``f(u, v)``.
@@ -56,7 +58,7 @@ def expectation2(
     mean, cov = (jnp.asarray(a) if _holds_arrays(a) else np.asarray(a) for a in (mean, cov))
     if mean.shape[-1:] != (2,) or cov.shape[-2:] != (2, 2):
         raise ValueError(f"`mean` must be [..., 2] and `cov` [..., 2, 2]; got {mean.shape} and {cov.shape}")
-    checks.require(lambda c: _is_covariance(c)[..., None, None] | np.zeros_like(c, bool), _RULE, cov=cov)
+    _require_covariance(cov)
     mean, cov = jnp.asarray(mean), jnp.asarray(cov)
     like = jax.eval_shape(_wide, mean, cov)[0]
     kinks = tuple(map(float, kinks))
@@ -88,13 +90,14 @@ def _wide(mean: jax.Array, cov: jax.Array) -> tuple[jax.Array, ...]:
 @partial(jax.jit, static_argnames="kinks")
 def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks: tuple[float, ...]) -> jax.Array:
     dtype, (mu, mv, cuu, cuv, _, cvv) = _parts(mean, cov)
-    su = jnp.sqrt(cuu)
-    slope = cuv / jnp.where(cuu > 0, su, 1.0)  # of E[v | x] in the standard units x of u
-    residual = cvv - slope * slope
-    noise = 8 * jnp.finfo(mu.dtype).eps * cvv
-    sv = jnp.sqrt(jnp.where((jnp.abs(residual) <= noise) & (cvv >= 0), 0.0, residual))
+    su, line = root(cuu), is_line(cuu, cuv, cvv)
+    # Of E[v | x] in the standard units x of u; on a line it is the deviation of v, whatever the covariance rounds to.
+    slope = jnp.where(line, jnp.sign(cuv) * root(cvv), cuv / jnp.where(cuu == 0, 1.0, su))
+    slope = jnp.where((cuu == 0) & (cuv == 0), 0.0, jnp.where(cuu == 0, jnp.nan, slope))
+    sv = root(jnp.where(line, 0.0, cvv - slope * slope))
+    steep = jnp.maximum(jnp.abs(slope), 8 * jnp.finfo(mu.dtype).eps * root(cvv))
     crossings = splits(kinks, mv, slope) * jnp.where(slope == 0, 0.0, 1.0)[None]
-    spread = (REACH * sv / jnp.maximum(jnp.abs(slope), noise + jnp.finfo(mu.dtype).tiny))[None]
+    spread = jnp.where(steep == 0, REACH, REACH * sv / jnp.where(steep == 0, 1.0, steep))[None]
     inner = jnp.concatenate([splits(kinks, mu, su), crossings, crossings - spread, crossings + spread])
     center, radius = panels(jnp.sort(jnp.clip(inner, -REACH, REACH), 0))  # [outer panel, ...]
     turns = blocks(NODES, _block(mu.shape, kinks)[2], center)  # [turn, outer node, 1, ...]
@@ -113,10 +116,25 @@ def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks:
         weight = outer[None, None] * (half[None] * weights * density(y))
         return jnp.sum(weight * elementwise(u, f(u, v)), (0, 1, 2, 3))
 
-    return total(terms, turns).astype(dtype)
+    edge = on_a_line(kinks, _block(mu.shape, kinks), f, (mu, mv), (cuu, cuv, cvv))
+    return (total(terms, turns) + edge).astype(dtype)
 
 
-def _is_covariance(cov: np.ndarray) -> np.ndarray:
+def _require_covariance(cov: Any) -> None:
+    """Refuse a NumPy array with a matrix that is none of a distribution; the first such matrix is named."""
+    if isinstance(cov, jax.Array):
+        return
     a, b, c, d = cov[..., 0, 0], cov[..., 0, 1], cov[..., 1, 0], cov[..., 1, 1]
     slack = 1e-6 if cov.dtype.itemsize <= 4 else 1e-12
-    return (a >= 0) & (d >= 0) & (b == c) & (b * b <= a * d * (1 + slack)) | np.isnan(cov).any((-2, -1))
+    rules = {
+        "not symmetric": b != c,
+        "with a negative variance": (a < 0) | (d < 0),
+        "with a covariance above the root of the variances' product": b * b > a * d * (1 + slack),
+    }
+    bad = np.logical_or.reduce(list(rules.values())) & ~np.isnan(cov).any((-2, -1))
+    if not bad.any():
+        return
+    place = tuple(int(i) for i in np.argwhere(bad)[0])
+    broken = next(rule for rule, breaks in rules.items() if np.asarray(breaks)[place])
+    where = f" at cov[{', '.join(map(str, place))}]" if place else ""
+    raise ValueError(f"`cov` must be symmetric and positive semidefinite; got {cov[place].tolist()}{where}, {broken}")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
+from jnorm.gaussian._limits import at_a_point, root
 from jnorm.gaussian._panels import blocks, density, elementwise, panels, splits, total
 
 NODES = 256  # shared out over the panels
@@ -27,8 +28,8 @@ def expectation(
     The error is below ``1e-10 * max(E[f^2], 1e-3)`` in float64 for each elementwise function of `jnorm.activations`,
     its square and the square of its derivative, on the domain ``|mean| <= 10``, ``sqrt(var) <= 10``; in float32 it is a
     few roundings of ``max |f|`` over the points. Derivatives by ``mean``, ``var`` and whatever ``f`` closes over are
-    those of the integral, the motion of the kinks through the density included; by ``var`` at ``var = 0`` they are not
-    defined and not finite. ``var = 0`` gives ``f(mean)`` to rounding.
+    those of the integral, the motion of the kinks through the density included. ``var = 0`` gives ``f(mean)`` to
+    rounding, and the derivative by ``var`` there is its limit ``f''(mean)/2``, infinite where ``f'`` jumps at the mean.
 
     Args:
         f: The integrand; it may return several arrays, in any pytree, and then so does the expectation.
@@ -118,16 +119,19 @@ def _moments(f: Any, alone: Any, mean: ArrayLike, var: ArrayLike, kinks: tuple[f
     sides = [mean - jnp.sqrt(var), mean + jnp.sqrt(var)]
     center = jax.lax.stop_gradient(sum(elementwise(z, alone(z)) for z in sides) / 2)
 
-    def centred(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        gap = elementwise(z, f(z)) - jnp.broadcast_to(center, z.shape)
-        return gap, gap * gap
+    first, second = _integral(jax.tree_util.Partial(_centred, f, center), mean, var, kinks)
+    spread = second - first * first
+    # Not a maximum, whose derivative is halved where the variance is zero.
+    return (center + first).astype(dtype), jnp.where(spread < 0, 0.0, spread).astype(dtype)
 
-    first, second = _integral(centred, mean, var, kinks)
-    return (center + first).astype(dtype), jnp.maximum(second - first * first, 0).astype(dtype)
+
+def _centred(f: Callable[[jax.Array], jax.Array], center: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    gap = elementwise(z, f(z)) - jnp.broadcast_to(center, z.shape)
+    return gap, gap * gap
 
 
 def _integral(f: Callable[[jax.Array], Any], mean: jax.Array, var: jax.Array, kinks: tuple[float, ...]) -> Any:
-    scale = jnp.sqrt(var)
+    scale = root(var)
     center, radius = panels(splits(kinks, mean, scale))
 
     def terms(turn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
@@ -138,7 +142,8 @@ def _integral(f: Callable[[jax.Array], Any], mean: jax.Array, var: jax.Array, ki
         points = mean[None, None] + scale[None, None] * x
         return weights, jax.tree.map(lambda values: weights * elementwise(points, values), f(points))
 
-    count = max(NODES // (len(kinks) + 1) // BLOCK, 1) * BLOCK
-    sums = total(terms, blocks(count, _block_size(mean.shape, kinks), center))
+    count, size = max(NODES // (len(kinks) + 1) // BLOCK, 1) * BLOCK, _block_size(mean.shape, kinks)
+    sums = total(terms, blocks(count, size, center))
     mass, sums = jax.tree.map(lambda a: jnp.sum(a, (0, 1)), sums)
-    return jax.tree.map(lambda a: a / mass, sums)
+    edge = at_a_point(kinks, (size, len(kinks) + 1), f, mean, var)
+    return jax.tree.map(lambda a, zero: a / mass + zero, sums, edge)

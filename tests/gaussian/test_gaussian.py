@@ -1,4 +1,5 @@
 import math
+import re
 from functools import partial
 
 import jax
@@ -235,9 +236,17 @@ def test_bad_input_raises_before_f_is_called():
         gaussian.expectation(never, 1j, 1.0)
     with pytest.raises(ValueError, match=r"`mean` must be \[\.\.\., 2\] and `cov` \[\.\.\., 2, 2\]"):
         gaussian.expectation2(never, jnp.zeros(3), jnp.eye(3))
-    for cov in ([[1.0, 0.5], [0.4, 1.0]], [[1.0, 1.1], [1.1, 1.0]], [[-1.0, 0.0], [0.0, 1.0]]):
-        with pytest.raises(ValueError, match="`cov` must be symmetric and positive semidefinite"):
+    for cov, rule in (
+        ([[1.0, 0.5], [0.4, 1.0]], "not symmetric"),
+        ([[1.0, 1.1], [1.1, 1.0]], "with a covariance above the root of the variances' product"),
+        ([[0.0, 0.1], [0.1, 1.0]], "with a covariance above the root of the variances' product"),
+        ([[-1.0, 0.0], [0.0, 1.0]], "with a negative variance"),
+    ):
+        start = f"`cov` must be symmetric and positive semidefinite; got {cov}"
+        with pytest.raises(ValueError, match=f"^{re.escape(start)}, {rule}$"):
             gaussian.expectation2(never, jnp.zeros(2), cov)
+        with pytest.raises(ValueError, match=rf"^{re.escape(start)} at cov\[1, 0\], {rule}$"):
+            gaussian.expectation2(never, jnp.zeros(2), np.array([[np.eye(2)], [cov], [cov]]))
 
 
 @pytest.mark.parametrize("name", activations.ELEMENTWISE)
@@ -373,9 +382,10 @@ def test_price_theorem(x64):
 
 
 def test_bad_lanes_stay_alone_in_two_dimensions():
-    cov = jnp.stack([jnp.eye(2), jnp.full((2, 2), jnp.nan), 2 * jnp.eye(2), jnp.array([[1.0, 2.0], [2.0, 1.0]])])
+    bad = [np.full((2, 2), np.nan), [[1, 2], [2, 1]], [[0, 0.5], [0.5, 1]], [[1, 0.5], [0.5, 0]], [[1, 0], [0, -1]]]
+    cov = jnp.array([np.eye(2), *bad, 2 * np.eye(2), np.zeros((2, 2))])
     got = jax.jit(lambda c: gaussian.expectation2(lambda u, v: jnp.tanh(u) * v, jnp.ones(2), c))(cov)
-    assert np.isnan(got).tolist() == [False, True, False, True]
+    assert np.isnan(got).tolist() == [False, *[True] * 5, False, False]
 
 
 def test_degenerate_covariances(x64):
@@ -384,3 +394,113 @@ def test_degenerate_covariances(x64):
     half = 0.5 * gaussian.expectation(activations.relu, 0.5, 1.0)
     # 256 eps: rounding of two sums of hundreds of terms
     np.testing.assert_allclose(product(activations.relu, mean, cov), jnp.stack([1.0, half, half]), rtol=5.7e-14)
+
+
+# The edge of the domain: correlations of one and variances of zero
+
+
+def exact_mean(f, mean, sd):
+    """Of a smooth NumPy function of a Gaussian with sd < 1, by 60 Gauss-Hermite nodes in float64: 1e-13 or better."""
+    x, w = np.polynomial.hermite_e.hermegauss(60)
+    return np.sum(w * f(mean + sd * x)) / np.sqrt(2 * np.pi)
+
+
+@pytest.mark.parametrize(
+    ("name", "exact"), [("tanh", 0.4644029), ("selu", 1.0715750), ("gelu", 0.4558509), ("relu", 0.5)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_derivative_by_a_correlation_of_one_is_the_mean_square_of_the_slope(name, exact, dtype):
+    phi = activations.ELEMENTWISE[name]
+    with jax.enable_x64(dtype == "float64"):
+
+        def product(c):
+            cov = jnp.array([[1.0, 0.0], [0.0, 1.0]], dtype) + c * jnp.array([[0.0, 1.0], [1.0, 0.0]], dtype)
+            return gaussian.expectation2(lambda u, v: phi(u) * phi(v), jnp.zeros(2, dtype), cov)
+
+        near, one = map(float, jax.jit(jax.vmap(jax.grad(product)))(jnp.array([0.999999, 1.0], dtype)))
+        # E[f'(z)^2] by SciPy, to the digits given; 64 roundings.
+        integrand = lambda z: float(slope(phi)(z)) ** 2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        assert integrate.quad(integrand, -12, 12, points=[0])[0] == pytest.approx(exact, abs=1e-7)
+        assert one == pytest.approx(exact, abs=1e-7 + 64 * float(jnp.finfo(dtype).eps))
+        # What is left at c is the jump of the slope squared (of relu 1) times arccos(c)/(2 pi); in float32 c is off by
+        # eps/2, the spread sqrt(1 - c^2) of v by a tenth, and what is divided by it is rounded.
+        spread = math.acos(0.999999)
+        assert near == pytest.approx(one, abs=1.2 * spread / (2 * math.pi) + float(jnp.finfo(dtype).eps) / spread * 4)
+
+
+SECH2 = lambda z: 1 / np.cosh(z) ** 2
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_derivatives_on_the_line(sign, x64):
+    """Of tanh(u) * sin(v), with different means and variances, against expectations of second derivatives."""
+    (m, n), a, b = (0.4, -0.7), 0.8, 0.5
+    cov = jnp.array([[a * a, sign * a * b], [sign * a * b, b * b]])
+    f = lambda u, v: jnp.tanh(u) * jnp.sin(v)
+    by_mean, by_cov = jax.jit(jax.grad(lambda m, c: gaussian.expectation2(f, m, c), (0, 1)))(jnp.array([m, n]), cov)
+    along = lambda g: exact_mean(lambda x: g(m + a * x, n + sign * b * x), 0.0, 1.0)
+    np.testing.assert_allclose(
+        by_mean, [along(lambda u, v: SECH2(u) * np.sin(v)), along(lambda u, v: np.tanh(u) * np.cos(v))], atol=1e-12
+    )
+    expected = [
+        [along(lambda u, v: -np.tanh(u) * SECH2(u) * np.sin(v)), along(lambda u, v: SECH2(u) * np.cos(v))],
+        [0, along(lambda u, v: -np.tanh(u) * np.sin(v)) / 2],
+    ]
+    np.testing.assert_allclose(by_cov, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("variances", [(0.0, 0.0), (0.0, 0.6), (0.6, 0.0)])
+@pytest.mark.parametrize("transform", [jax.grad, jax.jacfwd])
+def test_derivatives_by_variances_of_zero(variances, transform, x64):
+    (m, n), (a, b) = (0.4, -0.7), np.sqrt(variances)
+    f = lambda u, v: jnp.tanh(u) * jnp.sin(v)
+    run = jax.jit(transform(lambda m, c: gaussian.expectation2(f, m, c), (0, 1)))
+    by_mean, by_cov = run(jnp.array([m, n]), jnp.diag(jnp.array(variances)))
+    mean = lambda g, h: exact_mean(g, m, a) * exact_mean(h, n, b)  # independent ones
+    np.testing.assert_allclose(by_mean, [mean(SECH2, np.sin), mean(np.tanh, np.cos)], atol=1e-12)
+    expected = [
+        [mean(lambda u: -np.tanh(u) * SECH2(u), np.sin), mean(SECH2, np.cos)],
+        [0, mean(np.tanh, lambda v: -np.sin(v) / 2)],
+    ]
+    np.testing.assert_allclose(by_cov, expected, atol=1e-12)
+
+
+def test_derivatives_on_the_edge_stay_in_their_lanes(x64):
+    f = lambda c: gaussian.expectation2(lambda u, v: jnp.tanh(u) * v**2, jnp.array([0.3, 0.1]), c)
+    rows = jnp.array([np.eye(2), np.ones((2, 2)), np.zeros((2, 2)), np.diag([0.0, 1.0]), np.full((2, 2), np.nan)])
+    run = jax.jit(jax.grad(lambda c: jnp.sum(f(c))))
+    together, alone = run(rows), [run(row) for row in rows]
+    np.testing.assert_allclose(together, alone, rtol=1e-12, atol=1e-13)
+    assert np.isfinite(together[:4]).all()
+    assert np.isnan(together[4, 0]).all()
+
+
+def test_derivative_by_a_variance_of_zero_in_one_dimension(x64):
+    mean = jnp.array([0.5, -1.0, 0.0])
+    curvature = -2 * np.tanh(mean) * SECH2(mean)
+    by_mean, by_var = jax.jit(jax.vmap(jax.grad(partial(gaussian.expectation, jnp.tanh), (0, 1)), (0, None)))(mean, 0.0)
+    np.testing.assert_allclose(by_mean, SECH2(mean), rtol=1e-13)
+    np.testing.assert_allclose(by_var, curvature / 2, rtol=1e-13)
+    for transform in (jax.jacfwd, jax.jacrev):
+        slopes = jax.jit(jax.vmap(transform(partial(gaussian.moments, jnp.tanh), 1), (0, None)))(mean, 0.0)
+        np.testing.assert_allclose(slopes, [curvature / 2, SECH2(mean) ** 2], rtol=1e-13)  # Var f ~ f'^2 var
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_derivative_by_a_variance_of_zero_at_a_kink_is_infinite(dtype):
+    """E[relu(z)] at mean zero is sqrt(var / (2 pi))."""
+    with jax.enable_x64(dtype == "float64"):
+        zero = jnp.zeros((), dtype)
+        by_var = lambda f, m=zero, **k: float(jax.grad(lambda v: gaussian.expectation(f, m, v, **k))(zero))
+        assert by_var(activations.relu) == np.inf
+        assert by_var(lambda z: -jnp.abs(z)) == -np.inf
+        assert by_var(activations.hard_tanh, zero + 1, kinks=(-1.0, 1.0)) == -np.inf
+        assert by_var(activations.relu, zero + 1) == by_var(activations.relu, zero - 1) == 0
+        # Smooth functions that are split there, those with a vanishing slope among them.
+        for name, f, expected in (
+            ("square", lambda z: z * z, 1.0),
+            ("narrow", lambda z: jnp.cos(100 * z), -5000.0),
+            ("gelu", activations.gelu, 1 / math.sqrt(2 * math.pi)),
+            ("elu", activations.elu, 0.5),  # its slope has a kink: from the left
+        ):
+            assert by_var(f) == pytest.approx(expected, rel=1e-5), name

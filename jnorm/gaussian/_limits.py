@@ -1,0 +1,148 @@
+"""Derivatives by variances and correlations on the edge of their domain, where the square roots of the rule have none.
+
+There the derivatives of the integral are expectations of second derivatives of the integrand, ``dE/dvar = E[f'']/2``
+and ``dE/dcov = E[f_uv]`` (Price 1958), and what is left of the distribution is a point or a line. The functions here
+are zeros that have these derivatives on the edge and none elsewhere: a rule adds them to a value whose own derivatives
+stop there. They cost nothing unless a derivative is taken.
+"""
+
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jnorm.gaussian._panels import REACH, blocks, density, elementwise, panels, splits
+
+
+def root(var: jax.Array) -> jax.Array:
+    """The square root with derivative zero at zero."""
+    return jnp.where(var == 0, 0.0, jnp.sqrt(jnp.where(var == 0, 1.0, var)))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def at_a_point(
+    kinks: tuple[float, ...],
+    block: tuple[int, ...],
+    f: Callable[[jax.Array], Any],
+    mean: jax.Array,
+    var: jax.Array,
+) -> Any:
+    """Zeros like ``f(mean)``; their derivative by ``var`` is ``f''(mean)/2`` where ``var = 0``.
+
+    Args:
+        kinks: Where the slope may jump.
+        block: Leading axes of the points that ``f`` takes.
+        f: The integrand, a callable pytree.
+        mean: The point.
+        var: Its variance.
+
+    Returns:
+        Zeros, of the structure that ``f`` returns.
+    """
+    like = jax.eval_shape(lambda z: f(z), jax.ShapeDtypeStruct((*block, *mean.shape), mean.dtype))
+    return jax.tree.map(lambda _: jnp.zeros_like(mean), like)
+
+
+@at_a_point.defjvp
+def _(kinks: tuple[float, ...], block: tuple[int, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
+    f, mean, var = primals
+    value, at_edge = at_a_point(kinks, block, f, mean, var), var == 0
+    points = jnp.broadcast_to(mean, (*block, *mean.shape))
+
+    def curvature(index: int) -> jax.Array:
+        part = lambda z: elementwise(z, jax.tree.leaves(f(z))[index])
+        second = _curvature(partial(_slope, part), points, kinks)[(0,) * len(block)]
+        return jnp.where(at_edge, second / 2, 0.0)
+
+    rates = jax.tree.unflatten(jax.tree.structure(value), map(curvature, range(len(jax.tree.leaves(value)))))
+    return value, jax.tree.map(lambda rate: rate * tangents[2], rates)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def on_a_line(
+    kinks: tuple[float, ...],
+    block: tuple[int, int, int, int],
+    f: Callable[[jax.Array, jax.Array], Any],
+    mean: tuple[jax.Array, jax.Array],
+    cov: tuple[jax.Array, jax.Array, jax.Array],
+) -> jax.Array:
+    """Zeros like ``mean[0]``, with the derivatives of ``E[f(u, v)]`` that a rule for ``v`` given ``u`` lacks.
+
+    These are the derivatives by a variance that is zero, by the covariance where that of ``u`` is zero, and by the
+    correlation where it is one or minus one.
+
+    Args:
+        kinks: Where the integral along the line is split, in ``u`` and in ``v``.
+        block: Leading axes of the points that ``f`` takes: inner nodes and panels, outer nodes and panels.
+        f: The integrand, a callable pytree.
+        mean: Of ``u`` and of ``v``.
+        cov: Variance of ``u``, covariance, variance of ``v``; the residual variance of ``v`` given ``u`` is zero
+            where it is lost in rounding.
+
+    Returns:
+        Zeros.
+    """
+    return jnp.zeros_like(mean[0])
+
+
+@on_a_line.defjvp
+def _(kinks: tuple[float, ...], block: tuple[int, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
+    f, (mu, mv), (cuu, cuv, cvv) = primals
+    flat_u, flat_v = cuu == 0, cvv == 0
+    line = is_line(cuu, cuv, cvv)
+    su, sv = root(cuu), jnp.where(cuv < 0, -1.0, 1.0) * root(cvv)
+    inner = jnp.sort(jnp.concatenate([splits(kinks, mu, su), splits(kinks, mv, jnp.abs(sv)) * jnp.sign(sv)[None]]), 0)
+    center, radius = panels(jnp.pad(inner, [(0, 2 * len(kinks)), *[(0, 0)] * mu.ndim], constant_values=REACH))
+    nodes, weights = (a[0] for a in blocks(block[0], block[0], center))
+    x = center[None] + radius[None] * nodes
+    weights = radius[None] * weights * density(x)  # [node, panel, ...]
+
+    def points(mean: jax.Array, scale: jax.Array) -> jax.Array:
+        along = mean[None, None] + scale[None, None] * x
+        return jnp.broadcast_to(along[:, None, None], (*block[:3], *along.shape[1:]))
+
+    def mean_where(mask: jax.Array, values: jax.Array) -> jax.Array:
+        return jnp.where(mask, jnp.sum(weights * jnp.where(mask[None, None], values[:, 0, 0], 0.0), (0, 1)), 0.0)
+
+    u, v = points(mu, su), points(mv, sv)
+    by_u = lambda u, v: _slope(lambda t: elementwise(t, f(t, v)), u)
+    by_v = lambda u, v: _slope(lambda t: elementwise(t, f(u, t)), v)
+    twice_u = mean_where(flat_u, _curvature(lambda t: by_u(t, v), u, kinks))
+    twice_v = mean_where(flat_v, _curvature(lambda t: by_v(u, t), v, kinks))
+    mixed = mean_where(line | flat_u, _slope(lambda t: by_u(u, t), v))
+    share = jnp.where(line, mixed * cuv, 0.0) / 2  # what a larger variance takes from the correlation
+    by_cuu = twice_u / 2 - share / jnp.where(line, cuu, 1.0)
+    by_cvv = twice_v / 2 - share / jnp.where(line, cvv, 1.0)
+    duu, duv, dvv = tangents[2]
+    return jnp.zeros_like(mu), by_cuu * duu + mixed * duv + by_cvv * dvv
+
+
+def is_line(cuu: jax.Array, cuv: jax.Array, cvv: jax.Array) -> jax.Array:
+    """Where both variances are positive and the correlation is one or minus one, to rounding."""
+    positive = (cuu > 0) & (cvv > 0)
+    residual = cvv - jnp.square(cuv / jnp.sqrt(jnp.where(positive, cuu, 1.0)))
+    return positive & (jnp.abs(residual) <= 8 * jnp.finfo(cuu.dtype).eps * cvv)
+
+
+def _slope(f: Callable[[jax.Array], jax.Array], z: jax.Array) -> jax.Array:
+    """The derivative of an elementwise function."""
+    value, pull = jax.vjp(f, z)
+    return pull(jnp.ones_like(value))[0]
+
+
+def _curvature(slope: Callable[[jax.Array], jax.Array], z: jax.Array, kinks: tuple[float, ...]) -> jax.Array:
+    """The derivative of a slope; infinite at those of the kinks where the slope jumps."""
+    curvature = _slope(slope, z)
+    if not kinks:
+        return curvature
+    eps, size = float(jnp.finfo(z.dtype).eps), jnp.maximum(1.0, jnp.abs(z))
+    gap = eps**0.75 * size  # wide enough to be exact beside z, narrower than the features of a smooth function
+    far_below, below, above, far_above = (slope(z + times * gap) for times in (-2.0, -1.0, 1.0, 2.0))
+    near, far = above - below, far_above - far_below
+    jump = 2 * near - far  # what does not grow with the gap
+    rounding = jnp.maximum(jnp.abs(far_below), jnp.abs(far_above)) + jnp.abs(far / (4 * gap) * z)
+    kinked = (jnp.abs(jump) > 64 * eps * rounding) & functools.reduce(jnp.logical_or, [z == kink for kink in kinks])
+    return jnp.where(kinked, jnp.sign(jump) * jnp.inf, curvature)
