@@ -13,7 +13,7 @@ from jnorm.nn import dropout, weight_norm
 from jnorm.nn._axes import axes_of
 from jnorm.nn._members import Groups
 from jnorm.nn._params import Params
-from jnorm.nn._running import State
+from jnorm.nn._running import WARM, State
 
 WHEN_TRAINING = {"train": True, "training": True, "deterministic": False, "use_running_average": False}
 """How modules are told to train: the keywords of their calls that `network` knows, and what they are in training."""
@@ -34,11 +34,11 @@ def known_state(mean: jax.Array, var: jax.Array, count: jax.Array | None) -> Sta
     """Statistics that may come from Flax: without a count, or with none beside values that are not fresh, warmed up.
 
     >>> known_state(jnp.array([0.0, 5.0]), jnp.array([1.0, 1.0]), jnp.zeros(2)).count.tolist()
-    [0.0, inf]
+    [0.0, 1073741824.0]
     """
     count = jnp.zeros_like(mean) if count is None else count
     fresh = (mean == 0) & (var == 1)
-    return State(mean, var, jnp.where((count == 0) & ~fresh, jnp.inf, count))
+    return State(mean, var, jnp.where((count == 0) & ~fresh, WARM, jnp.minimum(count, WARM)))
 
 
 def normalize(

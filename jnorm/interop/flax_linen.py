@@ -24,7 +24,7 @@ from jnorm.interop._linen_network import network
 from jnorm.nn import batch_norm, batch_renorm
 from jnorm.nn._axes import axes_of, lengths
 from jnorm.nn._dropping import SATURATION
-from jnorm.nn.batch_norm import Params, State
+from jnorm.nn.batch_norm import WARM, Params, State
 
 __all__ = [
     "AlphaDropout",
@@ -195,7 +195,7 @@ class WeightStandardization(nn.WeightNorm):
 
 
 def restore(variables: Any, checkpoint: Any) -> Any:
-    """The values of ``checkpoint`` in the tree of ``variables``, with ``count`` infinite where the checkpoint has none.
+    """The values of ``checkpoint`` in the tree of ``variables``, with a ``count`` of fully warmed up where it has none.
 
     For tools that want equal trees, as ``flax.serialization.from_state_dict`` does.
 
@@ -204,7 +204,7 @@ def restore(variables: Any, checkpoint: Any) -> Any:
         checkpoint: The same with or without the leaves named ``count``.
 
     Returns:
-        The leaves of ``checkpoint``, and an infinite ``count`` where it has none.
+        The leaves of ``checkpoint``, with `jnorm.nn.batch_norm.WARM` for a ``count`` that is missing or infinite.
 
     Raises:
         ValueError: For any other leaf that is missing.
@@ -212,17 +212,17 @@ def restore(variables: Any, checkpoint: Any) -> Any:
     >>> theirs = nn.BatchNorm(use_running_average=False).init(jax.random.key(0), jnp.ones((4, 2)))
     >>> ours = BatchNorm(use_running_average=False).init(jax.random.key(0), jnp.ones((4, 2)))
     >>> restore(ours, theirs)["batch_stats"]["count"]
-    Array([inf, inf], dtype=float32)
+    Array([1.0737418e+09, 1.0737418e+09], dtype=float32)
     """
     if not isinstance(variables, Mapping):
         return checkpoint
     missing = set(variables) - set(checkpoint) - {"count"}
     if missing:
         raise ValueError(f"`checkpoint` must have the leaves {sorted(missing)}; got {sorted(checkpoint)}")
-    return {
-        name: restore(value, checkpoint[name]) if name in checkpoint else jnp.full_like(value, jnp.inf)
-        for name, value in variables.items()
-    }
+    filled = {name: restore(value, checkpoint[name]) for name, value in variables.items() if name in checkpoint}
+    if "count" in variables and not isinstance(variables["count"], Mapping):
+        filled["count"] = jnp.minimum(filled.get("count", jnp.inf), jnp.full_like(variables["count"], WARM))
+    return {name: filled[name] for name in variables}
 
 
 def _batch_layer(

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.nn._axes import floating
 from jnorm.nn._params import Params, broadcast_params
 from jnorm.nn._running import State, broadcast_state
+from jnorm.nn._scaling import inverse_root
 
 
 def fold(
@@ -78,7 +78,7 @@ def fold(
     x = jnp.zeros(features, wide)
     mean, var, _ = broadcast_state(state, x, (0,))
     scale, shift = broadcast_params(params, x, (0,))
-    gain = jnp.broadcast_to(lax.rsqrt(var + jnp.asarray(eps, wide)) * scale, features)
+    gain = jnp.broadcast_to(inverse_root(var + jnp.asarray(eps, wide)) * scale, features)
     old = jnp.zeros(outputs, wide) if bias is None else jnp.asarray(bias).astype(wide)
     weights = kernel.astype(wide)
 

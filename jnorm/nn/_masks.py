@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jnorm._ground import checks
+
 
 def mask_like(x: jax.Array, mask: Any, features: Sequence[int]) -> jax.Array | None:
     """``mask`` with the rank of ``x``: each length is that of ``x`` or 1; it may leave out all of the feature axes.
@@ -36,3 +38,18 @@ def valid(values: jax.Array, mask: jax.Array | None) -> jax.Array:
     [1.0, 0.0]
     """
     return values if mask is None else jnp.where(mask, values, 0)
+
+
+def tamed(x: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """``x`` with zeros in the place of what the mask hides and no arithmetic would survive: NaN, inf, beyond 1e19.
+
+    Zero times NaN is NaN, so that even a gradient of zero would carry it from hidden entries to all others.
+
+    >>> tamed(jnp.array([1.0, jnp.nan, 3.0, jnp.nan]), jnp.array([True, False, False, True])).tolist()
+    [1.0, 0.0, 3.0, nan]
+    """
+    if mask is None:
+        return x
+    wide = checks.wide(x.dtype)
+    limit = float(jnp.finfo(wide).max) ** 0.5
+    return jnp.where(mask | (jnp.abs(x.astype(wide)) < limit), x, 0)

@@ -104,4 +104,4 @@ def _mean_and_var_jvp(axes: tuple[int, ...], axis_name: Any, primals: Any, tange
 
 @light
 def _products(x: jax.Array, mask: jax.Array | None, mean: jax.Array, dx: jax.Array) -> jax.Array:
-    return valid(x.astype(mean.dtype) - mean, mask) * dx
+    return valid(x.astype(mean.dtype) - mean, mask) * valid(dx, mask)

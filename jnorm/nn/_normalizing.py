@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.nn._params import Params, broadcast_params
-from jnorm.nn._scaling import scale_and_shift
+from jnorm.nn._scaling import inverse_root, scale_and_shift
 
 
 def normalize(
@@ -25,5 +24,5 @@ def normalize(
     """
     checks.require(lambda e: e >= 0, "`{}` must satisfy {} >= 0", eps=eps)
     scale, shift = broadcast_params(params, x, axes)
-    gain = lax.rsqrt(var + jnp.asarray(eps, var.dtype)) * scale
+    gain = inverse_root(var + jnp.asarray(eps, var.dtype)) * scale
     return scale_and_shift(x, mean, gain, shift)

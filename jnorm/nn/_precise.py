@@ -1,6 +1,6 @@
 """Exact statistics of a whole data set in the place of running ones."""
 
-import math
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jnorm.nn._axes import axes_of, floating, lengths, other_axes
 from jnorm.nn._masks import mask_like
 from jnorm.nn._moments import moments
-from jnorm.nn._running import State
+from jnorm.nn._running import WARM, State
 
 
 def precise_state(
@@ -25,7 +25,8 @@ def precise_state(
     The moments of the batches are centred and merged in float64 on the host, ``M += m + (mean difference)^2 * n *
     n_batch / (n + n_batch)``, so the result does not depend on their number, order or sizes beyond the rounding of one
     batch. Where batch norms follow one another, take them in the order of the network: a later one's inputs depend on
-    the state of the earlier ones.
+    the state of the earlier ones. What is not finite in a batch, inf or NaN in the mean or the variance of a feature,
+    does not enter: that feature goes without the batch, and a warning says in how many batches this was so.
 
     Args:
         batches: The layer's inputs ``x``, or pairs ``(x, mask)`` with a mask as in `jnorm.nn.batch_norm.apply`.
@@ -33,24 +34,28 @@ def precise_state(
         unbiased: Whether the variance is divided by n - 1 instead of n.
 
     Returns:
-        A state of at least float32, with ``count`` infinite.
+        A state of at least float32, whose ``count`` is `WARM`.
 
     Raises:
         TypeError: For an integer ``x``, or a mask that is not boolean.
-        ValueError: For features that change between batches or have no valid entry (for ``unbiased``, less than two).
+        ValueError: For features that change between batches or have no valid and finite entry (for ``unbiased``, less
+            than two).
 
     Source: Wu, Johnson 2021 (arXiv 2105.07576), section 3; Chan, Golub, LeVeque 1979 for the merge.
 
     >>> data = [jnp.array([[1.0], [2.0]]), jnp.array([[6.0]])]
     >>> state = precise_state(data)
     >>> state.mean.tolist(), round(float(state.var[0]), 5), float(state.count)
-    ([3.0], 4.66667, inf)
+    ([3.0], 4.66667, 1073741824.0)
     """
     n: Any = 0.0
     mean: Any = 0.0
     total: Any = 0.0
     shape = dtype = None
-    for batch in batches:
+    bad: list[int] = []
+    bad_features: Any = False
+    number = -1
+    for number, batch in enumerate(batches):
         x, mask = batch if isinstance(batch, tuple) else (batch, None)
         x = floating(x)
         features = axes_of(x, axis)
@@ -65,13 +70,25 @@ def precise_state(
         shape, dtype = size, center.dtype
         remainder, part_var, part_n = (np.squeeze(np.asarray(v, np.float64), reduced) for v in part)
         part_mean = np.squeeze(np.asarray(center, np.float64), reduced) + remainder
+        finite = np.isfinite(part_mean) & np.isfinite(part_var)
+        if not np.all(finite):
+            bad.append(number)
+            bad_features = bad_features | ~finite
+            part_mean, part_var, part_n = (np.where(finite, v, 0) for v in (part_mean, part_var, part_n))
         merged = np.maximum(n + part_n, 1)
         gap = part_mean - mean
         total = total + part_var * part_n + gap**2 * (n * part_n / merged)
         mean = mean + gap * (part_n / merged)
         n = n + part_n
+    if bad:
+        warnings.warn(
+            f"`batches` hold {len(bad)} of {number + 1} that are not finite in {np.sum(bad_features)} of "
+            f"{np.size(bad_features)} features, the first at {bad[0]}; there they are left out. Mask single entries as "
+            "(x, mask)",
+            stacklevel=2,
+        )
     least = 2 if unbiased else 1
     if shape is None or np.any(n < least):
         raise ValueError(f"`batches` must hold at least {least} valid entries of every feature; got {np.min(n):.0f}")
     var = total / (n - 1 if unbiased else n)
-    return State(jnp.asarray(mean, dtype), jnp.asarray(var, dtype), jnp.asarray(math.inf, dtype))
+    return State(jnp.asarray(mean, dtype), jnp.asarray(var, dtype), jnp.asarray(WARM, dtype))

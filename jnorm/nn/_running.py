@@ -13,6 +13,10 @@ from jnorm.nn._axes import lengths, other_axes
 from jnorm.nn._moments import BatchMoments
 from jnorm.nn._params import Params, per_feature
 
+WARM = 2.0**30
+"""The count of statistics that are fully warmed up: so many updates that one more weighs 1 - decay, and finite, so that
+states may be averaged. A count stops here."""
+
 
 class State(NamedTuple):
     """Running statistics, already debiased: use ``mean`` and ``var`` as they are.
@@ -20,9 +24,9 @@ class State(NamedTuple):
     Attributes:
         mean: Average of the batches' means, of the features' shape.
         var: Average of their variances, of the same shape.
-        count: The number of updates behind them, a floating number: 0 for none, ``inf`` for fully warmed up, which
-            suits statistics from elsewhere (a checkpoint without a count). Of shape () or, for masks that differ
-            between features, of the features' shape.
+        count: The number of updates behind them, a floating number: 0 for none, `WARM` for fully warmed up, which
+            suits statistics from elsewhere (a checkpoint without a count). Of shape (), or of the features' shape where
+            masks differ between features or a bad feature is not to keep the others back.
     """
 
     mean: jax.Array
@@ -90,12 +94,15 @@ def update(state: State, batch: BatchMoments, *, decay: ArrayLike = 0.99, freedo
     """The debiased running statistics after one more batch, by the rule of `jnorm.nn.batch_norm.apply`.
 
     ``freedom`` is the number of degrees of freedom, n - 1 for one batch: then the state takes ``var * n / freedom``,
-    otherwise ``var`` as it is. Where there is no entry, or no freedom, the state stays. A traced ``decay`` outside
-    [0, 1) gives NaN.
+    otherwise ``var`` as it is. Where there is no entry, or no freedom, or the mean or the variance is not finite, the
+    state stays: of that feature where it has a count of its own, otherwise of all. A traced ``decay`` outside [0, 1)
+    gives NaN.
 
     >>> batch = BatchMoments(jnp.array([5.0]), jnp.array([3.0]), jnp.array([8.0]))
     >>> update(State(jnp.zeros(1), jnp.ones(1), jnp.zeros(())), batch, freedom=jnp.array([6.0])).var.tolist()
     [4.0]
+    >>> float(update(State(jnp.zeros(1), jnp.ones(1), jnp.zeros(())), batch._replace(mean=batch.mean * jnp.inf)).count)
+    0.0
     """
     shape, dtype = state.mean.shape, state.mean.dtype
     varies = batch.count.size > 1
@@ -106,8 +113,9 @@ def update(state: State, batch: BatchMoments, *, decay: ArrayLike = 0.99, freedo
         )
     valid = batch.count > 0 if freedom is None else freedom > 0
     var = batch.var if freedom is None else batch.var * (batch.count / jnp.where(valid, freedom, 1))
+    finite = jnp.isfinite(batch.mean) & jnp.isfinite(var)
     # A mask may vary over some of several feature axes only.
-    valid = jnp.broadcast_to(valid, batch.mean.shape).reshape(shape) if varies else valid.reshape(())
+    valid = (valid & finite).reshape(shape) if jnp.ndim(state.count) else valid.reshape(()) & jnp.all(finite)
 
     # A decay out of range is NaN, on the first step too, where a good one does not matter.
     rate = jnp.asarray(decay, dtype)
@@ -120,4 +128,5 @@ def update(state: State, batch: BatchMoments, *, decay: ArrayLike = 0.99, freedo
         new = new.astype(dtype).reshape(shape)
         return jnp.where(valid, jnp.where(first, new, old + weight * (new - old)), old)
 
-    return State(moved(state.mean, batch.mean), moved(state.var, var), jnp.where(valid, state.count + 1, state.count))
+    count = jnp.where(valid, jnp.minimum(state.count + 1, WARM), state.count)
+    return State(moved(state.mean, batch.mean), moved(state.var, var), count)

@@ -7,13 +7,21 @@ altogether.
 Common to the normalizers with a state:
 
 - **mask** is True where an entry counts. It has the axes of ``x``, or these without the features, each of the length in
-  ``x`` or 1. Entries that do not count are normalized too, and may hold anything, NaN too, unless gradients are taken.
-  One that differs between features needs a ``state.count`` for each of them.
+  ``x`` or 1. Entries that do not count are normalized too, and may hold anything: one that is not finite, or beyond
+  1e19, is taken for 0, with a gradient of exactly 0. A mask that differs between features needs a ``state.count`` for
+  each of them.
 - **axis_name** is an axis of ``shard_map`` or ``vmap`` over which the statistics are added up; its members may hold
   unequal numbers of entries, or none. `Groups` splits them into groups with statistics of their own.
+- **What is not finite** in a batch makes y NaN or inf as it is met, but does not enter the state: a batch whose mean or
+  variance is not finite leaves it as it was, and ``state.count``, the number of batches that entered, does not move.
+  With a count for each feature (``state._replace(count=jnp.zeros(features))``, and in the modules for Flax) this goes
+  feature by feature; with a scalar one a single bad feature keeps the whole batch out.
+- **Domain.** In float32, half precision too, standard deviations from 1e-16 to 1e16 (over up to 1e6 entries) have
+  accurate values and gradients, whatever ``eps``; in float64 from 1e-150 to 1e150. Beyond it squares overflow, and y
+  is the shift, or vanish beside ``eps=0``, and y is not finite: scale such data.
 - **Singular points.** Without a valid entry (for ``unbiased``, without two) the state stays as it was, and y is
-  normalized by it. A single entry, or a constant feature, gives y = shift. A traced ``decay`` outside [0, 1) makes the
-  state NaN.
+  normalized by it. A single entry, or a constant feature, gives y = shift, and NaN at ``eps=0``. A traced ``decay``
+  outside [0, 1) makes the state NaN.
 """
 
 from collections.abc import Sequence
@@ -26,15 +34,16 @@ from jax.typing import ArrayLike
 from jnorm._ground import checks
 from jnorm.nn._axes import axes_of, floating, other_axes
 from jnorm.nn._folding import fold
-from jnorm.nn._masks import mask_like
+from jnorm.nn._masks import mask_like, tamed
 from jnorm.nn._members import Groups, summed
 from jnorm.nn._moments import BatchMoments, moments
 from jnorm.nn._normalizing import normalize
 from jnorm.nn._params import Params
 from jnorm.nn._precise import precise_state
-from jnorm.nn._running import State, broadcast_state, init, or_running, update
+from jnorm.nn._running import WARM, State, broadcast_state, init, or_running, update
 
 __all__ = [
+    "WARM",
     "Groups",
     "Params",
     "State",
@@ -109,12 +118,12 @@ def apply(
     checks.require(lambda d: (d >= 0) & (d < 1), "`{}` must satisfy 0 <= {} < 1", decay=decay)
     running = broadcast_state(state, x, features)
     if not train:
-        return normalize(params, running.mean, running.var, x, eps=eps, axes=features), state
+        return normalize(params, running.mean, running.var, tamed(x, mask), eps=eps, axes=features), state
 
     if ghost is None:
         batch = moments(x, other_axes(x, features), mask=mask, axis_name=axis_name)
         pooled, freedom = batch, batch.count - 1
-        parts, part_features = x, features
+        parts, part_mask, part_features = x, mask, features
     else:
         parts, part_mask = _split(x, mask, ghost, features)
         part_features = tuple(a + 1 for a in features)
@@ -123,7 +132,7 @@ def apply(
         running = State(*(v[None] for v in running))
     if mask is not None:
         batch = or_running(batch, running)
-    y = normalize(params, batch.mean, batch.var, parts, eps=eps, axes=part_features)
+    y = normalize(params, batch.mean, batch.var, tamed(parts, part_mask), eps=eps, axes=part_features)
     return y.reshape(x.shape), update(state, pooled, freedom=freedom if unbiased else None, decay=decay)
 
 

@@ -14,12 +14,12 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.nn._axes import axes_of, floating, other_axes
-from jnorm.nn._masks import mask_like
+from jnorm.nn._masks import mask_like, tamed
 from jnorm.nn._moments import moments
 from jnorm.nn._normalizing import normalize
 from jnorm.nn._params import Params, broadcast_params
 from jnorm.nn._running import State, broadcast_state, init, or_running, update
-from jnorm.nn._scaling import scale_and_shift
+from jnorm.nn._scaling import inverse_root, scale_and_shift
 
 __all__ = [
     "apply",
@@ -89,7 +89,7 @@ def apply(
     checks.require(lambda d: d >= 0, "`{}` must satisfy {} >= 0", d_max=d_max, eps=eps)
     running = broadcast_state(state, x, features)
     if not train:
-        return normalize(params, running.mean, running.var, x, eps=eps, axes=features), state
+        return normalize(params, running.mean, running.var, tamed(x, mask), eps=eps, axes=features), state
 
     batch = moments(x, other_axes(x, features), mask=mask, axis_name=axis_name)
     new = update(state, batch, freedom=batch.count - 1 if unbiased else None, decay=decay)
@@ -101,7 +101,7 @@ def apply(
     d = jnp.clip((batch.mean - running.mean) * inverse, -d_max, d_max)
     r, d = lax.stop_gradient((jnp.where(known, r, 1), jnp.where(known, d, 0)))
     scale, shift = broadcast_params(params, x, features)
-    y = scale_and_shift(x, batch.mean, lax.rsqrt(batch.var + eps) * r * scale, d * scale + shift)
+    y = scale_and_shift(tamed(x, mask), batch.mean, inverse_root(batch.var + eps) * r * scale, d * scale + shift)
     return y, new
 
 
