@@ -18,8 +18,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from checker_map import ball, closed, constants, upper, value
 
 ZERO, ONE = Fraction(0), Fraction(1)
-q = lambda x: Fraction(repr(float(x)))  # a number of the file means the decimal that is written
+NAMES = ("mean", "var", "omega", "tau")
+KNOWN = {"quantity", "domains", *NAMES, "tol", "target", "p", "self_map", "slope", "path", "fall", "norm"}
 digits = lambda x: repr(float(x)).removesuffix(".0")
+
+
+def q(x):
+    """A number of the file: it means the decimal that is written."""
+    assert type(x) in (int, float), f"{x!r} is no number"
+    return Fraction(repr(float(x)))
 
 
 def ends(x):
@@ -67,7 +74,7 @@ def image(c, inside=None):
 
 def leads(path, c, slope):
     (mean, var, offset), *rest = path
-    assert offset[0] <= mean[0] - slope * var[1] and mean[1] - slope * var[0] <= offset[1], "a path starts cut"
+    assert within([(mean[0] - slope * var[1], mean[1] - slope * var[0])], [offset]), "a path starts cut"
     regions = [c._replace(mean=m, var=v, strip=(slope, *o)) for m, v, o in path]
     return [x for region, after in zip(regions, rest, strict=False) for x in image(region, after)]
 
@@ -80,10 +87,11 @@ def claims_of(name, a):
     """The inequalities that a statement makes of its arguments, in order."""
     default = {"mean": 0.0, "var": 1.0, "omega": 0.0, "tau": 1.0, "target": [0.0, 1.0, 0.0, 1.0]} | a
     target, p = tuple(map(q, default["target"])), None if a.get("p") is None else q(a["p"])
-    rows = a.get("domains") or [[default[key] for key in ("mean", "var", "omega", "tau")]]
+    rows = a.get("domains") or [[default[key] for key in NAMES]]
     bases = [Claim("", 1, None, *map(ends, row), target) for row in rows]
     base, rates = bases[0], lambda c: [x._replace(quantity="rate", level=ONE, p=p) for x in halved(c)]
     assert p is None or p > 0, "p is not positive"
+    assert a.keys() <= KNOWN, "an argument is unknown"
     if name in ("contraction", "fixed_point"):
         free = base.omega[0] < base.omega[1] or base.tau[0] < base.tau[1]
         assert name == "contraction" or not free, "the weights are free"
@@ -126,7 +134,7 @@ def holds_point(c, point):
 
 def at_point(c, point):
     """The quantity there: of the domain that is this point alone."""
-    c = c._replace(**{name: (x, x) for name, x in zip(("mean", "var", "omega", "tau"), point, strict=True)}, strip=None)
+    c = c._replace(**{name: (x, x) for name, x in zip(NAMES, point, strict=True)}, strip=None)
     m, v = point[0] * point[2], point[1] * point[3]
     with ctx.workprec(200):
         return value(c, ball(m), ball(v), (m, m, v, v), *constants(c.target))[0]
@@ -146,7 +154,7 @@ def cut(c, box):
 
 def bounded(c, leaves, most):
     """Whether sign*quantity <= most on the leaves, which are halved where that is open."""
-    todo, left = list(leaves), 400 * len(leaves) + 4000
+    todo, left = list(leaves), 30 * len(leaves) + 500
     while todo and left:
         box, left = todo.pop(), left - 1
         part = cut(c, box)
@@ -177,7 +185,7 @@ def covered(box, leaves):
 def outcome(c, proof):
     """True, False, or None where the stored leaves and point do not show the claim."""
     assert proof["claim"] == c.text(), f"the claim is {c.text()}, not {proof['claim']}"
-    assert (c.strip is None or c.strip[0] > 0) and c.tau[0] > 0 and c.var[0] >= 0 and c.var[1] > 0, "no domain"
+    assert min(c.tau[0], c.var[1], c.strip[0] if c.strip else ONE) > 0 <= c.var[0], "no domain"
     bound = [math.inf * (1, -1)[k == 0] if x is None else x for k, x in enumerate(proof["bound"])]
     least, most = bound if c.sign > 0 else (-bound[1], -bound[0])
     level = arb.pos_inf() if c.level is None else ball(c.level * c.sign)
@@ -203,14 +211,20 @@ def outcome(c, proof):
     )
 
 
+def once(pairs):
+    assert len(dict(pairs)) == len(pairs), "a field stands twice"
+    return dict(pairs)
+
+
 def check(path):
     """(statement, claimed, shown) of every certificate of a file; AssertionError and other errors refuse it whole."""
-    content = json.loads(Path(path).read_text())
+    content = json.loads(Path(path).read_text(), object_pairs_hook=once)
     stored = content.pop("digest")
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    assert stored == hashlib.sha256(text.encode()).hexdigest() and content["format"] == 2, "no file of format 2"
+    assert (stored, content["format"]) == (hashlib.sha256(text.encode()).hexdigest(), 2), "no file of format 2"
     found = []
     for entry in content["certificates"]:
+        assert entry.keys() == {"statement", "arguments", "holds", "seconds", "proofs"}, "a field is unknown or missing"
         claims, proofs, ctx.prec = claims_of(entry["statement"], entry["arguments"]), entry["proofs"], 128
         results = [outcome(c, proof) for c, proof in zip(claims, proofs, strict=True)]
         shown = False if False in results else None if None in results or not results else True

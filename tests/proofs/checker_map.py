@@ -3,7 +3,6 @@
 Derivatives in v follow from those in m by the heat equation; the Mills ratio, which is monotone, is taken at the ends.
 """
 
-import math
 from fractions import Fraction
 
 from flint import arb, arb_series, ctx, fmpq
@@ -15,31 +14,41 @@ def ball(x):
     return arb(fmpq(x.numerator, x.denominator))
 
 
+def falling(f, x):
+    """f over a ball, from its ends."""
+    return f(x.upper()).union(f(x.lower()))
+
+
+def tail(x):
+    """P(Z > x)."""
+    return (x / ROOT2()).erfc() / 2
+
+
 def mills(x):
-    """P(Z > x)/density(x) over a ball: it falls, so that the ends enclose it."""
-    low, high = (
-        (end / ROOT2()).erfc() / 2 * (end * end / 2).exp() * (2 * PI()).sqrt() for end in (x.lower(), x.upper())
-    )
-    return low.union(high)
+    """P(Z > x)/density(x)."""
+    return tail(x) * (x * x / 2).exp() * (2 * PI()).sqrt()
 
 
 def atoms(m, v):
-    """Derivatives in m of the density of z at 0, of P(z > 0), and of E[e^(kz); z < 0], k = 1, 2; s*density, P(z < 0)."""
+    """Derivatives in m of P(z > 0) and of E[e^(kz); z < 0], k = 1, 2; s times the density of m/s, and P(z < 0)."""
     s = v.sqrt()
-    t = arb_series([m / s, 1 / s])
-    density = (-t * t / 2).exp() / (2 * PI()).sqrt()
-    kink = [density[k] * math.factorial(k) / s for k in range(5)]
-    e1, e2 = ([density[0] * mills(m / s + k * s)] for k in (1, 2))
+    t, bell = m / s, lambda x: (-x * x / 2).exp() / (2 * PI()).sqrt()
+    density = falling(bell, t) if t > 0 or t < 0 else falling(bell, t).union(bell(arb(0)))
+    one = density / s
+    kink = [one, -t * one / s, (t * t - 1) * one / s / s, t * (3 - t * t) * one / s / s / s]
+    forms = (
+        (density * falling(mills, t + k * s), (k * m + k * k * v / 2).exp() * falling(tail, t + k * s)) for k in (1, 2)
+    )
+    e1, e2 = ([x.intersection(y) if x.is_finite() and y.is_finite() else y] for x, y in forms)
     for k in range(4):
         e1.append(e1[k] - kink[k])
         e2.append(2 * e2[k] - kink[k])
-    up, down = ((side * m / (s * ROOT2())).erfc() / 2 for side in (-1, 1))
-    return [up, *kink[:4]], e1, e2, s * density[0], down
+    up, down = falling(tail, -t), falling(tail, t)
+    return [up, *kink], e1, e2, s * density, down
 
 
 def moments(m, v, lam, alpha):
     """Derivatives 0 to 4 in m of E[f], E[f^2] and E[f'^2], z ~ N(m, v)."""
-    ctx.cap = 5
     up, e1, e2, peak, down = atoms(m, v)
     above, a = m * up[0] + peak, alpha**2
     first = [above + alpha * (e1[0] - down), *(x + alpha * y for x, y in zip(up, e1, strict=True))]
@@ -92,22 +101,22 @@ def closed(c):
     (lam, alpha), peak, v0, v1 = (
         constants(c.target),
         1 / (2 * PI()).sqrt(),
-        *(ball(v * t) for v, t in zip(c.var, c.tau)),
+        *(ball(v * t) for v, t in zip(c.var, c.tau, strict=True)),
     )
     omega, mean = (ball(max(map(abs, e))) for e in (c.omega, c.mean))
-    below, jump, t0, t1 = (lambda x: (x / ROOT2()).erfc() / 2), (1 - alpha) * peak, *map(ball, c.tau)
+    jump, t0, t1 = (1 - alpha) * peak, *map(ball, c.tau)
     r, h, s = lam * (omega**2 + t1 / 2).sqrt(), alpha.log() - mean * omega, v1.sqrt()
     smooth = alpha * alpha.max(arb(1)) * s + alpha * abs(jump) * s / 4
     if "omega" in c.quantity:
         (f, fm, fmm, *_), (_, gm, gmm, *_), _ = moments(arb(0), v0, lam, alpha)
         b, d, e = fmm / 2, gm - 2 * f * fm, gmm / 2 - f * fmm
         det = t0 * (fm * e - b * d)
-        assert fm > abs(det) and det > 0, "no range of omega is known"
+        assert 0 < det < fm, "no range of omega is known"
         return -(1 + t0 * e) / (fm + det) if "lowest" in c.quantity else ((1 - t0 * e) / (fm - det)).min(1 / det)
     forms = {
         "limit norm": lambda: lam * alpha / (1 - r) if r < 1 else arb.pos_inf(),
-        "growth of variance": lambda: t0 * (lam * below(-h / s)) ** 2 if h > 0 else arb(0),
-        "slope near zero": lambda: lam**2 * (0.5 + alpha**2 * (2 * v1).exp() * below(2 * s) - smooth - jump**2),
+        "growth of variance": lambda: t0 * (lam * tail(-h / s)) ** 2 if h > 0 else arb(0),
+        "slope near zero": lambda: lam**2 * (0.5 + alpha**2 * (2 * v1).exp() * tail(2 * s) - smooth - jump**2),
         "slope far out": lambda: lam**2 * (0.5 - alpha**2 * peak / s - peak**2) if s * peak > alpha / 2 else arb(0),
         "lowest tau": lambda: 1 / (lam**2 * ((1 + alpha**2) / 2 - jump**2)),
         "highest tau": lambda: 2 * PI() / (lam**2 * (PI() - 1)),
