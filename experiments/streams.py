@@ -83,7 +83,7 @@ def train(config: Config, data: classification.Sets) -> dict[str, np.ndarray]:
     )
     grid = {**keys, "rate": [config.rate], "dropout": [config.dropout]}
     # The key of the run itself is left without a use, so that one seed is all there is.
-    result = sweep(run, seeds=1, grid=grid, shared=data.parts, progress=True)
+    result = sweep(run, seeds=1, grid=grid, integers=list(keys), shared=data.parts, progress=True)
     return {score: result[score].reshape(levels) for score in SCORES}
 
 
