@@ -53,7 +53,6 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
 
     - "statement", "arguments": its name, and an object of numbers, [low, high] intervals, texts and lists of these;
       each number of them means the decimal that is written;
-    - "title", "proposition": made from these and the bounds, for readers;
     - "holds": true, false (refuted) or null (undecided); "seconds": time of the proof;
     - "proofs": a list, in the order of the statement's inequalities, of objects of "claim" (the inequality, for
       readers), "bound" (two floats that enclose the extreme of its quantity on its domain, null for an infinite one),
@@ -91,8 +90,6 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
         },
         "certificates": [
             {
-                "title": c.title,
-                "proposition": c.proposition,
                 "statement": c.statement,
                 "arguments": c.arguments,
                 "holds": c.holds,
@@ -112,8 +109,8 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
 def check(path: str | os.PathLike[str]) -> list[Verified]:
     """Verify a certificate file box by box, without searching.
 
-    The inequalities are made anew from each statement and its arguments, and so are titles and texts, which must be
-    those of the file. Leaves must cover the domain and show the bound, points must reach it.
+    The inequalities are made anew from each statement and its arguments, and must be those of the file; titles and
+    sentences are not in it, but made from what was verified. Leaves must cover the domain and show the bound, points must reach it.
 
     Args:
         path: A file that `write` made.
@@ -154,11 +151,10 @@ def _verified(entry: dict[str, Any]) -> Verified:
 
 
 def _made_anew(entry: dict[str, Any]) -> tuple[str, str, list[Proof]]:
-    """Title, proposition and proofs of the statement, the same as those of the file, or an error that says why not."""
+    """Title, proposition and proofs of a statement whose claims are those of the file, or an error that says why not."""
     statement, arguments, stored = entry["statement"], entry["arguments"], entry["proofs"]
     if statement not in STATEMENTS:
         raise ValueError(f"`statement` must be one of {', '.join(STATEMENTS)}; got {statement!r}")
-    name = title(statement, arguments)
     inequalities = STATEMENTS[statement](**arguments)
     claims, texts = [str(inequality) for inequality in inequalities], [proof["claim"] for proof in stored]
     if claims != texts:
@@ -174,11 +170,7 @@ def _made_anew(entry: dict[str, Any]) -> tuple[str, str, list[Proof]]:
         )
         for inequality, proof in zip(inequalities, stored, strict=True)
     ]
-    says = proposition(statement, arguments, proofs)
-    for field, made in (("title", name), ("proposition", says)):
-        if entry[field] != made:
-            raise ValueError(f"its {field} must be {made!r} by its numbers; got {entry[field]!r}")
-    return name, says, proofs
+    return title(statement, arguments), proposition(statement, arguments, proofs), proofs
 
 
 def _finite(bound: Interval) -> list[float | None]:

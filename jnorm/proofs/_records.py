@@ -91,8 +91,6 @@ FILE = {
     "certificates": (lambda x: isinstance(x, list), "a list"),
 }
 ENTRY = {
-    "title": (_text, "a text"),
-    "proposition": (_text, "a text"),
     "statement": (_text, "a text"),
     "arguments": (lambda x: isinstance(x, dict), "an object"),
     "holds": (lambda x: x is None or isinstance(x, bool), "true, false or null"),

@@ -557,7 +557,7 @@ def mutated(content, rng):
 
 
 def mutate(files, folder, count, seed):
-    """Counts of random mutations: refused, accepted and true by the second checker, accepted and not; and these files."""
+    """Counts of random mutations: refused, accepted and true by the second checker, accepted and not; the last ones."""
     rng, path = random.Random(seed), folder / "mutated.json"
     names = [name for name in CERTIFICATES if CLAIMED[name] is not None and name != "global"]
     counts, wrong = {"unchanged": 0, "refused": 0, "accepted and shown a second way": 0, "accepted and false": 0}, []
