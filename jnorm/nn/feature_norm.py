@@ -9,6 +9,9 @@ float32. Common to all four:
   1e19, is taken for 0, with a gradient of exactly 0. Where none counts, mean 0 and variance 1 are taken.
 - **axis_name** is for an axis of ``shard_map`` or ``vmap`` over which what is summed is spread: features for layer and
   RMS norm, space for the others. `jnorm.nn.batch_norm.Groups` splits its members into groups.
+- **Examples.** Layer and RMS norm sum over ``axis`` alone, whatever the other axes are. Instance and group norm sum
+  over space, and must know which axes count examples: ``batch_axes``, 0 unless it is given. A single image [height,
+  width, channels] needs ``batch_axes=()``, or each of its rows would be normalized as an image of its own.
 - **A constant example**, or group, gives y = shift, and NaN at ``eps=0``.
 - **Domain.** In float32, half precision too, standard deviations (for RMS norm, roots of mean squares) from 1e-16 to
   1e16 over up to 1e6 entries have accurate values and gradients, whatever ``eps``; in float64 from 1e-150 to 1e150.
@@ -124,10 +127,11 @@ def instance_norm(
     *,
     eps: ArrayLike = 1e-5,
     axis: int = -1,
+    batch_axes: int | Sequence[int] = 0,
     axis_name: Any = None,
     mask: ArrayLike | None = None,
 ) -> jax.Array:
-    """Each feature of each example by itself, over all axes but 0 (examples) and ``axis`` (features).
+    """Each feature of each example by itself, over all axes but ``batch_axes`` (examples) and ``axis`` (features).
 
     The equation is that of `layer_norm`; `group_norm` with as many groups as features does the same.
 
@@ -136,6 +140,7 @@ def instance_norm(
         x: Floating input [examples, ...] with a feature axis and one more axis at least.
         eps: Added to the variance, not negative.
         axis: The feature axis.
+        batch_axes: The axes that count examples; ``()`` for a single example, as in code under ``vmap``.
         axis_name: Mapped axis over which space is spread.
         mask: Which entries count; None for all.
 
@@ -144,19 +149,25 @@ def instance_norm(
 
     Raises:
         TypeError: As in the module's docstring.
-        ValueError: As there, and where ``x`` has no axis between examples and features.
+        ValueError: As there, and where ``x`` has no axis beside examples and features.
 
     Source: Ulyanov, Vedaldi, Lempitsky 2016 (arXiv 1607.08022), equation 7.
 
     >>> image = jnp.array([[[1.0, 5.0], [3.0, 9.0]]])  # one example, two pixels, two channels
     >>> instance_norm(init(2), image, eps=0.0).tolist()
     [[[-1.0, -1.0], [1.0, 1.0]]]
+    >>> instance_norm(init(2), image[0], eps=0.0, batch_axes=()).tolist()
+    [[-1.0, -1.0], [1.0, 1.0]]
     """
     x = floating(x)
     features = axes_of(x, axis)
-    reduced = other_axes(x, (0, *features))
-    if not reduced or 0 in features:
-        raise ValueError(f"`x` must have examples on axis 0, features on another and one more axis; got {x.shape}")
+    batch = _examples(x, batch_axes, features)
+    reduced = other_axes(x, (*batch, *features))
+    if not reduced:
+        raise ValueError(
+            f"`x` must have one more axis beside examples {batch} and features {features}, or batch_axes=() for a "
+            f"single example; got {x.shape}"
+        )
     return _normalize(params, x, features, reduced, eps=eps, axis_name=axis_name, mask=mask)
 
 
@@ -167,10 +178,11 @@ def group_norm(
     groups: int,
     eps: ArrayLike = 1e-5,
     axis: int = -1,
+    batch_axes: int | Sequence[int] = 0,
     axis_name: Any = None,
     mask: ArrayLike | None = None,
 ) -> jax.Array:
-    """Groups of successive features of each example, over all axes but 0 (examples).
+    """Groups of successive features of each example, over all axes but ``batch_axes`` (examples).
 
     The equation is that of `layer_norm`, with scale and shift per feature.
 
@@ -180,6 +192,7 @@ def group_norm(
         groups: How many groups, a divisor of the number of features.
         eps: Added to the variance, not negative.
         axis: The feature axis.
+        batch_axes: The axes that count examples; ``()`` for a single example, as in code under ``vmap``.
         axis_name: Mapped axis over which space is spread.
         mask: Which entries count; None for all.
 
@@ -197,8 +210,7 @@ def group_norm(
     """
     x = floating(x)
     (feature,) = features = axes_of(x, int(axis))
-    if 0 in features:
-        raise ValueError(f"`x` must have examples on axis 0 and features on another; got axis {axis} of {x.shape}")
+    batch = _examples(x, batch_axes, features)
     n = x.shape[feature]
     checks.require(
         lambda g: (g >= 1) & (n % np.maximum(g, 1) == 0), f"`{{}}` must divide the {n} features", groups=groups
@@ -208,8 +220,20 @@ def group_norm(
     split = _grouped(x, feature, groups)
     params = Params(*(v if v is None else _grouped(v, 0, groups) for v in params))
     both = (feature, feature + 1)
-    y = _normalize(params, split, both, other_axes(split, (0, feature)), eps=eps, axis_name=axis_name, mask=mask)
+    kept = (*(a if a < feature else a + 1 for a in batch), feature)
+    y = _normalize(params, split, both, other_axes(split, kept), eps=eps, axis_name=axis_name, mask=mask)
     return y.reshape(x.shape)
+
+
+def _examples(x: jax.Array, batch_axes: int | Sequence[int], features: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that count examples; they are not the features' as well."""
+    batch = () if np.size(batch_axes) == 0 else axes_of(x, batch_axes)
+    if set(batch) & set(features):
+        raise ValueError(
+            f"`batch_axes` must not hold the features' axis, and be () for a single example; got {batch_axes} with "
+            f"features on {features} of {x.shape}"
+        )
+    return batch
 
 
 def _grouped(x: jax.Array, axis: int, groups: int) -> jax.Array:

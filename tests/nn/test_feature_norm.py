@@ -211,9 +211,37 @@ def test_bad_input():
             ValueError,
             r"`groups` must divide the 6 features; got 0",
         ),
-        (lambda: feature_norm.group_norm(params, x, groups=2, axis=0), ValueError, r"`x` must have examples on axis 0"),
-        (lambda: feature_norm.instance_norm(params, x[:, 0]), ValueError, r"and one more axis; got \(2, 6\)"),
+        (lambda: feature_norm.group_norm(params, x, groups=2, axis=0), ValueError, r"`batch_axes` must not .* got 0"),
+        (lambda: feature_norm.instance_norm(params, x[:, 0]), ValueError, r"one more axis beside .* got \(2, 6\)"),
         (lambda: feature_norm.init((3, 0)), ValueError, r"`features` must satisfy features >= 1; got 0"),
     ):
         with pytest.raises(error, match=text):
             call()
+
+
+def test_a_single_example_under_vmap_equals_the_batch():
+    rng = np.random.default_rng(5)
+    x = jnp.asarray(rng.normal(size=(3, 2, 5, 4, 6)), jnp.float32)
+    params = parameters(rng, 6)
+    for kind in (instance, group):
+        whole = kind(params, x.reshape(6, 5, 4, 6), -1).reshape(x.shape)
+        one = lambda x, kind=kind: kind(params, x, -1, batch_axes=())
+        close(jax.vmap(jax.vmap(one))(x), whole)
+        close(kind(params, x, -1, batch_axes=(0, 1)), whole)
+        close(kind(params, jnp.moveaxis(x, 0, -2), -1, batch_axes=(-2, 0)), jnp.moveaxis(whole, 0, -2))
+        first = kind(params, jnp.moveaxis(x[0, 0], -1, 0), 0, batch_axes=())  # features in front
+        close(jnp.moveaxis(first, 0, -1), whole[0, 0])
+        mask = jnp.asarray(rng.random((5, 4)) < 0.7).at[0].set(True)
+        masked = kind(params, x[0, 0], -1, batch_axes=(), mask=mask)
+        close(masked, definition(kind, params, x[0, :1], -1, np.asarray(mask)[None, ..., None])[0])
+    close(group(params, x[0, 0, 0, 0], -1, batch_axes=()), definition(group, params, x[0, 0, 0, :1], -1)[0])
+
+
+def test_batch_axes_that_cannot_be_are_refused():
+    params = Params(None, None)
+    with pytest.raises(ValueError, match=r"`batch_axes` must not hold the features' axis, and be \(\) for a single"):
+        group(params, jnp.ones(6), -1)
+    with pytest.raises(ValueError, match=r"`x` must have one more axis .*, or batch_axes=\(\) for a single example"):
+        instance(params, jnp.ones((4, 6)), -1)
+    with pytest.raises(ValueError, match=r"`axis` must satisfy -2 <= axis < 2"):
+        group(params, jnp.ones((4, 6)), -1, batch_axes=2)
