@@ -51,7 +51,7 @@ class Certificate:
     @property
     def proposition(self) -> str:
         """What is proved, refuted or left undecided, in a sentence made from the numbers."""
-        return proposition(self.statement, self.arguments, self.proofs)
+        return proposition(self.statement, self.arguments, self.extremes)
 
     @property
     def bound(self) -> Interval:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jnorm._ground import atomic
 from jnorm.proofs._balls import flint
 from jnorm.proofs._certificates import Certificate, together
-from jnorm.proofs._inequalities import Proof
+from jnorm.proofs._inequalities import Proof, extremes
 from jnorm.proofs._propositions import proposition, title
 from jnorm.proofs._records import read
 from jnorm.proofs._search import verify
@@ -110,7 +110,8 @@ def check(path: str | os.PathLike[str]) -> list[Verified]:
     """Verify a certificate file box by box, without searching.
 
     The inequalities are made anew from each statement and its arguments, and must be those of the file; titles and
-    sentences are not in it, but made from what was verified. Leaves must cover the domain and show the bound, points must reach it.
+    sentences are not in it, but made from what was verified. Leaves must cover the domain and show the bound, points
+    must reach it.
 
     Args:
         path: A file that `write` made.
@@ -151,7 +152,7 @@ def _verified(entry: dict[str, Any]) -> Verified:
 
 
 def _made_anew(entry: dict[str, Any]) -> tuple[str, str, list[Proof]]:
-    """Title, proposition and proofs of a statement whose claims are those of the file, or an error that says why not."""
+    """Title, proposition and proofs of a statement whose claims are those of the file; else an error says why not."""
     statement, arguments, stored = entry["statement"], entry["arguments"], entry["proofs"]
     if statement not in STATEMENTS:
         raise ValueError(f"`statement` must be one of {', '.join(STATEMENTS)}; got {statement!r}")
@@ -170,7 +171,7 @@ def _made_anew(entry: dict[str, Any]) -> tuple[str, str, list[Proof]]:
         )
         for inequality, proof in zip(inequalities, stored, strict=True)
     ]
-    return title(statement, arguments), proposition(statement, arguments, proofs), proofs
+    return title(statement, arguments), proposition(statement, arguments, extremes(proofs)), proofs
 
 
 def _finite(bound: Interval) -> list[float | None]:

@@ -1,10 +1,8 @@
 """What a certificate says, in words made from its numbers alone: no stored title or text is believed."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from jnorm.proofs._domains import OMEGA, TAU, WIDE_TAU, Domain
-from jnorm.proofs._inequalities import Proof, extremes
 from jnorm.proofs._shapes import SELU, Interval, digits, interval, origin
 
 TITLES = {
@@ -48,9 +46,9 @@ def title(statement: str, arguments: dict[str, Any]) -> str:
     return TITLES[statement]
 
 
-def proposition(statement: str, arguments: dict[str, Any], proofs: Sequence[Proof]) -> str:
-    """The sentence that the inequalities of a statement show together, with the numbers of their enclosures."""
-    ends, phi = extremes(proofs), _activation(arguments)
+def proposition(statement: str, arguments: dict[str, Any], ends: dict[str, Interval]) -> str:
+    """The sentence that the inequalities of a statement show together, with enclosures of their extremes by name."""
+    phi = _activation(arguments)
     if statement in ("omega_range", "tau_range"):
         return _range(statement, arguments, ends)
     if statement == "fixed_point":

@@ -10,8 +10,8 @@ lam and alpha are enclosed from the fixed point that they are to have. Each of m
 interval (low, high), or a number, read as the decimal that it prints as; omega and tau are free within theirs and, but
 for fixed points, free to change from layer to layer. Bounds are rounded outward.
 
-A certificate's outcome is True, proved; False only with a counterexample, verified at 60 digits; or None, undecided. Its
-``title`` and ``proposition`` are made from its numbers, those of a file that is checked as well.
+A certificate's outcome is True, proved; False only with a counterexample, verified at 60 digits; or None, undecided.
+Its ``title`` and ``proposition`` are made from its numbers, those of a file that is checked as well.
 
 All raise ``ValueError`` for intervals that are empty or inverted, ends past 1e100, var or tau that are not positive or
 below 1e-100, a tol, budget or p that is no positive number, numbers that are NaN, texts or truth values, and constants

@@ -33,12 +33,14 @@ def test_files_are_there_and_the_file_verifies(done, capsys):
     outcome = certificate.run(certificate.Config(out=out / "untouched", check=out / "certificate.json"))
     assert all(o["holds"] is True for o in outcome["outcomes"])
     assert not (out / "untouched").exists()
-    assert "boxes verified" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "boxes verified" in printed
+    assert "- a layer of SELU has var~ < var" in printed  # what is proved, from the numbers that were verified
 
 
 def test_a_file_that_shows_less_than_it_claims_is_refused(done, tmp_path):
     edited = tmp_path / "edited.json"
-    edited.write_text((done[0] / "certificate.json").read_text().replace("theorem 2", "theorem 4"))
+    edited.write_text((done[0] / "certificate.json").read_text().replace("variance_decreases", "variance_increases"))
     with pytest.raises(Refused, match=r"was edited"):
         certificate.verify(edited)
     with pytest.raises(Refused, match=r"No such file"):
@@ -49,7 +51,9 @@ def test_a_file_that_shows_less_than_it_claims_is_refused(done, tmp_path):
     content["certificates"][0]["proofs"][0]["boxes"].pop()
     content["digest"] = files.digest(content)
     edited.write_text(json.dumps(content))
-    with pytest.raises(Refused, match=r"does not show what it claims: theorem 1"):
+    with pytest.raises(
+        Refused, match=r"does not show what it claims: theorem 1 \(its boxes and points do not show it\)"
+    ):
         certificate.verify(edited)
 
 
