@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from jnorm.statistics._keys import Places, same, same_setting
 from jnorm.statistics._runs import Result, Runs, describe  # noqa: F401 (Runs: the example)
 
 
@@ -42,32 +41,34 @@ def matched(result: Result, a: Mapping[str, Any], b: Mapping[str, Any]) -> Match
     Matched(settings=({'depth': 2}, {'depth': 8}), a=[1, 3], b=[0, 2])
     """
     named = {*a, *b}
-    rows: dict[str, dict[str, int]] = {}
-    settings: dict[str, dict[str, Any]] = {}
+    if same_setting(a, b):
+        raise ValueError(f"`a` and `b` must differ; got {describe(a)} for both: both arms are the same runs")
+    rows: dict[str, dict[int, int]] = {}
+    settings: list[dict[str, Any]] = []
+    places = Places(settings)
     for label, arm in (("a", a), ("b", b)):
         rows[label] = {}
         for i, configuration in enumerate(result.configurations):
-            if not all(name in configuration and _same(configuration[name], v) for name, v in arm.items()):
+            if not all(name in configuration and same(configuration[name], v) for name, v in arm.items()):
                 continue
             setting = {name: value for name, value in configuration.items() if name not in named}
-            if repr(setting) in rows[label]:
+            place = places.of(setting)
+            if place in rows[label]:
                 free = sorted(name for name in named - {*arm} if name in configuration)
                 raise ValueError(
                     f"`{label}` must select one configuration in each setting; got two at {describe(setting)}: "
                     f"name {', '.join(free) or 'what tells them apart'} too, or reduce by `tuned` or `averaged`"
                 )
-            rows[label][repr(setting)] = i
-            settings[repr(setting)] = setting
+            rows[label][place] = i
         if not rows[label]:
             known = {name: [c[name] for c in result.configurations if name in c] for name in arm}
             seen = "; ".join(f"{name}: {', '.join(dict.fromkeys(map(repr, v))) or 'none'}" for name, v in known.items())
             raise ValueError(f"`{label}` must select a configuration; got {describe(arm)}, there are {seen}")
-    for key, setting in settings.items():
+    for key, setting in enumerate(settings):
         for label in ("a", "b"):
             if key not in rows[label]:
                 raise ValueError(f"both arms must have every setting; `{label}` lacks {describe(setting)}")
-    return Matched(tuple(settings.values()), [rows["a"][k] for k in settings], [rows["b"][k] for k in settings])
-
-
-def _same(left: Any, right: Any) -> bool:
-    return bool(np.all(left == right))
+    matches = Matched(tuple(settings), *([rows[label][key] for key in range(len(settings))] for label in ("a", "b")))
+    if any(i == j for i, j in zip(matches.a, matches.b, strict=True)):
+        raise ValueError(f"`a` and `b` must select different configurations; got {describe(a)} and {describe(b)}")
+    return matches

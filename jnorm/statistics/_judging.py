@@ -6,9 +6,12 @@
 >>> rule = Rule(name="a beats b", claim="greater", effect=0.01, diverged="exclude")
 >>> print(compare(a, b, rule, axis=0))
 a beats b: supported
-  the only setting: supported, a - b = 0.03286 [0.02932, 0.03639], p 2.9e-14, 32 and 32 runs
+  two-sided Student's t-test of paired runs at level 0.05; null: the mean of a - b is 0.01; in brackets the 95 % \
+interval
+  the only setting: supported, 0.03286 [0.02932, 0.03639], p 2.9e-14, 32 and 32 runs
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +24,8 @@ from jnorm.statistics._evidence import Evidence, weigh
 from jnorm.statistics._holm import stepped_down
 from jnorm.statistics._plans import planned
 from jnorm.statistics._rules import Rule
-from jnorm.statistics._runs import Result, failed_as_nan, metric_array
+from jnorm.statistics._runs import Result, describe, failed_as_nan, metric_array
+from jnorm.statistics._samples import as_array
 from jnorm.statistics._verdicts import Setting, Verdict
 
 
@@ -51,15 +55,16 @@ def judge(result: Result, rule: Rule) -> Verdict:
     >>> judge(result, rule).verdict
     'supported'
     """
-    array = metric_array(result, rule.metric)
-    array = array if rule.transform is None else np.asarray(rule.transform(array))
+    stored = metric_array(result, rule.metric)
+    array = stored if rule.transform is None else np.asarray(rule.transform(stored))
     if array.ndim != 2 or len(array) != len(result.configurations):
         raise ValueError(
             f"`{rule.metric}` must be one number a run, [configurations, seeds]; got {array.shape}: "
             "reduce other axes by the rule's `transform`"
         )
     array, rows = failed_as_nan(result, array), matched(result, rule.a, rule.b)
-    return compare(array[rows.a], array[rows.b], rule, axis=1, settings=rows.settings)
+    least = 0.0 if array is stored else relative_rounding(stored)  # of what a transform began with
+    return _compared(array[rows.a], array[rows.b], rule, axis=1, settings=rows.settings, least=least)
 
 
 def compare(
@@ -82,12 +87,29 @@ def compare(
         The verdict; it prints as text.
 
     Raises:
+        TypeError: For arrays that do not hold real numbers.
         ValueError: For shapes that do not match, an axis that the arrays do not have, a wrong number of settings, and
-            arrays that do not hold numbers.
+            arrays that hold nothing.
+
+    Warns:
+        UserWarning: Runs are excluded, and one arm diverged more often than the other.
 
     >>> print(compare([0.5, 0.9], [0.4, 0.5], Rule(claim="greater", effect=0.0, diverged="exclude"), axis=0).verdict)
     undecided
     """
+    return _compared(x, y, rule, axis=axis, settings=settings)
+
+
+def _compared(
+    x: ArrayLike,
+    y: ArrayLike,
+    rule: Rule,
+    *,
+    axis: int,
+    settings: Sequence[Mapping[str, Any]] | None,
+    least: float = 0.0,
+) -> Verdict:
+    """`compare`, of arrays with at least some relative rounding."""
     (a, a_rounding), (b, b_rounding) = _runs("x", x, axis), _runs("y", y, axis)
     if a.shape[0] != b.shape[0] or (rule.paired and a.shape != b.shape):
         raise ValueError(f"`x` and `y` must have one shape where runs are paired; got {np.shape(x)} and {np.shape(y)}")
@@ -95,7 +117,10 @@ def compare(
         settings = [{"setting": i} for i in range(len(a))] if len(a) > 1 else [{}]
     if len(settings) != len(a):
         raise ValueError(f"`settings` must describe {len(a)} settings; got {len(settings)}")
-    evidence = weigh(a, b, rule, rounding=max(a_rounding, b_rounding), settings=settings)
+    rounding = max(a_rounding, least), max(b_rounding, least)
+    evidence = weigh(a, b, rule, rounding=rounding, settings=settings)
+    if rule.diverged == "exclude":
+        _warn_of_selection(evidence, (a.shape[1], b.shape[1]))
     return Verdict(rule, tuple(_family([(rule, part) for part in evidence])))
 
 
@@ -150,9 +175,9 @@ def decided(rule: Rule, evidence: Evidence, adjusted_p: float, level: float) -> 
         The setting.
 
     >>> rule = Rule(claim="greater", effect=0.1, diverged="exclude")
-    >>> print(decided(rule, Evidence({}, 0.2, (0.12, 0.28), 0.02, (8, 8), (0, 0), 0.1), adjusted_p=0.06, level=0.01))
-    the only setting: undecided, a - b = 0.2 [0.12, 0.28], p 0.02 (Holm 0.06; uncorrected supported), 8 and 8 runs, \
-power 0.35, 16 runs would decide
+    >>> evidence = Evidence({}, 0.2, (0.12, 0.28), 0.95, 0.02, (8, 8), (0, 0), 0.1, (0.1, 0.1))
+    >>> print(decided(rule, evidence, adjusted_p=0.06, level=0.01).verdict)
+    undecided
     """
     return Setting(
         **{name: getattr(evidence, name) for name in Evidence.__dataclass_fields__},
@@ -172,11 +197,47 @@ def _outcome(rule: Rule, effect: float, p: float) -> str:
 
 def _runs(name: str, x: ArrayLike, axis: int) -> tuple[np.ndarray, float]:
     """The runs of each setting [settings, runs] in double precision, and the rounding of the type they came in."""
-    array = np.asarray(x)
+    array = np.asarray(as_array(name, x))
     if not -array.ndim <= axis < array.ndim:
         raise ValueError(f"`axis` must satisfy {-array.ndim} <= axis < {array.ndim} for `{name}`; got {axis}")
-    rounding = float(jax.numpy.finfo(array.dtype).eps) if jax.numpy.issubdtype(array.dtype, np.floating) else 0.0
-    if array.dtype.kind in "cOSU" or array.size == 0:
-        raise ValueError(f"`{name}` must hold real numbers; got dtype {array.dtype} and shape {array.shape}")
+    if array.dtype.kind in "cb":
+        raise TypeError(f"`{name}` must hold real numbers; got dtype {array.dtype}")
+    if array.size == 0:
+        raise ValueError(f"`{name}` must hold at least one run; got shape {array.shape}")
     moved = np.moveaxis(array, axis, -1).astype(np.float64)
-    return moved.reshape(-1, moved.shape[-1]), max(rounding, float(np.finfo(np.float64).eps))
+    return moved.reshape(-1, moved.shape[-1]), relative_rounding(array)
+
+
+def relative_rounding(array: np.ndarray) -> float:
+    """The relative rounding of the type in which numbers were computed.
+
+    Args:
+        array: Numbers. Doubles that single precision holds too are taken for single ones, widened on their way.
+
+    Returns:
+        The rounding; 0 of whole numbers.
+
+    >>> f"{relative_rounding(np.float32([0.1, 0.2]).astype(float)):.1e}"
+    '1.2e-07'
+    """
+    if array.dtype.kind in "iu":
+        return 0.0
+    rounding = float(jax.numpy.finfo(array.dtype).eps)
+    finite = array[np.isfinite(array)]
+    with np.errstate(over="ignore"):
+        if array.dtype == np.float64 and np.all(finite == finite.astype(np.float32)):
+            whole = np.all(finite == np.floor(finite))
+            rounding = 0.0 if whole else float(np.finfo(np.float32).eps)
+    return rounding
+
+
+def _warn_of_selection(evidence: Sequence[Evidence], runs: tuple[int, int]) -> None:
+    """Warn where exclusion selects: the survivors of the arm that diverges more often are its better runs."""
+    worst = max(evidence, key=lambda e: abs(e.diverged[0] / runs[0] - e.diverged[1] / runs[1]))
+    rates = [f"{lost} of {all_} runs of {arm}" for lost, all_, arm in zip(worst.diverged, runs, "ab", strict=True)]
+    if worst.diverged[0] / runs[0] != worst.diverged[1] / runs[1]:
+        warnings.warn(
+            f"`diverged='exclude'` compares survivors of unequal selection ({describe(worst.where)}: {rates[0]} "
+            f'diverged and {rates[1]}); let a diverged run count, as "lowest", "highest" or a number',
+            stacklevel=4,
+        )

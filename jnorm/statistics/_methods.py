@@ -8,7 +8,7 @@ all methods read this table alone.
 
 >>> for name in ("t", "sign"):
 ...     print(f"{name}: {METHODS[name]}")
-t: the mean, by Student's t-test (Welch's where unpaired); of normal runs (paired or unpaired)
+t: the mean, by Student's t-test (Welch's t-test where unpaired); of normal runs (paired or unpaired)
 sign: the median, by the sign test; of any differences (paired)
 """
 
@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-import jax
 import numpy as np
 from scipy import special
 
-from jnorm.statistics._bca import bca_interval, bca_p_value, resample
-from jnorm.statistics._location import ESTIMATORS
+from jnorm.statistics._resampled import resampled
 from jnorm.statistics._steps import Comparison, Question, by_setting, by_steps
 
-SAMPLES = 10_000  # resamples, and random changes of sign: p-values end at 1e-4
+SAMPLES = 10_000  # random changes of sign: p-values end at 1e-4
 EXACT = 256  # pairs up to which the law of the signed ranks is summed instead of taken normal
 
 
@@ -35,24 +33,28 @@ class Method:
     """A method of comparison.
 
     Attributes:
-        about: What it estimates, what it tests, and what it assumes.
+        estimates: What it estimates of a - b.
+        assumes: Of which runs.
         compare: Estimate, deviation, interval and p-values of a - b in each setting.
-        paired: Whether it serves paired runs.
-        unpaired: Whether it serves independent runs.
+        paired: The test of paired runs; empty where it does not serve them.
+        unpaired: The test of independent runs.
         efficiency: For the power: how many runs of a t-test one run of this method is worth, for normal differences.
         smallest_p: For the power: the smallest one-sided p-value that so many runs can give.
     """
 
-    about: str
+    estimates: str
+    assumes: str
     compare: Callable[[np.ndarray, np.ndarray, Question], Comparison]
-    paired: bool = True
-    unpaired: bool = False
+    paired: str = ""
+    unpaired: str = ""
     efficiency: float = 1.0
     smallest_p: Callable[[float], float] = lambda runs: 0.0
 
     def __str__(self) -> str:
         designs = [name for name in ("paired", "unpaired") if getattr(self, name)]
-        return f"{self.about} ({' or '.join(designs)})"
+        other = f" ({self.unpaired} where unpaired)" if self.paired and self.unpaired else ""
+        test = f"{self.paired or self.unpaired}{other}"
+        return f"the {self.estimates}, by {test}; of {self.assumes} ({' or '.join(designs)})"
 
 
 def _student(a: np.ndarray, b: np.ndarray, question: Question) -> Comparison:
@@ -67,7 +69,7 @@ def _student(a: np.ndarray, b: np.ndarray, question: Question) -> Comparison:
             se = np.sqrt(var / n + other / m)
             df = se**4 / ((var / n) ** 2 / (n - 1) + (other / m) ** 2 / (m - 1))
         t = (estimate - nulls) / se
-        reach = special.stdtrit(df, 1 - question.tail) * se
+        reach = -special.stdtrit(df, question.tail) * se
         above, below = special.stdtr(df, -t), special.stdtr(df, t)
         return Comparison(estimate, deviation, estimate - reach, estimate + reach, above, below)
 
@@ -79,49 +81,20 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return n, mean, np.nansum(np.square(x - mean[:, None]), 1) / (n - 1)
 
 
-def _bootstrap(a: np.ndarray, b: np.ndarray, question: Question, *, estimator: str) -> Comparison:
-    d = a - b
-    with jax.enable_x64(True), jax.default_device(_host()):
-        parts = _bootstrapper(estimator)(jax.random.key(0), d, 2 * question.tail, question.nulls)
-    estimate, spread, low, high, above = (np.asarray(part) for part in parts)
-    # A standard error as if each run had this deviation; the power is that of a t-test on them.
-    return Comparison(estimate, spread * np.sqrt(np.sum(~np.isnan(d), 1)), low, high, above, 1 - above)
-
-
-def _host() -> jax.Device | None:
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX was told to use no CPU
-        return None
-
-
-@cache
-def _bootstrapper(estimator: str) -> Callable[..., Any]:
-    """One program for each estimator."""
-
-    @jax.jit
-    def run(key: jax.Array, d: jax.Array, level: jax.Array, nulls: jax.Array) -> tuple[jax.Array, ...]:
-        resamples = resample(key, d, ESTIMATORS[estimator], axis=1, samples=SAMPLES)
-        interval = bca_interval(resamples, level=level)
-        above = jax.vmap(lambda null: bca_p_value(resamples, null))(nulls)
-        return resamples.value, jax.numpy.std(resamples.draws, 0), interval.low, interval.high, above
-
-    return run
-
-
 @by_setting
 def _sign(a: np.ndarray, b: np.ndarray, question: Question) -> Comparison:
     d = a - b
     above = special.bdtr(np.arange(len(d) + 1), len(d), 0.5)
-    return by_steps(np.median(d), np.std(d, ddof=1), d, above, question)
+    return by_steps(np.median(d), np.std(d, ddof=1), d, question.near_a + question.near_b, above, question)
 
 
 @by_setting
 def _signed_rank(a: np.ndarray, b: np.ndarray, question: Question) -> Comparison:
     d = a - b
     i, j = np.triu_indices(len(d))
-    means = (d[i] + d[j]) / 2
-    return by_steps(np.median(means), np.std(d, ddof=1), means, _signed_rank_law(len(d)), question)
+    near = question.near_a + question.near_b
+    means, near = ((part[i] + part[j]) / 2 for part in (d, near))
+    return by_steps(np.median(means), np.std(d, ddof=1), means, near, _signed_rank_law(len(d)), question)
 
 
 @cache
@@ -144,9 +117,9 @@ def _permutation(a: np.ndarray, b: np.ndarray, question: Question) -> Comparison
     # most theta. The empty subset never does: it is the 1 in (1 + k)/(1 + subsets).
     d = a - b
     members = _members(len(d))
-    means = members @ d / np.sum(members, 1)
+    means, near = (members @ part / np.sum(members, 1) for part in (d, question.near_a + question.near_b))
     above = np.arange(1, len(means) + 2) / (len(means) + 1)
-    return by_steps(np.mean(d), np.std(d, ddof=1), means, above, question)
+    return by_steps(np.mean(d), np.std(d, ddof=1), means, near, above, question)
 
 
 @cache
@@ -164,12 +137,14 @@ def _brunner_munzel(a: np.ndarray, b: np.ndarray, question: Question) -> Compari
     """The test of P(a > b + theta) + P(a = b + theta)/2 = 1/2, made monotone in theta: the largest p up to there."""
     from scipy import stats  # half a second to import
 
-    points = np.sort(np.subtract.outer(a, b).ravel())
+    points, near = np.subtract.outer(a, b).ravel(), np.add.outer(question.near_a, question.near_b).ravel()
+    order = np.argsort(points)
+    points, near = points[order], near[order]
     between = np.concatenate([[points[0] - 1], (points[1:] + points[:-1]) / 2, [points[-1] + 1]])
     above = _p_brunner_munzel(stats, a, b, between)
     below = _p_brunner_munzel(stats, b, a, -between[::-1])
     deviation = np.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2)
-    return by_steps(np.median(points), deviation, points, above, question, below=below)
+    return by_steps(np.median(points), deviation, points, near, above, question, below=below)
 
 
 def _p_brunner_munzel(stats: Any, a: np.ndarray, b: np.ndarray, nulls: np.ndarray) -> np.ndarray:
@@ -186,33 +161,39 @@ def _of_signs(runs: float) -> float:
 
 
 METHODS = {
-    "t": Method("the mean, by Student's t-test (Welch's where unpaired); of normal runs", _student, unpaired=True),
+    "t": Method("mean", "normal runs", _student, paired="Student's t-test", unpaired="Welch's t-test"),
     "wilcoxon": Method(
-        "the median of all pairwise means (Hodges and Lehmann), by Wilcoxon's signed ranks; of symmetric differences",
+        "median of all pairwise means (Hodges and Lehmann)",
+        "symmetric differences",
         _signed_rank,
+        paired="Wilcoxon's signed ranks",
         efficiency=3 / np.pi,
         smallest_p=_of_signs,
     ),
     "sign": Method(
-        "the median, by the sign test; of any differences", _sign, efficiency=2 / np.pi, smallest_p=_of_signs
+        *("median", "any differences"), _sign, paired="the sign test", efficiency=2 / np.pi, smallest_p=_of_signs
     ),
     "brunner-munzel": Method(
-        "the shift at which neither arm tends to be greater, by Brunner and Munzel's test; of ten runs and more",
+        "shift at which neither arm tends to be greater",
+        "ten runs and more",
         _brunner_munzel,
-        paired=False,
-        unpaired=True,
+        unpaired="Brunner and Munzel's test",
         efficiency=3 / np.pi,
     ),
     "permutation": Method(
-        f"the mean, by all changes of sign, or {SAMPLES} random ones; of symmetric differences",
+        "mean",
+        "symmetric differences",
         _permutation,
+        paired=f"all changes of sign, or {SAMPLES} random ones",
         smallest_p=lambda runs: max(0.5**runs, 1 / (SAMPLES + 1)),
     ),
 } | {
     f"bootstrap-{name}": Method(
-        f"the {text}, by a BCa bootstrap; of many runs",
-        partial(_bootstrap, estimator=name),
-        smallest_p=lambda runs: 1 / (SAMPLES + 1),
+        text,
+        f"{'symmetric or many ' if name == 'mean' else ''}runs, six and more",
+        partial(resampled, estimator=name),
+        paired="an expanded BCa bootstrap",
+        smallest_p=lambda runs: max(0.5**runs, 1 / (SAMPLES + 1)),
     )
     for name, text in (("mean", "mean"), ("median", "median"), ("iqm", "interquartile mean"))
 }

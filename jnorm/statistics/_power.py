@@ -147,15 +147,7 @@ def detectable(size: float, *, target: float = 0.8, level: float = 0.05, arms: i
     '0.9960'
     """
     _check(level, arms, size=size, target=target)
-    if math.isnan(unchecked_power(0.0, size, level, arms)):
-        return math.nan
-    low, high = 0.0, 1.0
-    while unchecked_power(high, size, level, arms) < target:
-        low, high = high, 2 * high
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if unchecked_power(middle, size, level, arms) < target else (low, middle)
-    return high
+    return needed_shift(arms * (size - 1), level, target) / math.sqrt(size / arms)
 
 
 def _check(level: float, arms: int, *, size: float | None = None, target: float | None = None) -> None:
@@ -169,9 +161,26 @@ def _check(level: float, arms: int, *, size: float | None = None, target: float 
 
 def unchecked_power(effect: float, size: float, level: float, arms: int) -> float:
     """`power`, of arguments that need no check; NaN without a degree of freedom."""
-    df, shift = arms * (size - 1), abs(effect) * math.sqrt(size / arms)
-    if df <= 0 or math.isnan(effect):
+    return rejection(effect * math.sqrt(size / arms), arms * (size - 1), level)
+
+
+def rejection(shift: float, df: float, level: float) -> float:
+    """The probability that a two-sided t-test rejects zero.
+
+    Args:
+        shift: The true difference over its standard error.
+        df: Degrees of freedom.
+        level: Error rate of the test.
+
+    Returns:
+        The probability; NaN without a degree of freedom.
+
+    >>> f"{rejection(0.0, 9, 0.05):.3f}"
+    '0.050'
+    """
+    if df <= 0 or math.isnan(shift):
         return math.nan
+    shift = abs(shift)
     t = -float(special.stdtrit(df, level / 2))
     value = float(1 - special.nctdtr(df, shift, t) + special.nctdtr(df, shift, -t)) if shift < LIMIT else math.nan
     if not math.isnan(value):
@@ -181,12 +190,55 @@ def unchecked_power(effect: float, size: float, level: float, arms: int) -> floa
 
 def unchecked_equivalence(effect: float, margin: float, size: float, level: float, arms: int) -> float:
     """`equivalence_power`, of arguments that need no check."""
-    df, shift, reach = arms * (size - 1), effect * math.sqrt(size / arms), margin * math.sqrt(size / arms)
-    if df <= 0 or math.isnan(effect):
+    root = math.sqrt(size / arms)
+    return inclusion(effect * root, margin * root, arms * (size - 1), level)
+
+
+def inclusion(shift: float, reach: float, df: float, level: float) -> float:
+    """The probability that two one-sided t-tests show a difference within a margin.
+
+    Args:
+        shift: The true difference over its standard error.
+        reach: The margin over it.
+        df: Degrees of freedom.
+        level: Error rate of each test.
+
+    Returns:
+        The probability; NaN without a degree of freedom.
+
+    >>> f"{inclusion(50.0, 50.0, 9, 0.05):.3f}"  # a truth at the margin
+    '0.050'
+    """
+    if df <= 0 or math.isnan(shift):
         return math.nan
     t = -float(special.stdtrit(df, level))
     inside = lambda s: np.maximum(special.ndtr(reach - t * s - shift) - special.ndtr(t * s - reach - shift), 0)
     return _expected(inside, df, reach / t)
+
+
+def needed_shift(df: float, level: float, target: float) -> float:
+    """The difference over its standard error at which `rejection` reaches a target.
+
+    Args:
+        df: Degrees of freedom.
+        level: Error rate of the test.
+        target: The power that is wanted.
+
+    Returns:
+        The difference; NaN without a degree of freedom.
+
+    >>> f"{needed_shift(9, 0.05, 0.8):.3f}"
+    '3.150'
+    """
+    if df <= 0:
+        return math.nan
+    low, high = 0.0, 1.0
+    while rejection(high, df, level) < target:
+        low, high = high, 2 * high
+    for _ in range(44):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rejection(middle, df, level) < target else (low, middle)
+    return high
 
 
 def _expected(rejects: Callable[[np.ndarray], np.ndarray], df: float, most: float) -> float:

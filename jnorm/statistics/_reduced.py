@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jnorm._ground import checks
+from jnorm.statistics._keys import Places
 from jnorm.statistics._runs import Result, Runs, failed_as_nan, metric_array  # noqa: F401 (Runs: the examples)
 
 
@@ -100,11 +101,11 @@ def averaged(result: Result, name: str) -> Reduced:
 
 def _without(result: Result, name: str) -> tuple[tuple[dict[str, Any], ...], list[list[int]]]:
     """The configurations without a hyperparameter, and the rows that each stands for."""
-    rest: dict[str, dict[str, Any]] = {}
-    groups: dict[str, list[int]] = {}
+    rest: list[dict[str, Any]] = []
+    groups: dict[int, list[int]] = {}
+    places = Places(rest)
     for i, configuration in enumerate(result.configurations):
         others = {key: value for key, value in configuration.items() if key != name}
-        rest.setdefault(repr(others), others)
-        groups.setdefault(repr(others), []).append(i)
+        groups.setdefault(places.of(others), []).append(i)
     checks.choice("name", name, dict.fromkeys(key for c in result.configurations for key in c))
-    return tuple(rest.values()), list(groups.values())
+    return tuple(rest), list(groups.values())

@@ -6,13 +6,12 @@ has ``failed`` besides, booleans ``[configuration, seed]``, these runs diverged 
 accuracy of a network of NaN is that of chance.
 """
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-
-from jnorm._ground import checks
 
 
 class Result(Protocol):
@@ -52,8 +51,14 @@ class Runs:
             failed_as_nan(self, metric_array(self, name))
 
     def __getitem__(self, name: str) -> Any:
-        checks.choice("metric", name, self.arrays)
+        if name not in self.arrays:
+            raise ValueError(
+                f"`metric` must be one of {', '.join(self.arrays)}; got {name!r}{near_names(name, self.arrays)}"
+            )
         return self.arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
 
 
 def metric_array(result: Result, name: str) -> np.ndarray:
@@ -75,11 +80,30 @@ def metric_array(result: Result, name: str) -> np.ndarray:
     try:
         array = np.asarray(result[name])
     except KeyError:
-        raise ValueError(f"`metric` must be in the result; got {name!r}") from None
+        known = list(result) if isinstance(result, Iterable) else []
+        among = f", which has {', '.join(known)}" if known else ""
+        raise ValueError(f"`metric` must be in the result{among}; got {name!r}{near_names(name, known)}") from None
     rows = len(result.configurations)
     if array.ndim < 2 or len(array) != rows:
         raise ValueError(f"`{name}` must have shape [{rows} configurations, seeds, ...]; got {array.shape}")
     return array
+
+
+def near_names(name: str, known: Iterable[str]) -> str:
+    """A question after a name that is nearly one of those known.
+
+    Args:
+        name: The unknown name.
+        known: Those that there are.
+
+    Returns:
+        Text to put behind an error; empty where none is near.
+
+    >>> near_names("acuracy", ["accuracy", "loss"])
+    ': did you mean accuracy?'
+    """
+    close = difflib.get_close_matches(str(name), list(known), n=2)
+    return f": did you mean {' or '.join(close)}?" if close else ""
 
 
 def failed_as_nan(result: Result, array: np.ndarray) -> np.ndarray:

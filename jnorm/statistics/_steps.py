@@ -20,13 +20,16 @@ class Question(NamedTuple):
         paired: Whether run i of one arm belongs to run i of the other.
         nulls: The differences against which p-values are wanted, ``[nulls]``.
         tail: The probability beyond either end of the interval.
-        near: Differences closer than this are equal but for rounding, ``[settings]``.
+        near_a: What rounding can have moved runs of a by, ``[settings, runs]``: p-values and intervals count what lies
+            that close to a null as equal to it.
+        near_b: That of b.
     """
 
     paired: bool
     nulls: np.ndarray
     tail: float
-    near: np.ndarray
+    near_a: np.ndarray
+    near_b: np.ndarray
 
 
 class Comparison(NamedTuple):
@@ -55,14 +58,14 @@ def by_setting(
     """A comparison of two samples ``[runs]`` as one of the arms of many settings, ``[settings, runs]``.
 
     Args:
-        compare: Called with the runs that are not NaN (of pairs: in neither arm), and with one ``near``. Not called
+        compare: Called with the runs that are not NaN (of pairs: in neither arm), and with their ``near``. Not called
             for fewer than two runs: then all is NaN.
 
     Returns:
         The comparison of all settings.
 
     >>> mean = lambda a, b, question: Comparison(np.mean(a - b), 1.0, 0.0, 1.0, question.nulls, question.nulls)
-    >>> question = Question(True, np.zeros(2), 0.025, np.zeros(1))
+    >>> question = Question(True, np.zeros(2), 0.025, *np.zeros((2, 1, 3)))
     >>> by_setting(mean)(np.array([[1.0, 2.0, np.nan]]), np.zeros((1, 3)), question).estimate
     array([1.5])
     """
@@ -77,7 +80,8 @@ def by_setting(
             left, right = left[keep_a], right[keep_b]
             if min(len(left), len(right)) < 2:
                 continue
-            of_one = compare(left, right, question._replace(near=question.near[i]))
+            near = {"near_a": question.near_a[i][keep_a], "near_b": question.near_b[i][keep_b]}
+            of_one = compare(left, right, question._replace(**near))
             for column, value in zip(table, of_one, strict=True):
                 column[..., i] = value
         return table
@@ -89,6 +93,7 @@ def by_steps(
     estimate: float,
     deviation: float,
     points: np.ndarray,
+    near: np.ndarray,
     above: np.ndarray,
     question: Question,
     *,
@@ -100,6 +105,7 @@ def by_steps(
         estimate: Of theta.
         deviation: Of the differences, or of single runs.
         points: Where the p-values change, in any order.
+        near: Which rounding can have moved each of them: a null that lies no further away is at the point.
         above: ``above[k]`` is the p-value of ``truth <= theta`` where k points lie at or below theta; it grows.
         question: What is asked, of one setting.
         below: ``below[k]`` is that of ``truth >= theta`` where k points lie at or above; by default the same.
@@ -107,22 +113,21 @@ def by_steps(
     Returns:
         The comparison in one setting.
 
-    >>> question = Question(True, np.array([0.0]), 0.2, np.zeros(()))
-    >>> sign = by_steps(2.0, 1.0, np.array([1.0, 2.0, 3.0]), np.array([1, 4, 7, 8]) / 8, question)
+    >>> question = Question(True, np.array([0.0]), 0.2, *np.zeros((2, 3)))
+    >>> sign = by_steps(2.0, 1.0, np.array([1.0, 2.0, 3.0]), np.zeros(3), np.array([1, 4, 7, 8]) / 8, question)
     >>> float(sign.low), float(sign.high), sign.above  # of three differences all are above 0: p = 1/8
     (1.0, 3.0, array([0.125]))
     """
     below = above if below is None else below
-    points = np.sort(points)
+    lowest, highest = np.sort(points - near), np.sort(points + near)
     first, last = np.searchsorted(above, question.tail, "right"), np.searchsorted(below, question.tail, "right")
-    padded = np.concatenate([[-np.inf], points, [np.inf]])
-    at_or_below = np.searchsorted(points, question.nulls + question.near, "right")
-    at_or_above = len(points) - np.searchsorted(points, question.nulls - question.near, "left")
+    at_or_below = np.searchsorted(lowest, question.nulls, "right")
+    at_or_above = len(points) - np.searchsorted(highest, question.nulls, "left")
     return Comparison(
         np.asarray(estimate),
         np.asarray(deviation),
-        padded[first],
-        padded[len(padded) - 1 - last],
+        np.concatenate([[-np.inf], lowest])[first],
+        np.concatenate([[np.inf], highest[::-1]])[last],
         above[at_or_below],
         below[at_or_above],
     )

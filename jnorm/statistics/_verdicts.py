@@ -8,13 +8,16 @@ With theta the mean (or what the method estimates) of a - b and an interval for 
 - *mixed*: of several named settings, some support the claim and others do not.
 
 A claim of equality is supported where two one-sided tests, each at ``level``, place theta inside the margin (the
-``1 - 2 level`` interval lies inside), and not supported where the ``1 - level`` interval lies outside.
+``1 - 2 level`` interval lies inside), and not supported where the ``1 - level`` interval lies outside. One of the two
+intervals is shown: that which can decide, by where the estimate lies.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite, isnan
 
 from jnorm.statistics._evidence import Evidence
+from jnorm.statistics._methods import METHODS
 from jnorm.statistics._rules import Rule
 from jnorm.statistics._runs import describe
 
@@ -26,17 +29,22 @@ class Setting(Evidence):
     Attributes:
         where: The hyperparameters of the setting.
         effect: Estimate of a - b, in units of the metric.
-        interval: Its ends at confidence ``1 - level``, for equality at ``1 - 2 level``; not corrected.
-        p: p-value of a truth at the nearest bound; not corrected.
+        interval: Its ends, not corrected: of the interval that decides.
+        confidence: That of the interval: ``1 - level``; ``1 - 2 level`` for an estimate inside the margin of equality.
+        p: Two-sided p-value of a truth at the nearest bound; inside the margin of equality the larger one of two
+            one-sided tests; not corrected.
         runs: How many of a and of b were compared.
         diverged: How many of a and of b diverged, whatever was done with them.
-        deviation: Standard deviation of the differences, or of single runs where unpaired.
+        deviation: Standard deviation of the differences; where unpaired the root of the mean variance of the arms.
+        deviations: Standard deviation of single runs of a and of b.
         verdict: *supported*, *not supported* or *undecided*, corrected over the family.
         uncorrected: The verdict before correction.
         adjusted_p: Holm's p-value over the family.
-        power: To decide, were the effect the estimated one: with these runs, at the corrected level.
+        power: To decide, were the effect the one that the rule expects, or else the estimated one: with as many fresh
+            runs, at the corrected level.
         detectable: The distance from the smallest effect that matters that these runs would tell with target power.
-        size: Runs of each arm that would decide with target power, were the effect the estimated one.
+        size: Fresh runs of each arm that would decide with target power, were the effect that one.
+        sizes: The least and the most of them, for effects within the interval; of an expected effect, the size twice.
     """
 
     verdict: str
@@ -45,18 +53,30 @@ class Setting(Evidence):
     power: float
     detectable: float
     size: float
+    sizes: tuple[float, float]
 
     def __str__(self) -> str:
         low, high = self.interval
-        parts = [f"{self.verdict}, a - b = {self.effect:.4g} [{low:.4g}, {high:.4g}]", f"p {self.p:.2g}"]
+        parts = [f"{self.verdict}, {self.effect:.4g} [{low:.4g}, {high:.4g}]", f"p {self.p:.2g}"]
         if self.adjusted_p != self.p:
             parts[-1] += f" (Holm {self.adjusted_p:.2g}; uncorrected {self.uncorrected})"
         parts.append(f"{self.runs[0]} and {self.runs[1]} runs")
         if any(self.diverged):
             parts.append(f"{self.diverged[0]} and {self.diverged[1]} diverged")
         if self.verdict == "undecided":
-            parts.append(f"power {self.power:.2f}, {self.size:.7g} runs would decide")
+            parts.append(self._needed())
         return f"{describe(self.where)}: {', '.join(parts)}"
+
+    def _needed(self) -> str:
+        """How many runs would decide, in words."""
+        least, most = self.sizes
+        if isnan(self.size):
+            return "too few runs to say how many would decide"
+        if least == most:
+            return f"{_runs_in_words(self.size)} would decide"
+        most_in_words = f"to {most:.7g}" if isfinite(most) else "or more"
+        where = "at the estimate" if isfinite(self.size) else "even so"
+        return f"{where} {_runs_in_words(self.size)} would decide, within the interval {least:.7g} {most_in_words}"
 
 
 @dataclass(frozen=True)
@@ -101,9 +121,46 @@ class Verdict:
     size = property(lambda self: self.decisive.size, doc="Runs of each arm that would decide.")
 
     def __str__(self) -> str:
-        name = self.rule.name or f"{describe(self.rule.a)} {self.rule.claim} {describe(self.rule.b)}"
+        a, b = (describe(arm) if arm else label for arm, label in ((self.rule.a, "a"), (self.rule.b, "b")))
+        name = self.rule.name or f"{a} {self.rule.claim} {b}"
         raw = "" if self.uncorrected == self.verdict else f" (uncorrected: {self.uncorrected})"
-        return "\n".join([f"{name}: {self.verdict}{raw}", *(f"  {s}" for s in self.settings)])
+        return "\n".join(
+            [f"{name}: {self.verdict}{raw}", f"  {procedure(self.rule)}", *(f"  {s}" for s in self.settings)]
+        )
+
+
+def procedure(rule: Rule) -> str:
+    """Test, sidedness, design, level, null, estimate and interval of a rule, in words.
+
+    Args:
+        rule: The rule.
+
+    Returns:
+        One line.
+
+    >>> print(procedure(Rule(claim="less", effect=0.1, diverged="exclude", method="sign", expected=-0.2)))
+    two-sided sign test of paired runs at level 0.05; null: the median of a - b is -0.1; in brackets the \
+95 % interval; runs planned for -0.2
+    """
+    method = METHODS[rule.method]
+    test = (method.paired if rule.paired else method.unpaired).removeprefix("the ").removeprefix("an ")
+    design = f"{'paired' if rule.paired else 'unpaired'} runs at level {rule.level:g}"
+    percent = f"{100 * (1 - rule.level):.4g} %"
+    if rule.claim == "equal":
+        narrow = f"{100 * (1 - 2 * rule.level):.4g} %"
+        text = (
+            f"two one-sided tests, {test}, of {design}; null: the {method.estimates} of a - b is {-rule.effect:g} or "
+            f"less, or {rule.effect:g} or more; in brackets the {narrow} interval, outside the margin the {percent} one"
+        )
+    else:
+        bound = rule.effect if rule.claim == "greater" else -rule.effect or 0.0
+        text = f"two-sided {test} of {design}; null: the {method.estimates} of a - b is {bound:g}; "
+        text += f"in brackets the {percent} interval"
+    return text if rule.expected is None else f"{text}; runs planned for {rule.expected:g}"
+
+
+def _runs_in_words(size: float) -> str:
+    return f"{size:.7g} fresh runs" if isfinite(size) else "no number of runs"
 
 
 def _together(outcomes: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ def rule(**changes):
 
 def weighed(a, b, rule):
     """The evidence of many settings, by column."""
-    evidence = weigh(a, b, rule, rounding=EPS, settings=[{}] * len(a))
+    evidence = weigh(a, b, rule, rounding=(EPS, EPS), settings=[{}] * len(a))
     effect, interval, p = (np.array([getattr(e, name) for e in evidence]) for name in ("effect", "interval", "p"))
     return SimpleNamespace(effect=effect, low=interval[:, 0], high=interval[:, 1], p=p)
 
@@ -64,17 +64,14 @@ def test_the_interval_decides(claim, method):
     """The four verdicts follow from interval and effect, for shifts from far below to far above."""
     x, y = arms(1)
     shifts = np.linspace(-0.8, 0.4, 25)
-    one = rule(claim=claim, method=method, paired=statistics.METHODS[method].paired)
+    one = rule(claim=claim, method=method, paired=bool(statistics.METHODS[method].paired))
     found = weighed(x + shifts[:, None], np.tile(y, (25, 1)), one)
-    # 1e-3: p-values of a bootstrap count draws, intervals interpolate between them
     for low, high, p, effect in zip(found.low, found.high, found.p, found.effect, strict=True):
-        if abs(p - one.level) < 2e-3:
-            continue
         if claim == "equal":
-            assert (p < one.level and abs(effect) < 0.1) == (low > -0.1 and high < 0.1)
+            assert (p <= one.level and abs(effect) < 0.1) == (low > -0.1 and high < 0.1)
         else:
             outside = (low > 0.1 or high < 0.1) if claim == "greater" else (high < -0.1 or low > -0.1)
-            assert (p < one.level) == outside
+            assert (p <= one.level) == outside
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -172,10 +169,11 @@ def test_holm_over_a_family():
     assert many[0].power < alone.power
     assert many[0].size > alone.size
     assert "uncorrected: supported" in str(many[0])
-    assert "runs would decide" in str(many[0])
+    assert "fresh runs would decide" in str(many[0])
     assert correct(many) == many
 
 
+@pytest.mark.filterwarnings("ignore:`diverged='exclude'`")
 def test_diverged_runs_are_data():
     x, y = arms(10, n=20)
     x[3], y[5] = np.nan, np.inf
@@ -241,6 +239,7 @@ def test_judge_finds_the_arms():
     assert [s.where for s in judge(mine, narrow).settings] == [{}]
 
 
+@pytest.mark.filterwarnings("ignore:`diverged='exclude'`")
 def test_failed_runs_count_as_diverged_though_the_metric_is_finite():
     accuracy = accuracies()
     failed = np.zeros((8, 10), bool)
@@ -267,7 +266,7 @@ def test_bad_results():
             judge(runs, replace(one, **changes))
     with pytest.raises(ValueError, match=r"both arms must have every setting; `b` lacks rate=0.1, depth=8"):
         matched(Runs([c for c in grid() if c != {"phi": "relu", "rate": 0.1, "depth": 8}], {}), one.a, one.b)
-    with pytest.raises(ValueError, match="`metric` must be in the result; got 'loss'"):
+    with pytest.raises(ValueError, match=r"`metric` must be in the result; got 'loss'$"):
         judge(Mapped(), replace(one, metric="loss"))
     with pytest.raises(ValueError, match=r"`accuracy` must have shape \[8 configurations, seeds, ...\]; got \(7, 10\)"):
         Runs(grid(), {"accuracy": accuracy[:7]})
@@ -283,7 +282,7 @@ def test_bad_results():
         compare(np.ones(3), np.ones(3), RULE, axis=1)
     with pytest.raises(ValueError, match="`settings` must describe 1 settings; got 2"):
         compare(np.ones(3), np.ones(3), RULE, axis=0, settings=[{}, {}])
-    with pytest.raises(ValueError, match="`x` must hold real numbers"):
+    with pytest.raises(TypeError, match="`x` must hold real numbers"):
         compare(["a"], [1.0], RULE, axis=0)
 
 
