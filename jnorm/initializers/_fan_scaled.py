@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,8 +12,8 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.initializers._fans import Axes, Fans, Roles, roles, row_sums, with_row_sums
-from jnorm.initializers._protocol import Initializer, Shape, cast, initializer
-from jnorm.initializers._scaled import STANDARD
+from jnorm.initializers._protocol import Bounded, Initializer, Shape, cast, factory, initializer
+from jnorm.initializers._scaled import STANDARD, Scaled
 
 SIZES: dict[str, Callable[[Fans], float]] = {
     "fan_in": lambda f: f.fan_in,
@@ -31,8 +32,11 @@ class _Kernel:
 
     def __call__(
         self, key: jax.Array, shape: Shape, dtype: Any, variance: ArrayLike, omega: Any, squares: Any, *numbers: Any
-    ) -> jax.Array:
-        w = STANDARD[self.distribution].draw(key, shape, dtype, *numbers) * jnp.sqrt(cast(variance, dtype))
+    ) -> jax.Array | Bounded:
+        law = STANDARD[self.distribution]
+        if omega is None and squares is None:
+            return Scaled(law.draw, law.most)(key, shape, dtype, jnp.sqrt(cast(variance, dtype)), *numbers)
+        w = law.draw(key, shape, dtype, *numbers) * jnp.sqrt(cast(variance, dtype))
         return with_row_sums(w, self.roles.rows(shape), omega, squares)
 
 
@@ -40,20 +44,23 @@ def fan_law(
     variance: Callable[[Fans], ArrayLike],
     distribution: str,
     axes: Roles,
+    groups: int = 1,
     omega: ArrayLike | None = None,
     tau: ArrayLike | None = None,
 ) -> Initializer:
     """Weights of a variance that the fans decide, in rows with the sums `variance_scaling` describes."""
     checks.choice("distribution", distribution, STANDARD)
+    checks.whole(1, groups=groups)
     cut = STANDARD[distribution].numbers
 
     def numbers(shape: Shape) -> tuple[Any, ...]:
         n = math.prod(shape[axis] for axis in axes.rows(shape))
-        return variance(axes.fans(shape)), *row_sums(n, omega, tau), *cut
+        return variance(axes.fans(shape, groups)), *row_sums(n, omega, tau), *cut
 
     return initializer(_Kernel(distribution, axes), numbers)
 
 
+@factory
 def variance_scaling(
     scale: ArrayLike,
     mode: str,
@@ -62,6 +69,7 @@ def variance_scaling(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),
+    groups: int = 1,
     omega: ArrayLike | None = None,
     tau: ArrayLike | None = None,
 ) -> Initializer:
@@ -78,6 +86,7 @@ def variance_scaling(
         in_axis: The axis or axes of the units below, as in `fans`.
         out_axis: The axis or axes of the units above.
         batch_axis: The axis or axes of independent kernels.
+        groups: Of a grouped convolution, as in `fans`.
         omega: The sum that a unit's incoming weights have, to rounding; ``None`` leaves it as drawn.
         tau: The sum of their squares, above omega^2/fan_in; ``None`` leaves it as drawn.
 
@@ -99,14 +108,15 @@ def variance_scaling(
     if tau is not None:
         checks.require(lambda t: t > 0, "`{}` must satisfy {} > 0", tau=tau)
     axes = roles(in_axis, out_axis, batch_axis)
-    return fan_law(lambda f: scale / SIZES[mode](f), distribution, axes, omega, tau)
+    return fan_law(lambda f: scale / SIZES[mode](f), distribution, axes, groups, omega, tau)
 
 
+@partial(factory, options=variance_scaling)
 def glorot_normal(**options: Any) -> Initializer:
     """``variance_scaling(1, "fan_avg", "truncated_normal", **options)`` (Glorot, Bengio 2010, eq. 12).
 
     Args:
-        **options: The axes, ``omega`` and ``tau`` of `variance_scaling`.
+        **options: The axes, ``groups``, ``omega`` and ``tau`` of `variance_scaling`.
 
     Returns:
         The initializer.
@@ -118,11 +128,12 @@ def glorot_normal(**options: Any) -> Initializer:
     return variance_scaling(1.0, "fan_avg", "truncated_normal", **options)
 
 
+@partial(factory, options=variance_scaling)
 def glorot_uniform(**options: Any) -> Initializer:
     """``variance_scaling(1, "fan_avg", "uniform", **options)``: U[+-sqrt(6/(n_in + n_out))] (the same, eq. 16).
 
     Args:
-        **options: The axes, ``omega`` and ``tau`` of `variance_scaling`.
+        **options: The axes, ``groups``, ``omega`` and ``tau`` of `variance_scaling`.
 
     Returns:
         The initializer.
@@ -133,11 +144,12 @@ def glorot_uniform(**options: Any) -> Initializer:
     return variance_scaling(1.0, "fan_avg", "uniform", **options)
 
 
+@partial(factory, options=variance_scaling)
 def he_normal(**options: Any) -> Initializer:
     """``variance_scaling(2, "fan_in", "truncated_normal", **options)``, for relu (He et al. 2015, eq. 10).
 
     Args:
-        **options: The axes, ``omega`` and ``tau`` of `variance_scaling`.
+        **options: The axes, ``groups``, ``omega`` and ``tau`` of `variance_scaling`.
 
     Returns:
         The initializer.
@@ -150,11 +162,12 @@ def he_normal(**options: Any) -> Initializer:
     return variance_scaling(2.0, "fan_in", "truncated_normal", **options)
 
 
+@partial(factory, options=variance_scaling)
 def he_uniform(**options: Any) -> Initializer:
     """``variance_scaling(2, "fan_in", "uniform", **options)``: U[+-sqrt(6/n_in)] (the same).
 
     Args:
-        **options: The axes, ``omega`` and ``tau`` of `variance_scaling`.
+        **options: The axes, ``groups``, ``omega`` and ``tau`` of `variance_scaling`.
 
     Returns:
         The initializer.
@@ -165,11 +178,12 @@ def he_uniform(**options: Any) -> Initializer:
     return variance_scaling(2.0, "fan_in", "uniform", **options)
 
 
+@partial(factory, options=variance_scaling)
 def lecun_normal(**options: Any) -> Initializer:
     """``variance_scaling(1, "fan_in", "truncated_normal", **options)``, for selu (LeCun et al. 1998, eq. 16).
 
     Args:
-        **options: The axes, ``omega`` and ``tau`` of `variance_scaling`.
+        **options: The axes, ``groups``, ``omega`` and ``tau`` of `variance_scaling`.
 
     Returns:
         The initializer.
@@ -181,11 +195,12 @@ def lecun_normal(**options: Any) -> Initializer:
     return variance_scaling(1.0, "fan_in", "truncated_normal", **options)
 
 
+@partial(factory, options=variance_scaling)
 def lecun_uniform(**options: Any) -> Initializer:
     """``variance_scaling(1, "fan_in", "uniform", **options)``: U[+-sqrt(3/n_in)] (the same).
 
     Args:
-        **options: The axes, ``omega`` and ``tau`` of `variance_scaling`.
+        **options: The axes, ``groups``, ``omega`` and ``tau`` of `variance_scaling`.
 
     Returns:
         The initializer.

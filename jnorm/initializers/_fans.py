@@ -49,11 +49,14 @@ class Roles(NamedTuple):
                 raise ValueError(f"`in_axis`, `out_axis` and `batch_axis` must be distinct; axis {axis} is named twice")
         return counted
 
-    def fans(self, shape: Sequence[int]) -> Fans:
+    def fans(self, shape: Sequence[int], groups: int = 1) -> Fans:
         """The fans of a kernel of this shape; see `fans`."""
         ins, outs, batch = self.at(shape)
+        units = math.prod(shape[axis] for axis in outs)
+        if units % groups:
+            raise ValueError(f"`groups` must divide the {units} units of `out_axis`; got {groups}")
         window = math.prod(size for axis, size in enumerate(shape) if axis not in ins + outs + batch)
-        return Fans(*(math.prod(shape[axis] for axis in axes) * window for axes in (ins, outs)))
+        return Fans(math.prod(shape[axis] for axis in ins) * window, units // groups * window)
 
     def rows(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The axes along which one unit's incoming weights, its row, lie: all but ``out_axis`` and ``batch_axis``.
@@ -70,27 +73,40 @@ def roles(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = ()) -> Rol
     return Roles(*((axes,) if isinstance(axes, int) else tuple(axes) for axes in (in_axis, out_axis, batch_axis)))
 
 
-def fans(shape: Sequence[int], *, in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = ()) -> Fans:
+def fans(
+    shape: Sequence[int], *, in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), groups: int = 1
+) -> Fans:
     """Weights into and out of a unit: the window times the sizes of ``in_axis`` and of ``out_axis``.
 
-    The axes that none of the three names are the window of a convolution, which counts in both fans.
+    The axes that none of the three names are the window of a convolution, which counts in both fans. Of a grouped
+    convolution's kernel, ``[*window, in/groups, out]``, only out/groups units see a unit below. The shape cannot say
+    so: a depthwise kernel of 64 channels looks like a dense one from one channel to 64. Other layouts:
+
+    - PyTorch's ``[out, in, *window]``: ``in_axis=1, out_axis=0``, and its ``groups``;
+    - Keras's depthwise ``[*window, channels, multiplier]``: ``in_axis=(), batch_axis=-2``, each channel a kernel;
+    - heads, ``[heads, width, out]``: ``in_axis=(0, 1)``.
 
     Args:
         shape: The shape of a kernel.
         in_axis: The axis or axes of the units below.
         out_axis: The axis or axes of the units above.
         batch_axis: The axis or axes of independent kernels.
+        groups: The ``feature_group_count`` of the convolution; for a depthwise one, the number of its channels.
 
     Returns:
         Both fans.
 
     Raises:
-        ValueError: For an axis that the shape does not have and for one that is named twice.
+        ValueError: For an axis that the shape does not have, for one that is named twice, and for ``groups`` that do
+            not divide the units above.
 
     >>> fans((3, 3, 16, 32)), fans((8, 100, 10), batch_axis=0)
     (Fans(fan_in=144, fan_out=288), Fans(fan_in=100, fan_out=10))
+    >>> fans((3, 3, 1, 64)), fans((3, 3, 1, 64), groups=64)  # from one channel; depthwise
+    (Fans(fan_in=9, fan_out=576), Fans(fan_in=9, fan_out=9))
     """
-    return roles(in_axis, out_axis, batch_axis).fans(shape)
+    checks.whole(1, groups=groups)
+    return roles(in_axis, out_axis, batch_axis).fans(shape, groups)
 
 
 def row_sums(n: int, omega: ArrayLike | None, tau: ArrayLike | None) -> tuple[Any, Any]:

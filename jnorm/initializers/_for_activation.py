@@ -12,7 +12,7 @@ from jnorm import activations, gaussian
 from jnorm._ground import checks
 from jnorm.initializers._fan_scaled import fan_law
 from jnorm.initializers._fans import Axes, Fans, roles
-from jnorm.initializers._protocol import Initializer
+from jnorm.initializers._protocol import Initializer, factory
 
 _MODES: dict[str, Callable[[Fans, Any, Any], Any]] = {
     "forward": lambda f, value, slope: 1 / (f.fan_in * value),
@@ -21,6 +21,7 @@ _MODES: dict[str, Callable[[Fans, Any, Any], Any]] = {
 }
 
 
+@factory
 def for_activation(
     phi: Callable[[jax.Array], jax.Array],
     *,
@@ -31,6 +32,7 @@ def for_activation(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),
+    groups: int = 1,
 ) -> Initializer:
     """Weights whose variance keeps signals or gradients through any elementwise activation.
 
@@ -50,11 +52,13 @@ def for_activation(
         in_axis: The axis or axes of the units below, as in `fans`.
         out_axis: The axis or axes of the units above.
         batch_axis: The axis or axes of independent kernels.
+        groups: Of a grouped convolution, as in `fans`.
 
     Returns:
         The initializer. Inside a transformation, a moment that is zero or not finite gives NaN.
 
     Raises:
+        TypeError: For a ``phi`` that is not a function, such as an activation's name.
         ValueError: For ``var <= 0``, unknown names, and, outside of transformations, a moment that ``mode`` needs and
             that is zero or not finite.
 
@@ -62,6 +66,9 @@ def for_activation(
     >>> bool(abs(400 * kernel.var() - 1 / 0.39429) < 0.05)  # E[tanh(z)^2] = .39429
     True
     """
+    if not callable(phi):
+        known = f"activations.{phi}" if isinstance(phi, str) and phi in activations.ELEMENTWISE else "activations.relu"
+        raise TypeError(f"`phi` must be a function, such as {known}; got {phi!r}")
     checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", var=var)
     checks.choice("mode", mode, _MODES)
     kinks = activations.kinks(phi) if kinks is None else kinks
@@ -76,7 +83,8 @@ def for_activation(
     if mode != "forward":
         _refuse_useless("E[phi'(z)^2]", slope2)
     value2, slope2 = _useful(value2), _useful(slope2)
-    return fan_law(lambda f: _MODES[mode](f, value2 / var, slope2), distribution, roles(in_axis, out_axis, batch_axis))
+    variance = lambda f: _MODES[mode](f, value2 / var, slope2)
+    return fan_law(variance, distribution, roles(in_axis, out_axis, batch_axis), groups)
 
 
 @jax.jit

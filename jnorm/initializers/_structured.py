@@ -10,17 +10,20 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.initializers._fans import Axes, Roles, roles
-from jnorm.initializers._protocol import Initializer, Shape, cast, initializer
+from jnorm.initializers._protocol import Initializer, Shape, cast, factory, initializer
 
 
-def identity(scale: ArrayLike = 1.0) -> Initializer:
+@factory
+def identity(scale: ArrayLike = 1.0, *, groups: int = 1) -> Initializer:
     """``scale`` times the identity, for dense kernels (rectangular ones too) and in a convolution's central tap.
 
     Args:
         scale: The diagonal's entries, a real number.
+        groups: Of a grouped convolution, as in `fans`: each group of outputs has a matrix of its own.
 
     Returns:
-        The initializer, which ignores its key and raises ``ValueError`` for a shape of fewer than two axes.
+        The initializer, which ignores its key and raises ``ValueError`` for a shape of fewer than two axes and where
+        ``groups`` do not divide the outputs.
 
     Raises:
         TypeError: For a complex or boolean ``scale``.
@@ -30,14 +33,22 @@ def identity(scale: ArrayLike = 1.0) -> Initializer:
            [0. , 1.5, 0. ]], dtype=float32)
     """
     checks.floats(scale=scale)
-    return initializer(_identity, lambda shape: (scale,))
+    checks.whole(1, groups=groups)
+    return initializer(_Identity(groups), lambda shape: (scale,))
 
 
-def _identity(key: jax.Array, shape: Shape, dtype: Any, scale: ArrayLike) -> jax.Array:
-    return _central(jnp.eye(*_matrix(shape), dtype=dtype) * cast(scale, dtype), shape)
+@dataclass(frozen=True)
+class _Identity:
+    groups: int
+
+    def __call__(self, key: jax.Array, shape: Shape, dtype: Any, scale: ArrayLike) -> jax.Array:
+        rows, columns = _matrix(shape)
+        block = jnp.eye(rows, _per_group(columns, self.groups), dtype=dtype) * cast(scale, dtype)
+        return _central(jnp.tile(block, self.groups), shape)
 
 
-def orthogonal(scale: ArrayLike = 1.0, *, column_axis: int = -1) -> Initializer:
+@factory
+def orthogonal(scale: ArrayLike = 1.0, *, column_axis: int = -1, groups: int = 1) -> Initializer:
     """``scale`` times a uniformly distributed matrix of orthonormal columns, or rows where these are fewer.
 
     W'W (or WW') is scale^2 times the identity within 1e-6 in float32.
@@ -45,10 +56,11 @@ def orthogonal(scale: ArrayLike = 1.0, *, column_axis: int = -1) -> Initializer:
     Args:
         scale: The common singular value, a real number.
         column_axis: The axis of the outputs; all others, the window of a convolution too, are flattened into the rows.
+        groups: Of a grouped convolution, as in `fans`: each group of outputs has a matrix of its own.
 
     Returns:
-        The initializer, which raises ``ValueError`` for a shape of fewer than two axes and for a ``column_axis`` that
-        the shape does not have.
+        The initializer, which raises ``ValueError`` for a shape of fewer than two axes, for a ``column_axis`` that the
+        shape does not have, and where ``groups`` do not divide the outputs.
 
     Raises:
         TypeError: For a complex or boolean ``scale``.
@@ -60,12 +72,14 @@ def orthogonal(scale: ArrayLike = 1.0, *, column_axis: int = -1) -> Initializer:
     True
     """
     checks.floats(scale=scale)
-    return initializer(_Orthogonal(column_axis), lambda shape: (scale,))
+    checks.whole(1, groups=groups)
+    return initializer(_Orthogonal(column_axis, groups), lambda shape: (scale,))
 
 
 @dataclass(frozen=True)
 class _Orthogonal:
     column_axis: int
+    groups: int
 
     def __call__(self, key: jax.Array, shape: Shape, dtype: Any, scale: ArrayLike) -> jax.Array:
         _matrix(shape)
@@ -73,11 +87,13 @@ class _Orthogonal:
             raise ValueError(f"`column_axis` must be an axis of the shape {shape}; got {self.column_axis}")
         rest = list(shape)
         columns = rest.pop(self.column_axis)
-        q = jax.random.orthogonal(key, math.prod(rest), (), dtype, columns)
+        size, many = _per_group(columns, self.groups), () if self.groups == 1 else (self.groups,)
+        q = jnp.moveaxis(jax.random.orthogonal(key, math.prod(rest), many, dtype, size), -2, 0)
         return cast(scale, dtype) * jnp.moveaxis(q.reshape(*rest, columns), -1, self.column_axis)
 
 
-def delta_orthogonal(scale: ArrayLike = 1.0) -> Initializer:
+@factory
+def delta_orthogonal(scale: ArrayLike = 1.0, *, groups: int = 1) -> Initializer:
     """A convolution kernel that is an orthogonal matrix in its central tap and zero elsewhere.
 
     With SAME padding it keeps the norm of every input where the channels do not become fewer, and of every
@@ -85,9 +101,11 @@ def delta_orthogonal(scale: ArrayLike = 1.0) -> Initializer:
 
     Args:
         scale: The common singular value, a real number.
+        groups: Of a grouped convolution, as in `fans`: each group of outputs has a matrix of its own.
 
     Returns:
-        The initializer of kernels ``[*window, in, out]``, which raises ``ValueError`` for a shape without a window.
+        The initializer of kernels ``[*window, in, out]``, which raises ``ValueError`` for a shape without a window and
+        where ``groups`` do not divide the outputs.
 
     Raises:
         TypeError: For a complex or boolean ``scale``.
@@ -99,13 +117,19 @@ def delta_orthogonal(scale: ArrayLike = 1.0) -> Initializer:
     (True, 0.0)
     """
     checks.floats(scale=scale)
-    return initializer(_delta_orthogonal, lambda shape: (scale,))
+    checks.whole(1, groups=groups)
+    return initializer(_DeltaOrthogonal(groups), lambda shape: (scale,))
 
 
-def _delta_orthogonal(key: jax.Array, shape: Shape, dtype: Any, scale: ArrayLike) -> jax.Array:
-    return _central(_Orthogonal(-1)(key, _matrix(shape, 3), dtype, scale), shape)
+@dataclass(frozen=True)
+class _DeltaOrthogonal:
+    groups: int
+
+    def __call__(self, key: jax.Array, shape: Shape, dtype: Any, scale: ArrayLike) -> jax.Array:
+        return _central(_Orthogonal(-1, self.groups)(key, _matrix(shape, 3), dtype, scale), shape)
 
 
+@factory
 def sparse(
     sparsity: float,
     stddev: ArrayLike | None = None,
@@ -172,6 +196,12 @@ def _matrix(shape: Shape, at_least: int = 2) -> tuple[int, int]:
     if len(shape) < at_least:
         raise ValueError(f"`shape` must have at least {at_least} axes; got {shape}")
     return shape[-2], shape[-1]
+
+
+def _per_group(columns: int, groups: int) -> int:
+    if columns % groups:
+        raise ValueError(f"`groups` must divide the {columns} outputs; got {groups}")
+    return columns // groups
 
 
 def _central(matrix: jax.Array, shape: Shape) -> jax.Array:

@@ -21,6 +21,7 @@ EPS = float(np.finfo(np.float32).eps)
 DENSE, TALL, CONV, BATCH = (300, 200), (400, 60), (3, 3, 40, 60), (4, 50, 70)
 SHAPES = {DENSE: {}, TALL: {}, CONV: {}, BATCH: {"batch_axis": 0}}
 CUT = 0.879625661034  # standard deviation of a standard normal law cut at +-2
+K = jax.random.key(0)
 FALSE_ALARM = 1e-4  # of all distribution tests of this file together
 
 
@@ -94,7 +95,7 @@ def test_the_distribution_test_can_fail():
     key = jax.random.key(0)
     target = law("truncated_normal", 0.3)
     wrong = {
-        "JAX's own, .88 of the name": jax.nn.initializers.truncated_normal(0.3)(key, TALL),
+        "cut without the variance restored": initializers.truncated_normal(0.3 * CUT)(key, TALL),
         "uncut": initializers.normal(0.3)(key, TALL),
         "5 % wide": initializers.truncated_normal(0.315)(key, TALL),
         "shifted": initializers.truncated_normal(0.3)(key, TALL) + 0.02,
@@ -124,9 +125,47 @@ def test_same_key_same_weights_as_jax(seed):
         np.testing.assert_allclose(ours, theirs, rtol=4 * EPS, atol=EPS)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("scale", [1.0, 0.1, 0.011, 3e-3, 1e-5])
+def test_uniform_never_reaches_its_open_end(dtype, scale):
+    with jax.enable_x64(dtype == jnp.float64):
+        w = np.float64(initializers.uniform(scale)(jax.random.key(0), (300_000,), dtype))
+        if dtype == jnp.bfloat16:
+            # 1.2e5 chances of 2^-9 to round up, and to reach the end before it was open
+            assert w.max() > scale * (1 - 2**-6)
+    assert w.min() >= 0
+    assert w.max() < scale
+
+
+BOUNDS = {  # the largest size that a law promises, of weights of standard deviation one
+    "uniform": math.sqrt(3),
+    "truncated_normal": 2 / CUT,
+}
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize("distribution", BOUNDS)
+def test_half_precision_does_not_round_beyond_the_bound(distribution, dtype):
+    for fan_in in (600, 77, 3):
+        init = variance_scaling(1.0, "fan_in", distribution)
+        w = np.float64(init(jax.random.key(fan_in), (fan_in, 200_000 // fan_in), dtype))
+        # three roundings in float32: the root, the factor, the product
+        assert np.abs(w).max() <= BOUNDS[distribution] / math.sqrt(fan_in) * (1 + 2 * EPS)
+    if distribution == "truncated_normal":
+        cut = scipy.stats.truncnorm(-3, 3).std()
+        w = np.float64(initializers.truncated_normal(0.7, bound=3.0)(jax.random.key(1), (200_000,), dtype))
+        assert np.abs(w).max() <= 3 * 0.7 / cut * (1 + 2 * EPS)
+
+
+def test_weights_too_large_for_half_precision_overflow():
+    w = np.float64(initializers.uniform(1e5)(jax.random.key(0), (1000,), jnp.float16))
+    assert 200 < np.isinf(w).sum() < 500  # a third of them; none is quietly 65504
+    assert np.all(w[np.isfinite(w)] <= 65504)
+
+
 @pytest.mark.parametrize("window", [(), (3,), (3, 5), (2, 3, 2)])
-@pytest.mark.parametrize("channels", [(2, 3), (4, 1)])
-def test_fans_count_connections(window, channels):
+@pytest.mark.parametrize(("channels", "groups"), [((2, 3), 1), ((4, 1), 1), ((1, 6), 6), ((2, 6), 3), ((1, 6), 1)])
+def test_fans_count_connections(window, channels, groups):
     """A kernel of ones on inputs of ones counts the weights into a unit; its transpose, those out of one."""
     shape = (*window, *channels)
     space = tuple(4 * k for k in window)
@@ -134,14 +173,65 @@ def test_fans_count_connections(window, channels):
     def layer(x):
         letters = "DHW"[: len(window)]
         dims = jax.lax.conv_dimension_numbers(x.shape, shape, (f"N{letters}C", f"{letters}IO", f"N{letters}C"))
-        return jax.lax.conv_general_dilated(x, jnp.ones(shape), (1,) * len(window), "SAME", dimension_numbers=dims)
+        return jax.lax.conv_general_dilated(
+            x, jnp.ones(shape), (1,) * len(window), "SAME", dimension_numbers=dims, feature_group_count=groups
+        )
 
-    x = jnp.ones((1, *space, channels[0]))
+    x = jnp.ones((1, *space, groups * channels[0]))
     y, transpose = jax.vjp(layer, x)
     middle = (0, *(n // 2 for n in space), 0)
-    assert fans(shape) == (y[middle], transpose(jnp.ones_like(y))[0][middle])
-    assert fans((7, *shape), batch_axis=0) == fans(shape)
-    assert fans(shape[::-1], in_axis=1, out_axis=0) == fans(shape)
+    assert fans(shape, groups=groups) == (y[middle], transpose(jnp.ones_like(y))[0][middle])
+    assert fans((7, *shape), batch_axis=0, groups=groups) == fans(shape, groups=groups)
+    assert fans(shape[::-1], in_axis=1, out_axis=0, groups=groups) == fans(shape, groups=groups)
+
+
+def test_fans_of_depthwise_kernels_in_other_layouts():
+    assert fans((3, 3, 1, 64), groups=64) == (9, 9)
+    assert fans((64, 1, 3, 3), in_axis=1, out_axis=0, groups=64) == (9, 9)  # PyTorch
+    assert fans((3, 3, 64, 2), in_axis=(), batch_axis=-2) == (9, 18)  # Keras: two outputs a channel
+
+
+@pytest.mark.parametrize(
+    ("make", "scale"),
+    [
+        (partial(variance_scaling, 1.5, "fan_out", "normal"), 1.5 / 9),
+        (partial(initializers.glorot_normal), 2 / (9 + 9)),
+        (partial(initializers.he_uniform), 2 / 9),
+        (partial(for_activation, activations.relu, mode="backward"), 2 / 9),
+        (partial(for_activation, activations.identity, mode="both"), 2 / (9 + 9)),
+    ],
+)
+def test_variance_of_depthwise_kernels(make, scale):
+    w = np.float64(make(groups=4000)(jax.random.key(0), (3, 3, 1, 4000)))
+    # 36 000 entries, of excess kurtosis 0 at most: 6 sigma
+    assert abs(np.mean(w**2) / scale - 1) < 6 * math.sqrt(2 / w.size)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [((1, 6), 6), ((2, 6), 3), ((3, 12), 2)])
+def test_structured_kernels_of_grouped_convolutions(channels, groups):
+    """Each group keeps the norm of its own inputs; the identity hands them on."""
+    x = jax.random.normal(jax.random.key(0), (2, 5, 5, groups * channels[0]))
+
+    def layer(w):
+        dims = jax.lax.conv_dimension_numbers(x.shape, w.shape, ("NHWC", "HWIO", "NHWC"))
+        y = jax.lax.conv_general_dilated(
+            x, w, (1, 1), "SAME", dimension_numbers=dims, feature_group_count=groups, precision="highest"
+        )
+        return y.reshape(*y.shape[:3], groups, -1)
+
+    inputs = x.reshape(*x.shape[:3], groups, -1)
+    y = layer(initializers.identity(groups=groups)(K, (3, 3, *channels)))
+    np.testing.assert_array_equal(y[..., : channels[0]], inputs)
+    np.testing.assert_array_equal(y[..., channels[0] :], 0)
+    y = layer(initializers.delta_orthogonal(groups=groups)(K, (3, 3, *channels)))
+    np.testing.assert_allclose(jnp.linalg.norm(y, axis=-1), jnp.linalg.norm(inputs, axis=-1), rtol=1e-6)
+    w = initializers.orthogonal(groups=groups)(K, (3, 3, *channels))
+    for block in np.split(np.asarray(w), groups, -1):
+        got = gram(block)
+        assert np.max(np.abs(got - np.eye(len(got)))) < 1e-6
+    first = initializers.orthogonal(column_axis=0, groups=groups)(K, (channels[1], channels[0], 3, 3))
+    for block in np.split(np.asarray(first), groups, 0):
+        assert np.max(np.abs(gram(block, 0) - np.eye(channels[1] // groups))) < 1e-6
 
 
 def test_fans_of_several_axes():
@@ -439,9 +529,6 @@ def test_drops_into_haiku_and_equinox():
     assert np.max(np.abs(gram(f.init(jax.random.key(0), jnp.ones((1, 4)))["linear"]["w"]) - np.eye(4))) < 1e-6
 
 
-K = jax.random.key(0)
-
-
 @pytest.mark.parametrize(
     ("call", "text"),
     [
@@ -478,6 +565,13 @@ K = jax.random.key(0)
         (lambda: for_activation(jnp.tanh, mode="up"), "`mode` must be one of forward, backward, both; got 'up'"),
         (lambda: for_activation(jnp.tanh, distribution="t"), "`distribution` must be one of"),
         (lambda: for_activation(jnp.tanh, var=0.0), "`var` must satisfy var > 0; got 0.0"),
+        (lambda: fans((3, 3, 1, 64), groups=0), "`groups` must be a whole number >= 1; got 0"),
+        (lambda: fans((3, 3, 1, 64), groups=6), "`groups` must divide the 64 units of `out_axis`; got 6"),
+        (lambda: initializers.he_normal(groups=6)(K, (3, 3, 1, 64)), "`groups` must divide the 64 units"),
+        (lambda: initializers.he_normal(groups=1.5), "`groups` must be a whole number >= 1; got 1.5"),
+        (lambda: initializers.orthogonal(groups=0), "`groups` must be a whole number >= 1; got 0"),
+        (lambda: initializers.identity(groups=4)(K, (2, 6)), "`groups` must divide the 6 outputs; got 4"),
+        (lambda: initializers.delta_orthogonal(groups=4)(K, (3, 2, 6)), "`groups` must divide the 6 outputs; got 4"),
         (lambda: for_activation(lambda z: 0 * z), r"`phi` must have a finite E\[phi\(z\)\^2\] > 0; got 0.0"),
         (lambda: for_activation(jnp.sqrt), r"`phi` must have a finite E\[phi\(z\)\^2\] > 0; got nan"),
         (lambda: for_activation(jnp.sign, mode="both"), r"`phi` must have a finite E\[phi'\(z\)\^2\] > 0; got 0.0"),
@@ -487,6 +581,56 @@ K = jax.random.key(0)
 def test_errors(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+NAMED = ("glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform")
+OTHERS = ("constant", "delta_orthogonal", "identity", "normal", "orthogonal", "sparse", "truncated_normal", "uniform")
+
+
+@pytest.mark.parametrize("name", [*NAMED, *OTHERS, "variance_scaling", "for_activation"])
+@pytest.mark.parametrize("key", [jax.random.key(0), jax.random.PRNGKey(0)])
+def test_a_factory_says_so_where_an_initializer_is_asked_for(name, key):
+    call = rf"`kernel_init={name}\((\.\.\.)?\)`"
+    with pytest.raises(TypeError, match=rf"`{name}` makes an initializer and is called as {name}\(.*; .*{call}"):
+        getattr(initializers, name)(key, (3, 4), jnp.float32)
+    with pytest.raises(TypeError, match=call):
+        jax.jit(lambda key: getattr(initializers, name)(key, (3, 4), jnp.float32))(key)
+    with pytest.raises(TypeError, match=rf"{call}"):
+        nn.Dense(3, kernel_init=getattr(initializers, name)).init(key, jnp.ones((2, 4)))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: initializers.he_normal(dtype=jnp.bfloat16), r"he_normal\(in_axis=-2,.*unexpected.* 'dtype'"),
+        (lambda: initializers.normal(0.1, jnp.float32), r"normal\(stddev=0.01\)\(key, shape, dtype\); too many"),
+        (lambda: variance_scaling(2.0), r"variance_scaling\(scale, mode, .*missing a required argument: 'mode'"),
+        (lambda: for_activation("relu"), r"`phi` must be a function, such as activations\.relu; got 'relu'"),
+        (lambda: for_activation("swish"), r"`phi` must be a function, such as activations\.relu; got 'swish'"),
+        (lambda: for_activation(["tanh"]), r"`phi` must be a function, such as activations\.relu; got \['tanh'\]"),
+        (lambda: initializers.he_normal()(K, 5), r"`shape` must be a sequence of whole numbers, such as .*; got 5"),
+        (lambda: initializers.normal()((3, 4), K), r"`shape` must be a sequence of whole numbers"),
+    ],
+)
+def test_misused_factories_say_what_to_write(call, text):
+    with pytest.raises(TypeError, match=text):
+        call()
+
+
+@pytest.mark.parametrize(("name", "value"), [("zeros", 0), ("ones", 1)])
+def test_zeros_and_ones_are_initializers_too(name, value):
+    init = getattr(initializers, name)
+    for made in (init, init()):
+        for dtype in (None, jnp.bfloat16):
+            w = made(K, (2, 3), dtype)
+            assert w.dtype == (dtype or jnp.float32)
+            np.testing.assert_array_equal(w, np.full((2, 3), value))
+    params = nn.Dense(3, bias_init=init).init(K, jnp.ones((2, 4)))["params"]
+    np.testing.assert_array_equal(params["bias"], np.full(3, value))
+    layer = nnx.Linear(4, 3, bias_init=init, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(layer.bias[...], np.full(3, value))
+    with pytest.raises(TypeError, match="`shape` must be a sequence"):
+        init(K)
 
 
 def test_complex_values_are_refused():
