@@ -84,10 +84,9 @@ def test_batch_norm_equals_flax_where_flax_is_right(axis, mask, dtype, result):
 
 def test_a_large_mean_and_a_constant_stream_come_out_right():
     x = 1e4 + jax.random.normal(KEY, (4096, 1))
-    ours, theirs = (m(use_running_average=False) for m in (flax_linen.BatchNorm, nn.BatchNorm))
+    ours = flax_linen.BatchNorm(use_running_average=False)
     variables = ours.init(KEY, x)
     assert abs(float(jnp.std(train(ours, variables, x)[0])) - 1) < 1e-3
-    assert float(jnp.std(train(theirs, theirs.init(KEY, x), x)[0])) > 100  # the default of the sibling: E[x^2] - E[x]^2
     for step in range(1, 11):
         variables |= train(ours, variables, x)[1]
         np.testing.assert_allclose(variables["batch_stats"]["mean"], x.mean(0), rtol=1e-6)
@@ -185,15 +184,13 @@ def synchronised(layer_type):
     return mask, model.apply(model.init(KEY, X, mask), X, mask, mutable=["batch_stats"])
 
 
-def test_unequal_and_empty_lanes_are_right_where_flax_gives_nan():
+def test_unequal_and_empty_lanes_are_right():
     mask, (y, new) = synchronised(flax_linen.BatchNorm)
     valid = X[np.broadcast_to(mask, (5, 8, 1))[..., 0]]
     stats = new["batch_stats"]["BatchNorm_0"]
     np.testing.assert_allclose(stats["mean"], valid.mean(0), atol=1e-6)
     np.testing.assert_allclose(stats["var"], valid.var(0), rtol=1e-5)
     assert np.all(np.isfinite(y))
-    with jax.debug_nans(False):
-        assert np.isnan(synchronised(nn.BatchNorm)[1][0]).any()
 
 
 class Body(nn.Module):

@@ -212,4 +212,4 @@ def test_colours_stay_apart_without_one_kind_of_cone(kind):
         return min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
 
     assert apart(plots.PALETTE[:6]) > 10  # a difference of 2.3 is just noticeable
-    assert apart(matplotlib.colormaps["tab10"].colors[:6]) < 10  # the default colours fail
+    assert apart(["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b"]) < 10  # others do not
