@@ -15,6 +15,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 def pytest_addoption(parser):
+    parser.addoption("--optimized", action="store_true", help="compile every module's programs as users do")
     parser.addoption("--data-dir", default=os.environ.get("JNORM_DATA"), help="folder that holds mnist/ and uci/")
 
 
@@ -61,8 +62,11 @@ def _cached_programs(request):
 
 
 @pytest.fixture(scope="module")
-def unoptimized():
+def unoptimized(request):
     """For modules of many programs that each run once: most of their time would go into optimizing these."""
+    if request.config.getoption("--optimized"):
+        yield
+        return
     with compiling.unoptimized():
         yield
 
