@@ -3,6 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_RANDOM = {
+    "jax_default_prng_impl",
+    "jax_high_dynamic_range_gumbel",
+    "jax_random_seed_offset",
+    "jax_threefry_partitionable",
+}
 _SHOWN = 3  # values of a list that are named one by one
 
 
@@ -13,23 +19,38 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     gave one, can say that it is the same.
 
     >>> print(differences({"train": "a.train", "seeds": [0, 1]}, {"train": "a.train", "seeds": [0, 2, 3]}))
-    ['seeds: 1 only in the store; 2, 3 only in this call']
+    ['seeds: 1 only in the store; 2, 3 only in this call (a store keeps its seeds: give another folder for others)']
     """
     lines = []
     for name in ("train", "version"):
         if stored.get(name) != wanted.get(name):
             lines.append(_changed(name, stored.get(name), wanted.get(name)))
-    for name in ("configurations", "seeds"):
-        lines += _listed(name, stored.get(name, []), wanted.get(name, []))
-    if text := _keys(stored, wanted):
-        lines.append(f"keys: {text}")
+    lines += _listed("configurations", stored.get("configurations", []), wanted.get("configurations", []))
+    seeds = stored.get("seeds", []), wanted.get("seeds", [])
+    for line in _listed("seeds", *seeds):
+        lines.append(f"{line} (a store keeps its seeds: give another folder for others)")
+    lines += _keys(stored, wanted)
     if stored.get("shared") != wanted.get("shared"):
         lines.append("shared: other data")
     for name, before, after in _pairs(stored.get("settings", {}), wanted.get("settings", {})):
-        lines.append(_changed(name, before, after))
+        reason = ", which changes random numbers" if name in _RANDOM else ""
+        lines.append(_changed(name, before, after) + reason)
     for name, before, after in _pairs(stored.get("outputs", {}), wanted.get("outputs", {})):
         lines.append(_changed(f"output {name}", _array(before), _array(after)))
     return lines or _programs(stored, wanted)
+
+
+def _keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What differs in random keys, for seeds that both have."""
+    before, after = stored.get("keys", {}), wanted.get("keys", {})
+    for name, words in (("implementation", "impl"), ("platform", "platform")):
+        if before.get(name) != after.get(name):
+            return [f"{_changed(words, before.get(name), after.get(name))}, which changes random numbers"]
+    old, new = (
+        dict(zip(m.get("seeds", []), m.get("keys", {}).get("data", []), strict=False)) for m in (stored, wanted)
+    )
+    other = [seed for seed in old if seed in new and old[seed] != new[seed]]
+    return [f"keys: other random keys for the same seeds, {_first(other)}"] if other else []
 
 
 def _programs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -45,20 +66,6 @@ def _programs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
             which = f" of {other['static']}" if other["static"] else ""
             lines.append(f"program{which}: `train` does something else now (its code, or numbers that it holds)")
     return lines
-
-
-def _keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """What differs between the random keys of the seeds that both sweeps have."""
-    before, after = (manifest.get("keys", {}) for manifest in (stored, wanted))
-    kinds = [keys.get("implementation") for keys in (before, after)]
-    if kinds[0] != kinds[1]:
-        return f"made by {kinds[0]} in the store, by {kinds[1]} in this call"
-    common = [
-        dict(zip(map(str, manifest.get("seeds", [])), keys.get("data", []), strict=False))
-        for manifest, keys in ((stored, before), (wanted, after))
-    ]
-    changed = [seed for seed, data in common[0].items() if common[1].get(seed, data) != data]
-    return f"seed {changed[0]} makes another key" if changed else None
 
 
 def _changed(name: str, before: Any, after: Any) -> str:

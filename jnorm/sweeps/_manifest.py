@@ -43,8 +43,12 @@ def manifest_of(
     groups: Sequence[Group],
     programs: Sequence[Program],
     version: str | None,
+    impl: str,
+    platform_name: str,
 ) -> dict[str, Any]:
     """All that decides the results, ready for JSON; ``keys`` are the data of the random keys, by sorted seeds.
+
+    Where draws are not those of threefry2x32 alone, the platform decides them too.
 
     Raises ``ValueError`` for a program that calls code which JAX does not see, unless a ``version`` stands for it.
     """
@@ -57,7 +61,11 @@ def manifest_of(
         "version": version,
         "configurations": [describe(configurations[place]) for place in places],
         "seeds": sorted(seeds),
-        "keys": {"implementation": str(jax.random.key_impl(jax.random.key(0))), "data": keys.tolist()},
+        "keys": {
+            "implementation": impl,
+            "data": keys.tolist(),
+            "platform": platform_name if any(program.alone for program in programs) else None,
+        },
         "shared": fingerprints.of_data(shared),
         "outputs": {name: [list(a.shape), a.dtype.name] for name, a in programs[0].outputs.items()},
         "settings": settings(),

@@ -80,14 +80,17 @@ class Timed(NamedTuple):
     outputs: tuple[dict[str, jax.Array], np.ndarray]
 
 
-def fixed(chunk: int, runs: int, devices: int) -> Plan:
-    """``chunk`` runs side by side on every device, saved together."""
-    width = min(chunk, -(-runs // devices))
-    return Plan(width, 1, width * devices, width * devices, devices)
+def fixed(chunk: int, runs: int, devices: int, *, alone: bool = False) -> Plan:
+    """``chunk`` runs side by side on every device, or one after another if each must be alone, saved together."""
+    each = min(chunk, -(-runs // devices))
+    width, groups = (1, each) if alone else (each, 1)
+    return Plan(width, groups, each * devices, each * devices, devices)
 
 
-def widths(runs: int, mesh: Mesh) -> list[int]:
-    """What is tried, in order: no wider than the runs that a device has."""
+def widths(runs: int, mesh: Mesh, *, alone: bool = False) -> list[int]:
+    """What is tried, in order: no wider than the runs that a device has, and one if each run must be alone."""
+    if alone:
+        return [1]
     each = -(-runs // mesh.size)
     candidates = CPU if mesh.devices.flat[0].platform == "cpu" else ACCELERATOR
     return list(dict.fromkeys(min(width, each) for width in candidates))

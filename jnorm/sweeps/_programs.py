@@ -17,6 +17,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jnorm.sweeps._randomness import must_be_alone
+
 AXIS = "runs"
 Train = Callable[..., Mapping[str, Any]]
 
@@ -41,11 +43,13 @@ class Program:
         run: outputs by name, from key data, traced hyperparameters and the shared data.
         outputs: what it returns.
         jaxpr: what it does.
+        alone: whether it draws what would depend on the runs beside it.
     """
 
     run: Callable[[jax.Array, dict[str, jax.Array], Any], dict[str, jax.Array]]
     outputs: dict[str, jax.ShapeDtypeStruct]
     jaxpr: Any
+    alone: bool
 
     @property
     def size(self) -> int:
@@ -88,14 +92,16 @@ def one_axis(mesh: Mesh | None) -> Mesh:
     return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def trace(train: Train, static: Mapping[str, Any], lanes: Lanes, shared: Any) -> Program:
+def trace(train: Train, static: Mapping[str, Any], lanes: Lanes, shared: Any, impl: str) -> Program:
     """Trace one run of ``train`` and see what it returns. ``shared`` is ``None`` or a pytree of arrays.
+
+    Key data are a key of the implementation ``impl``.
 
     Raises ``TypeError`` where that is no mapping of arrays by name.
     """
 
     def once(key_data: jax.Array, traced: dict[str, jax.Array], shared: Any) -> dict[str, jax.Array]:
-        key = jax.random.wrap_key_data(key_data)
+        key = jax.random.wrap_key_data(key_data, impl=impl)
         first = (key,) if shared is None else (key, shared)
         return _arrays(train(*first, **traced, **static))
 
@@ -103,7 +109,7 @@ def trace(train: Train, static: Mapping[str, Any], lanes: Lanes, shared: Any) ->
     lane = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), lanes)
     data = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), shared)
     traced = run.trace(lane.key_data, lane.traced, data)
-    return Program(run, dict(traced.out_info), traced.jaxpr)
+    return Program(run, dict(traced.out_info), traced.jaxpr, must_be_alone(traced.jaxpr))
 
 
 def _arrays(returned: Any) -> dict[str, jax.Array]:

@@ -121,9 +121,11 @@ def _jobs(store: Store, traced: Sequence[Program], lanes: Sequence[Lanes], mesh:
         stored = store.plans[number]
         plan = Plan(*stored).on(mesh.size) if stored else None
         if plan is None and not isinstance(chunk, str):
-            plan = plans.fixed(chunk, runs, mesh.size)
+            plan = plans.fixed(chunk, runs, mesh.size, alone=program.alone)
             store.keep_plan(number, list(plan))
-        trials = [plans.trial(width, runs, mesh.size, program.size) for width in plans.widths(runs, mesh)]
+        trials = [
+            plans.trial(width, runs, mesh.size, program.size) for width in plans.widths(runs, mesh, alone=program.alone)
+        ]
         jobs.append(Job(number, program, runs_of_it, base, plan, trials))
         base += runs
     return jobs

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -14,6 +13,7 @@ from jnorm.sweeps._configurations import Grid, Group, as_traced, expand, grouped
 from jnorm.sweeps._manifest import manifest_of
 from jnorm.sweeps._programs import Lanes, Train
 from jnorm.sweeps._progress import Report
+from jnorm.sweeps._randomness import key_data
 from jnorm.sweeps._results import SweepResult, arranged
 from jnorm.sweeps._running import Collected, run_all
 from jnorm.sweeps._store import opened
@@ -27,6 +27,7 @@ def sweep(
     static: Sequence[str] = (),
     integers: Sequence[str] = (),
     shared: Any = None,
+    impl: str = "threefry2x32",
     mesh: Mesh | None = None,
     chunk: int | Literal["auto"] = "auto",
     store: str | os.PathLike[str] | None = None,
@@ -35,10 +36,10 @@ def sweep(
 ) -> SweepResult:
     """Run ``train`` with every seed in every configuration; ``result[output]`` has shape [configuration, seed, ...].
 
-    Seed s runs with ``jax.random.key(s)`` in every configuration, so that comparisons are paired. What differs from the
-    sweep that a store holds is found before anything runs. That covers the whole program as JAX traced it, with every
-    number in it, but not what JAX cannot see into: functions of the host (``jax.pure_callback``), foreign kernels,
-    operations that are not JAX's own. With these a store needs a ``version``.
+    Seed s runs with ``jax.random.key(s, impl=impl)`` in every configuration, so that comparisons are paired. What
+    differs from the sweep that a store holds is found before anything runs. That covers the whole program as JAX traced
+    it, with every number in it, but not what JAX cannot see into: functions of the host (``jax.pure_callback``),
+    foreign kernels, operations that are not JAX's own. With these a store needs a ``version``.
 
     Args:
         train: ``train(key, **hyperparameters)``, or ``train(key, shared, **hyperparameters)`` where ``shared`` is
@@ -50,6 +51,9 @@ def sweep(
             so that ``(1, 10)`` is ``(1.0, 10.0)``.
         integers: names of traced values that are whole numbers, such as an index or a number of steps.
         shared: arrays that every run reads (data), on every device once, and passed as an argument.
+        impl: the implementation of the random keys, whatever JAX's default is. Draws of ``"rbg"`` and
+            ``"unsafe_rbg"`` would depend on the runs beside them: programs that hold any go through their runs one
+            after another on each device, and ``chunk`` only says how many are saved together.
         mesh: the devices, by default all. Its axes do not matter.
         chunk: how many runs a device does side by side, by ``vmap``, until they are saved. ``"auto"`` tries one and
             more, as long as more are faster and as the time for trying comes back, and saves after about two seconds of
@@ -73,6 +77,7 @@ def sweep(
 
     Source: the form of ``train`` is that of PureJaxRL (Lu et al. 2022).
 
+    >>> import jax
     >>> def train(key, learning_rate):  # gradient descent on (w - 1)^2 / 2 from a random start
     ...     w = jax.random.normal(key)
     ...     for _ in range(10):
@@ -88,12 +93,15 @@ def sweep(
     check_version(version)
     check_names(train, configurations[0], shared)
     devices, shared = programs.one_axis(mesh), arrays_of(shared)
-    keys = np.asarray(jax.random.key_data(jax.vmap(jax.random.key)(np.sort(np.array(numbers, np.int32)))))
+    keys = key_data(tuple(sorted(numbers)), impl)
     lanes = [_lanes(keys, group, integers) for group in groups]
-    traced = [programs.trace(train, g.static, lane, shared) for g, lane in zip(groups, lanes, strict=True)]
+    traced = [programs.trace(train, g.static, lane, shared, impl) for g, lane in zip(groups, lanes, strict=True)]
     check_outputs(groups, traced)
     runs = len(configurations) * len(numbers)
-    manifest = lambda: manifest_of(train, configurations, numbers, keys, shared, groups, traced, version)
+    platform = devices.devices.flat[0].platform
+    manifest = lambda: manifest_of(
+        train, configurations, numbers, keys, shared, groups, traced, version, impl, platform
+    )
     with opened(store, manifest, programs=len(groups), size=runs * traced[0].size) as opened_store:
         collected = Collected(opened_store, traced[0].outputs, runs)
         run_all(collected, traced, lanes, programs.replicated(devices, shared), devices, chunk, progress)

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jnorm._ground import keys
+
 
 class Names(NamedTuple):
     """What a function accepts by name: names without and with a default, and whether it accepts any other."""
@@ -79,21 +81,24 @@ def signature(positional: Iterable[str], accepted: Iterable[Names], reserved: It
 
 
 def as_key(name: str, value: ArrayLike) -> jax.Array:
-    """A random key from a key, typed or raw, or from a whole number, its seed; all may be traced.
+    """A random key from a key, typed or raw of any implementation, or from a whole number, its seed; may be traced.
 
     Raises ``TypeError`` for anything else.
 
     >>> bool(as_key("init_key", 3) == jax.random.key(3))
     True
+    >>> jax.random.key_impl(as_key("init_key", jax.random.key_data(jax.random.key(3, impl="rbg"))))
+    'rbg'
     """
     array = jnp.asarray(value)
-    if array.shape == () and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        return array
     if array.shape == () and jnp.issubdtype(array.dtype, jnp.integer):
         return jax.random.key(array)
-    if array.shape == (2,) and array.dtype == jnp.uint32:
-        return jax.random.wrap_key_data(array)
-    raise TypeError(f"`{name}` must be a random key or a whole number; got {array.dtype} of shape {array.shape}")
+    if array.dtype == jnp.uint32 or jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        key = keys.typed(array, name)
+        if key.shape == ():
+            return key
+    hint = "; a sweep hands over whole numbers where the name is in its `integers`" if array.shape == () else ""
+    raise TypeError(f"`{name}` must be a random key or a whole number; got {array.dtype} of shape {array.shape}{hint}")
 
 
 def _quoted(words: Iterable[str]) -> str:

@@ -252,6 +252,7 @@ def test_a_version_is_a_text(version):
     ("setting", "before", "after"),
     [
         ("jax_threefry_partitionable", True, False),
+        ("jax_random_seed_offset", 0, 3),
         ("jax_default_matmul_precision", None, "highest"),
         ("jax_numpy_dtype_promotion", "strict", "standard"),
         ("jax_default_prng_impl", "threefry2x32", "rbg"),
@@ -271,7 +272,30 @@ def test_settings_that_change_numbers_are_part_of_a_store(tmp_path, setting, bef
         jax.config.update(setting, start)
     before = "none" if before is None else before
     assert f"{setting}: {before} in the store, {after} in this call" in str(caught.value)
+    random = setting in ("jax_threefry_partitionable", "jax_random_seed_offset", "jax_default_prng_impl")
+    assert random == ("changes random numbers" in str(caught.value))
     run(tmp_path, train=one, data=np.float32(1))
+
+
+def test_random_keys_and_where_they_draw_are_part_of_a_store(tmp_path):
+    run(tmp_path / "a")
+    with pytest.raises(ValueError, match="\n- impl: threefry2x32 in the store, rbg in this call, which changes random"):
+        run(tmp_path / "a", impl="rbg")
+    run(tmp_path / "b", impl="rbg")
+    keys = json.loads((tmp_path / "b" / "manifest.json").read_text())["keys"]
+    assert keys["platform"] == jax.default_backend()
+    rewrite(tmp_path / "b", keys=keys | {"platform": "tpu"})
+    with pytest.raises(ValueError, match=r"\n- platform: tpu in the store, .* in this call, which changes random"):
+        run(tmp_path / "b", impl="rbg")
+
+
+def test_more_seeds_are_not_another_kind_of_keys(tmp_path):
+    run(tmp_path, seeds=3)
+    with pytest.raises(ValueError, match="belongs to another sweep") as caught:
+        run(tmp_path, seeds=5)
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.startswith("- seeds: 3, 4 only in this call (")
+    assert "give another folder" in line
 
 
 def rewrite(folder, **values):

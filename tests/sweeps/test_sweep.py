@@ -76,6 +76,38 @@ def test_chunks_change_results_by_rounding_only():
             np.testing.assert_allclose(one[name], other[name], rtol=2e-5, atol=2e-6)
 
 
+DRAWS = {
+    "key": lambda key: jax.random.normal(key, (2,)),
+    "split": lambda key: jax.random.normal(jax.random.split(key, 3)[1], (2,)),
+    "own rbg in scan": lambda key: jax.lax.scan(
+        lambda a, _: (a, jax.random.normal(jax.random.key(jax.random.bits(key) >> 1, impl="rbg"))), 0, length=2
+    )[1],
+    "raw": lambda key: jax.random.normal(jax.random.PRNGKey(jax.random.bits(key) >> 1), (2,)),
+    "permuted": lambda key: jax.random.permutation(key, jnp.arange(8.0)),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("default", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_draws_are_those_of_the_run_alone_whatever_runs_beside_it(draw, default, impl):
+    run = lambda key, scale: {"x": scale * DRAWS[draw](key)}
+    with jax.default_prng_impl(default):
+        once = jax.jit(lambda key: DRAWS[draw](key))  # written anew: what jit has traced does not follow the default
+        alone = np.stack([once(jax.random.key(s, impl=impl)) for s in range(5)])
+        for chunk in (1, 3, "auto"):
+            result = sweep(run, seeds=5, grid={"scale": (1.0, 2.0)}, chunk=chunk, impl=impl)
+            np.testing.assert_array_equal(result["x"], [alone, 2 * alone])  # scaling by 2 is exact
+
+
+def test_keys_do_not_follow_the_default():
+    draw = lambda key: {"x": jax.random.normal(key)}
+    with jax.default_prng_impl("rbg"):
+        same(sweep(draw, seeds=3), sweep(draw, seeds=3))
+        one = sweep(draw, seeds=3)
+    same(one, sweep(draw, seeds=3))
+
+
 def compilations(caplog, call):
     """Names of the programs that XLA compiles during a call."""
     jax.config.update("jax_log_compiles", True)  # for all threads, which the context manager is not
@@ -389,6 +421,13 @@ def shapes(key, depth):
         (train, {"grid": {"rate": (10**400,), "decay": (0.0,)}}, ValueError, "`rate` must hold numbers that float32"),
         (train, {"grid": GRID, "chunk": 0}, ValueError, "`chunk` must be a whole number >= 1; got 0"),
         (train, {"grid": GRID, "chunk": "big"}, ValueError, '`chunk` must be "auto" or a whole number'),
+        (
+            train,
+            {"grid": GRID, "impl": "threefry"},
+            ValueError,
+            "`impl` must be an implementation of .*; got 'threefry'",
+        ),
+        (train, {"grid": GRID, "impl": None}, TypeError, "`impl` must be the name of .*; got None"),
         (lambda key: jnp.ones(3), {}, TypeError, "`train` must return a dict of arrays by name; got"),
         (lambda key: {}, {}, TypeError, "`train` must return a dict of arrays by name; got"),
         (lambda key: {"loss": "low"}, {}, TypeError, "its output `loss` is str 'low'"),
