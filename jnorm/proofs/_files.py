@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jnorm._ground import atomic
+from jnorm._ground.checks import choice
 from jnorm.proofs._balls import flint
 from jnorm.proofs._certificates import Certificate, together
 from jnorm.proofs._inequalities import Proof, extremes
@@ -139,28 +140,31 @@ def _verified(entry: dict[str, Any]) -> Verified:
     start = time.perf_counter()
     name, says, reason, holds, boxes = "unknown", "", "", None, 0
     try:
-        name, says, proofs = _made_anew(entry)
+        statement, arguments = entry["statement"], entry["arguments"]
+        choice("statement", statement, STATEMENTS)
+        name = title(statement, arguments)
+        proofs = _made_anew(statement, arguments, entry["proofs"])
+        says = proposition(statement, arguments, extremes(proofs))
         boxes = sum(len(proof.boxes) for proof in proofs)
         holds = together(verify(proof) for proof in proofs)
-        if holds is False and entry["statement"] in CHOSEN:
+        if holds is False and statement in CHOSEN:
             holds = None
         if holds is None and entry["holds"] is not None:
             reason = "its boxes and points do not show it"
+    except KeyError as error:
+        reason = f"its arguments lack {error}"
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         reason = str(error)
     return Verified(name, entry["holds"], holds, boxes, time.perf_counter() - start, says, reason)
 
 
-def _made_anew(entry: dict[str, Any]) -> tuple[str, str, list[Proof]]:
-    """Title, proposition and proofs of a statement whose claims are those of the file; else an error says why not."""
-    statement, arguments, stored = entry["statement"], entry["arguments"], entry["proofs"]
-    if statement not in STATEMENTS:
-        raise ValueError(f"`statement` must be one of {', '.join(STATEMENTS)}; got {statement!r}")
+def _made_anew(statement: str, arguments: dict[str, Any], stored: list[dict[str, Any]]) -> list[Proof]:
+    """The proofs of a statement's inequalities, whose claims are those of the file; else an error says why not."""
     inequalities = STATEMENTS[statement](**arguments)
     claims, texts = [str(inequality) for inequality in inequalities], [proof["claim"] for proof in stored]
     if claims != texts:
         raise ValueError(f"its claims must be {claims}; got {texts}"[:300])
-    proofs = [
+    return [
         Proof(
             inequality,
             holds=None,
@@ -171,7 +175,6 @@ def _made_anew(entry: dict[str, Any]) -> tuple[str, str, list[Proof]]:
         )
         for inequality, proof in zip(inequalities, stored, strict=True)
     ]
-    return title(statement, arguments), proposition(statement, arguments, extremes(proofs)), proofs
 
 
 def _finite(bound: Interval) -> list[float | None]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jnorm.proofs._domains import OMEGA, TAU, WIDE_TAU, Domain
-from jnorm.proofs._shapes import SELU, Interval, digits, interval, origin
+from jnorm.proofs._shapes import SELU, Interval, digits, interval, number, origin
 
 TITLES = {
     "contraction": "contraction",
@@ -34,7 +34,7 @@ NAMES = ("mean", "var", "omega", "tau")
 def title(statement: str, arguments: dict[str, Any]) -> str:
     """A short name: of a theorem of the paper where this is one, whole and on its domain."""
     if statement == "fixed_point":
-        return f"fixed point at ({digits(arguments['omega'])}, {digits(arguments['tau'])})"
+        return f"fixed point at ({', '.join(digits(number(name, arguments[name])) for name in NAMES[2:])})"
     if statement == "extremes":
         return {"image": "image box"}.get(arguments["quantity"], str(arguments["quantity"]))
     if arguments.get("self_map") is False:

@@ -85,14 +85,14 @@ def whole(name: str, value: object, least: int) -> int:
 
 def target_point(target: Sequence[float], weights: Sequence[float]) -> Point:
     """The fixed point (mean, var) at weights (omega, tau) that defines lam and alpha; else ``ValueError``."""
-    if not len(target) == len(weights) == 2:
+    if not all(isinstance(pair, Sequence | np.ndarray) and len(pair) == 2 for pair in (target, weights)):
         raise ValueError(f"`target` must be (mean, var) and `weights` (omega, tau); got {target!r} and {weights!r}")
     return origin((*target, *weights))
 
 
 def origin(point: Sequence[float]) -> Point:
     """(mean, var, omega, tau) of a fixed point that can define lam and alpha, or ``ValueError`` with the argument."""
-    if len(point) != 4:
+    if not isinstance(point, Sequence) or len(point) != 4:
         raise ValueError(f"`target` must be (mean, var, omega, tau); got {point!r}")
     mean, var, omega, tau = (number(name, x) for name, x in zip(Point._fields, point, strict=True))
     for name, x in (("var", var), ("tau", tau)):
@@ -118,12 +118,11 @@ def interval(name: str, value: IntervalLike) -> Interval:
     ...
     ValueError: `mean` must satisfy low <= high; got (0.1, -0.1)
     """
-    if isinstance(value, str | bytes | dict) or getattr(value, "ndim", 1) > 1:
+    axes = getattr(value, "ndim", int(isinstance(value, Sequence)))
+    ends = list(value) if axes == 1 and not isinstance(value, str | bytes) else [value, value]  # type: ignore[arg-type]
+    if axes > 1 or len(ends) != 2 or isinstance(value, str | bytes | dict):
         raise ValueError(f"`{name}` must be a number or a pair (low, high); got {value!r}")
-    ends = list(value) if isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1 else [value]  # type: ignore
-    if len(ends) not in (1, 2):
-        raise ValueError(f"`{name}` must be a number or a pair (low, high); got {value!r}")
-    low, high = (number(name, end) for end in (ends[0], ends[-1]))
+    low, high = (number(name, end) for end in ends)
     if low > high:
         raise ValueError(f"`{name}` must satisfy low <= high; got ({low}, {high})")
     return low, high

@@ -92,8 +92,8 @@ def theorem3(
     >>> [round(proof.bound[0], 6) for proof in theorem3().proofs]
     [0.007736, 0.011029]
     """
-    if len(boxes) == 0:
-        raise ValueError("`boxes` must hold a pair of var and tau at least; got none")
+    if not isinstance(boxes, Sequence) or not boxes or any(len(pair) != 2 for pair in boxes):
+        raise ValueError(f"`boxes` must hold a pair of var and tau at least; got {boxes!r}")
     return prove("variance_increases", quadruples([(mean, var, omega, tau) for var, tau in boxes]), **effort)
 
 

@@ -12,6 +12,7 @@ from jnorm.proofs import _files as files
 from jnorm.proofs.certificate import (
     check,
     contraction,
+    fixed_point,
     global_convergence,
     omega_range,
     tau_range,
@@ -118,6 +119,15 @@ def test_forged_files_fail_though_their_digest_fits(written, tmp_path):
         name_no_statement,
     ):
         assert forged(written[0], place, change) is None, change.__name__
+
+
+def test_what_is_undecided_is_written_and_claims_nothing(tmp_path):
+    path = tmp_path / "undecided.json"
+    write(path, [global_convergence(tau=(0.8, 1.25)), global_convergence(0.0, 1.0, layers=3), fixed_point(0.0, 3.0)])
+    assert [(o.claimed, o.holds) for o in check(path)] == [(None, None)] * 3
+    assert [o.title for o in check(path)] == ["global", "global", "fixed point at (0, 3)"]
+    with pytest.raises(ValueError, match=r"`certificates` must hold one at least; got none"):
+        write(path, [])
 
 
 def test_an_interrupted_run_leaves_no_file(tmp_path, monkeypatch):

@@ -96,6 +96,8 @@ def test_broken_files_are_refused_with_their_field(files, tmp_path, change, mess
         ("a_slope_of_zero", r"`strip` must have a slope > 0"),
         ("an_unknown_statement", r"`statement` must be one of contraction, fixed_point"),
         ("many_weights_have_one_point", r"`omega` must be a number; got [-0.1, 0.1]"),
+        ("no_tau", r"its arguments lack 'tau'"),
+        ("metric_depth_is_3", r"unexpected keyword argument 'depth'"),
         ("drop_the_last_leaf", r"its boxes and points do not show it"),
         ("limit_path_is_[]", r"`path` must hold a triple of mean, var and offset at least; got []"),
     ],

@@ -139,6 +139,7 @@ def test_a_strip_cuts_no_point_off_where_its_terms_cancel():
         ({"var": (1.0, 1e308)}, r"`var` must lie within -1e100 and 1e100; got \(1\.0, 1e\+308\)"),
         ({"var": (1e-200, 1.0)}, r"`var` must be at least 1e-100; got 1e-200"),
         ({"tau": "0.1"}, r"`tau` must be a number or a pair \(low, high\); got '0\.1'"),
+        ({"tau": [1.0]}, r"`tau` must be a number or a pair \(low, high\); got \[1\.0\]"),
         ({"mean": (False, True)}, r"`mean` must be a number; got False"),
         ({"omega": [None, 1.0]}, r"`omega` must be a number; got None"),
         ({"omega": 10**400}, r"`omega` must be finite; got 1000"),
