@@ -1,5 +1,6 @@
 """A network: blocks in a row as a pair of pure functions that check their input, and show what they compute."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -76,13 +77,26 @@ def sequential(blocks: Sequence[Block], features: int, ndim: int = 1) -> Network
     ) -> tuple[jax.Array, list[Any]]:
         x = floating(x)
         if x.ndim < ndim or x.shape[-1] != features:
-            raise ValueError(f"`x` must have {ndim} axes or more, the last of {features} features; got {x.shape}")
+            hint = _repair(x.shape, features, ndim)
+            raise ValueError(f"`x` must have {ndim} axes or more, the last of {features} features{hint}; got {x.shape}")
         return whole.apply(params, state, x, Context(train, key, tap))
 
     return Network(whole.init, apply)
 
 
 def check_sizes(layer: Layer, **sizes: Any) -> None:
-    """Raise ``ValueError`` for a size below 1, and for a place of the normalizer that there is not."""
+    """Raise ``ValueError`` for a size below 1, and ``TypeError`` for a layer that is none."""
+    if not isinstance(layer, Layer):
+        raise TypeError(f"`layer` must be a jnorm.nn.layers.Layer: write Layer(activation, kernel_init); got {layer!r}")
     checks.require(lambda n: n >= 1, "`{}` must satisfy {} >= 1", **sizes)
-    checks.choice("normalize", layer.normalize, ("before", "after"))
+
+
+def _repair(shape: tuple[int, ...], features: int, ndim: int) -> str:
+    """What to write for an input whose axes are those of another convention."""
+    if ndim == 3 and features == 1 and len(shape) in (2, 3):
+        return ": write x[..., None] for images without an axis of channels"
+    if ndim == 3 and len(shape) >= 3 and shape[-3] == features:
+        return ": write jnp.moveaxis(x, -3, -1), for channels come last"
+    if ndim == 1 and len(shape) > 1 and math.prod(shape[1:]) == features:
+        return ": write x.reshape(len(x), -1)"
+    return ""

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,11 +30,11 @@ def convolve(
     """Cross-correlation, ``y[p] = sum over taps t of x[p * strides + t] @ kernel[t]``, channels last.
 
     Products are summed in at least float32. ``method="im2col"`` lays the patches out as rows, prod(window) times the
-    size of ``x``, and multiplies once; ``"lax"`` is `jax.lax.conv_general_dilated`; ``"auto"`` takes the first on a
-    CPU. There it wins where training is batched over kernels (``vmap`` over seeds), for which XLA has no fast program:
-    several times, where "lax" gains less than a factor of two with one single kernel of many channels. ``python -m
-    benchmarks convolution`` measures both on the machine at hand. The patches of a batch are kept for the backward
-    pass, so that memory grows with the lanes.
+    size of ``x``, and multiplies once; ``"lax"`` is `jax.lax.conv_general_dilated`; ``"auto"`` takes the first where
+    the program runs on a CPU, also one that was exported elsewhere. There it wins where training is batched over
+    kernels (``vmap`` over seeds), for which XLA has no fast program: several times, where "lax" gains less than a
+    factor of two with one single kernel of many channels. ``python -m benchmarks convolution`` measures both on the
+    machine at hand. The patches of a batch are kept for the backward pass, so that memory grows with the lanes.
 
     Args:
         x: [..., *space, in], with as many axes of space as the window has.
@@ -60,7 +61,8 @@ def convolve(
     dims = len(window)
     if dims < 1 or x.ndim < dims + 1 or x.shape[-1] != kernel.shape[-2]:
         raise ValueError(
-            f"`x` [..., *space, in] must fit `kernel` [*window, in, out]; got shapes {x.shape} and {kernel.shape}"
+            "`x` [..., *space, in] must fit `kernel` [*window, in, out], with channels last (write x[..., None] where "
+            f"there is no axis of them); got shapes {x.shape} and {kernel.shape}"
         )
     steps = (strides,) * dims if isinstance(strides, int) else tuple(strides)
     if len(steps) != dims or min(steps) < 1:
@@ -73,12 +75,18 @@ def convolve(
         pads = [(low, high) for low, high in padding]
         if len(pads) != dims:
             raise ValueError(f"`padding` must have a pair for each of {dims} axes; got {padding}")
-    if method == "auto":
-        method = "im2col" if jax.default_backend() == "cpu" else "lax"
-    product = _im2col if method == "im2col" else _lax
+    ways = {name: _of_dtype(way, steps, pads, precision) for name, way in (("im2col", _im2col), ("lax", _lax))}
     batched = x.reshape(math.prod(x.shape[: -dims - 1]), *x.shape[-dims - 1 :])
-    y = product(batched, kernel.astype(x.dtype), steps, pads, precision)
-    return y.reshape(*x.shape[: -dims - 1], *y.shape[1:]).astype(x.dtype)
+    if method == "auto":  # decided where the program runs, not where it is traced
+        y = lax.platform_dependent(batched, kernel.astype(x.dtype), cpu=ways["im2col"], default=ways["lax"])
+    else:
+        y = ways[method](batched, kernel.astype(x.dtype))
+    return y.reshape(*x.shape[: -dims - 1], *y.shape[1:])
+
+
+def _of_dtype(product: Callable[..., jax.Array], *options: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """A way to convolve as a function of the arrays, with the result in the dtype of ``x``."""
+    return lambda x, kernel: product(x, kernel, *options).astype(x.dtype)
 
 
 def _im2col(

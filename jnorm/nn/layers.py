@@ -21,16 +21,18 @@ your own need no registration anywhere:
 >>> layer = Layer(activations.relu, initializers.normal(), normalizer=slow, weights=standardized)
 >>> params, state = networks.mlp((8, 16, 1), layer).init(jax.random.key(0))
 >>> sorted(params[0]), state[0].mean.shape
-(['bias', 'kernel', 'norm'], (16,))
+(['kernel', 'norm'], (16,))
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Self
 
 import jax
 from jax import lax
 
-from jnorm import initializers
+from jnorm import activations, initializers
+from jnorm._ground import checks
 
 __all__ = [
     "Layer",
@@ -83,7 +85,22 @@ class Weights(NamedTuple):
     apply: Callable[[Any], jax.Array]
 
 
-class Layer(NamedTuple):
+class _Parts(NamedTuple):
+    """The fields of `Layer`."""
+
+    activation: Callable[[jax.Array], jax.Array]
+    kernel_init: Callable[..., jax.Array]
+    bias_init: Callable[..., jax.Array] | None = jax.nn.initializers.zeros
+    normalizer: Any = None
+    normalize: str = "before"
+    dropout: Callable[..., jax.Array] | None = None
+    weights: Any = None
+    precision: lax.PrecisionLike = "highest"
+    input_init: Callable[..., jax.Array] = initializers.lecun_normal()
+    readout_init: Callable[..., jax.Array] = initializers.lecun_normal()
+
+
+class Layer(_Parts):
     """What a hidden layer does: ``x @ kernel + bias``, the normalizer and the activation in either order, dropout.
 
     Parameters are cast to the dtype of ``x``, which the output keeps; products are summed in at least float32.
@@ -103,15 +120,66 @@ class Layer(NamedTuple):
         input_init: ``kernel_init`` of a network's first layer. Its inputs are data, which no activation has shrunk:
             standardized inputs, independent of each other, give pre-activations of variance 1.
         readout_init: ``kernel_init`` of a network's last layer, which no activation follows.
+
+    Raises:
+        TypeError: For a part that is no function, and for a factory such as ``he_normal`` in the place of the
+            initializer ``he_normal()``.
+        ValueError: For another ``normalize``.
     """
 
-    activation: Callable[[jax.Array], jax.Array]
-    kernel_init: Callable[..., jax.Array]
-    bias_init: Callable[..., jax.Array] | None = jax.nn.initializers.zeros
-    normalizer: Any = None
-    normalize: str = "before"
-    dropout: Callable[..., jax.Array] | None = None
-    weights: Any = None
-    precision: lax.PrecisionLike = "highest"
-    input_init: Callable[..., jax.Array] = initializers.lecun_normal()
-    readout_init: Callable[..., jax.Array] = initializers.lecun_normal()
+    __slots__ = ()
+
+    def __new__(cls, *parts: Any, **named: Any) -> Self:
+        """The layer, of parts that are what they have to be."""
+        layer = super().__new__(cls, *parts, **named)
+        _check(layer)
+        return layer
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Self:
+        return cls(*iterable)
+
+
+Layer.__signature__ = inspect.signature(_Parts)  # type: ignore[attr-defined]
+
+
+def _check(layer: _Parts) -> None:
+    """Raise where a part is not what it has to be, before a network is made of it."""
+    checks.choice("normalize", layer.normalize, ("before", "after"))
+    if not callable(layer.activation):
+        name = layer.activation if layer.activation in activations.__all__ else "selu"
+        raise TypeError(f"`activation` must be a function: write jnorm.activations.{name}; got {layer.activation!r}")
+    for name in ("kernel_init", "bias_init", "input_init", "readout_init"):
+        if name != "bias_init" or layer.bias_init is not None:
+            _check_initializer(name, getattr(layer, name))
+    if layer.dropout is not None and not callable(layer.dropout):
+        raise TypeError(
+            "`dropout` must be a function dropout(key, x, *, train): write functools.partial(jnorm.nn.dropout.dropout, "
+            f"rate={layer.dropout if isinstance(layer.dropout, int | float) else 0.5}); got {layer.dropout!r}"
+        )
+    for name, example in (("normalizer", "jnorm.nn.batch_norm"), ("weights", "jnorm.nn.weight_norm")):
+        part = getattr(layer, name)
+        if part is not None and not all(callable(getattr(part, f, None)) for f in ("init", "apply")):
+            hint = ", or stateless(feature_norm.init, feature_norm.layer_norm)" if name == "normalizer" else ""
+            raise TypeError(f"`{name}` must have functions init and apply: write {example}{hint}; got {part!r}")
+
+
+def _check_initializer(name: str, init: Any) -> None:
+    """Raise for what does not take a key and a shape, and for JAX's factories, which do and mean others by it."""
+    if not callable(init):
+        raise TypeError(
+            f"`{name}` must be a function (key, shape) -> array: write jnorm.initializers.he_normal(); got {init!r}"
+        )
+    made_of = getattr(init, "__name__", "")
+    factory = made_of not in ("zeros", "ones") and getattr(jax.nn.initializers, made_of, None) is init
+    try:
+        inspect.signature(init).bind("key", "shape")
+    except TypeError:
+        factory = True
+    except ValueError:  # a function without a signature
+        pass
+    if factory:
+        raise TypeError(
+            f"`{name}` must be a function (key, shape) -> array, and {made_of or repr(init)} is not: write "
+            f"{made_of or 'it'}(), with its options, which makes one"
+        )

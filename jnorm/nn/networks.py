@@ -92,7 +92,7 @@ def mlp(widths: Sequence[int], layer: Layer) -> Network:
         The network.
 
     Raises:
-        ValueError: For less than two widths, one below 1, and an unknown ``layer.normalize``.
+        ValueError: For less than two widths, and one below 1.
 
     >>> network = mlp((4, 8, 8, 3), Layer(jax.nn.relu, initializers.he_normal()))
     >>> params, state = network.init(jax.random.key(0))
@@ -137,7 +137,7 @@ def residual(
         The network.
 
     Raises:
-        ValueError: For a size below 1, and an unknown ``layer.normalize``.
+        ValueError: For a size below 1.
 
     Source: He et al. 2016 (arXiv 1603.05027), eq. 1 with h the identity; in mean field theory Yang, Schoenholz 2017.
 
@@ -178,7 +178,7 @@ def highway(inputs: int, outputs: int, *, units: int, depth: int, layer: Layer, 
         The network.
 
     Raises:
-        ValueError: For a size below 1, and an unknown ``layer.normalize``.
+        ValueError: For a size below 1.
 
     Source: Srivastava, Greff, Schmidhuber 2015 (arXiv 1505.00387), eq. 3.
 
@@ -233,7 +233,7 @@ def cnn(
         The network.
 
     Raises:
-        ValueError: For a size below 1, another number of strides than of layers, and an unknown ``layer.normalize``.
+        ValueError: For a size below 1, less than two ``channels``, and another number of strides than of layers.
 
     Source: Springenberg et al. 2015 (arXiv 1412.6806) for strides instead of pooling; Lin et al. 2014 for the mean.
 
@@ -242,9 +242,13 @@ def cnn(
     >>> network.apply(params, state, jnp.ones((5, 28, 28, 1)), train=True)[0].shape
     (5, 10)
     """
+    if len(channels) < 2:
+        raise ValueError(
+            f"`channels` must hold those of the input and of one layer at least, such as (1, 8); got {tuple(channels)}"
+        )
     steps = [strides] * (len(channels) - 1) if isinstance(strides, int) else list(strides)
     check_sizes(layer, channels=channels, outputs=outputs, window=window, strides=steps)
-    if len(steps) != len(channels) - 1 or not steps:
+    if len(steps) != len(channels) - 1:
         raise ValueError(f"`strides` must hold one for each of the layers {tuple(channels[1:])}; got {strides}")
 
     def conv(layer: Layer, n_in: int, n_out: int, stride: int) -> LinearMap:

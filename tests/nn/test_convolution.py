@@ -116,7 +116,37 @@ def test_bad_input_raises():
         with pytest.raises(ValueError, match="`strides` must be positive, one for all or each of 2 axes; got"):
             convolve(x, kernel, strides=strides)
     for bad in (jnp.ones((2, 5, 5, 4)), jnp.ones((5, 3))):
-        with pytest.raises(ValueError, match=r"`x` \[..., \*space, in\] must fit `kernel` \[\*window, in, out\]; got"):
+        with pytest.raises(ValueError, match=r"`x` \[..., \*space, in\] must fit `kernel` \[\*window, in, out\], with"):
             convolve(bad, kernel)
     with pytest.raises(TypeError, match="`x` must have a real floating dtype; got int32"):
         convolve(x.astype(int), kernel)
+
+
+def test_the_machine_that_runs_the_program_decides_and_not_the_one_that_traces_it():
+    """By what `jax.export` lowers for each platform: a program for one holds only its own form."""
+    x, kernel = jnp.ones((3, 8, 8, 2), jnp.float32), jnp.ones((3, 3, 3, 2, 4), jnp.float32)
+    lanes = jax.vmap(convolve, (None, 0))
+    programs = {
+        "plain": lambda x, k: convolve(x, k[0]),
+        "vmap": lanes,
+        "grad": jax.grad(lambda x, k: jnp.sum(jnp.sin(convolve(x, k[0]))), (0, 1)),
+        "grad of vmap": jax.grad(lambda x, k: jnp.sum(jnp.sin(lanes(x, k))), (0, 1)),
+    }
+    for name, program in programs.items():
+        for platform in ("cpu", "cuda", "tpu"):
+            text = jax.export.export(jax.jit(program), platforms=[platform])(x, kernel).mlir_module()
+            assert ("stablehlo.convolution" in text) == (platform != "cpu"), (name, platform)
+
+
+def test_auto_is_the_form_of_this_machine_bit_for_bit():
+    x, kernel = (jnp.asarray(normal(i, s, np.float32)) for i, s in enumerate(((2, 7, 5, 3), (3, 3, 3, 4))))
+    own = "im2col" if jax.default_backend() == "cpu" else "lax"
+    for transform in (lambda f: f, lambda f: jax.grad(lambda x, k: jnp.sum(f(x, k) ** 2), (0, 1)), jax.linearize):
+        run = lambda method, transform=transform: jax.jit(
+            lambda x, k: (
+                jax.tree.leaves((transform(partial(convolve, method=method)))(x, k))
+                if transform is not jax.linearize
+                else jax.linearize(partial(convolve, method=method), x, k)[0]
+            )
+        )(x, kernel)
+        jax.tree.map(np.testing.assert_array_equal, run("auto"), run(own))

@@ -1,5 +1,6 @@
 """Reference networks: equal to the written-out formulas, right under vmap, moments as the theory says."""
 
+import pickle
 from functools import partial
 
 import jax
@@ -391,6 +392,10 @@ def test_bad_input_raises():
         networks.residual(3, 1, units=2, blocks=0, layer=PLAIN)
     with pytest.raises(ValueError, match="`depth` must satisfy depth >= 1; got 0"):
         networks.highway(3, 1, units=2, depth=0, layer=PLAIN)
+    with pytest.raises(ValueError, match=r"`channels` must hold .* such as \(1, 8\); got \(4,\)"):
+        networks.cnn((4,), 1, PLAIN)
+    with pytest.raises(TypeError, match=r"`layer` must be a jnorm.nn.layers.Layer: write Layer\(.*\); got <"):
+        networks.mlp((4, 1), activations.relu)
     with pytest.raises(ValueError, match=r"`strides` must hold one for each of the layers \(4,\); got \(1, 2\)"):
         networks.cnn((3, 4), 1, PLAIN, strides=(1, 2))
     network = BUILD["mlp"](PLAIN)
@@ -402,3 +407,76 @@ def test_bad_input_raises():
     network = BUILD["cnn"](PLAIN)
     with pytest.raises(ValueError, match=r"`x` must have 3 axes or more, the last of 6 features; got \(5, 6\)"):
         network.apply(*network.init(KEY), jnp.ones((5, 6)), train=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "shape", "text"),
+    [
+        ("no channels", lambda: networks.cnn((1, 4), 2, PLAIN), (5, 8, 8), r"write x\[..., None\] for images without"),
+        ("channels in front", lambda: networks.cnn((3, 4), 2, PLAIN), (5, 3, 8, 8), r"write jnp.moveaxis\(x, -3, -1\)"),
+        (
+            "images for a perceptron",
+            lambda: networks.mlp((64, 2), PLAIN),
+            (5, 8, 8),
+            r"x.reshape\(len\(x\), -1\)",
+        ),
+    ],
+)
+def test_other_conventions_of_axes_are_answered_with_what_to_write(name, network, shape, text):
+    params, state = network().init(KEY)
+    with pytest.raises(ValueError, match=text):
+        network().apply(params, state, jnp.ones(shape), train=False)
+
+
+LAYER_PARTS = {
+    "a name": (dict(activation="selu"), r"`activation` must be a function: write jnorm.activations.selu; got 'selu'"),
+    "no name": (dict(activation="seluu"), r"`activation` must be a function: .*; got 'seluu'"),
+    "factory": (dict(kernel_init=initializers.he_normal), r"`kernel_init` must .*: write he_normal\(\)"),
+    "option": (dict(kernel_init=initializers.normal), r"`kernel_init` must .*: write normal\(\)"),
+    "JAX's": (dict(kernel_init=jax.nn.initializers.he_normal), r"`kernel_init` must .*: write he_normal\(\)"),
+    "JAX's normal": (dict(readout_init=jax.nn.initializers.normal), r"`readout_init` must .*: write normal\(\)"),
+    "bias": (dict(bias_init=initializers.constant), r"`bias_init` must .*: write constant\(\)"),
+    "a number": (dict(bias_init=0.0), r"`bias_init` must be a function \(key, shape\) -> array.*; got 0.0"),
+    "input": (dict(input_init=None), r"`input_init` must be a function .*; got None"),
+    "rate": (
+        dict(dropout=0.3),
+        r"`dropout` must be .*partial\(jnorm.nn.dropout.dropout, rate=0.3\); got 0.3",
+    ),
+    "norm": (
+        dict(normalizer="batch_norm"),
+        r"`normalizer` must have functions init and apply: write jnorm",
+    ),
+    "function": (dict(normalizer=feature_norm.layer_norm), r"`normalizer` must have .* or stateless\("),
+    "weights": (dict(weights=weight_norm.standardize), r"`weights` must have functions init and apply"),
+}
+
+
+@pytest.mark.parametrize("case", LAYER_PARTS)
+def test_parts_of_a_layer_are_checked_where_it_is_made(case):
+    parts, text = LAYER_PARTS[case]
+    with pytest.raises(TypeError, match=text):
+        Layer(**{"activation": activations.relu, "kernel_init": WEIGHTS} | parts)
+    with pytest.raises(TypeError, match=text):
+        PLAIN._replace(**parts)
+
+
+def test_a_place_of_the_normalizer_that_there_is_not_is_refused_where_the_layer_is_made():
+    with pytest.raises(ValueError, match="`normalize` must be one of before, after; got 'bfore'"):
+        Layer(activations.relu, WEIGHTS, normalizer=batch_norm, normalize="bfore")
+
+
+def test_initializers_in_their_other_spellings_are_taken():
+    for init in (jax.nn.initializers.zeros, jax.nn.initializers.normal(), lambda key, shape: jnp.ones(shape)):
+        layer = Layer(activations.relu, init, partial(init), input_init=init)
+        assert networks.mlp((3, 4, 2), layer).init(KEY)[0][0]["kernel"].shape == (3, 4)
+    assert Layer(activations.relu, WEIGHTS)._replace(normalize="after").normalize == "after"
+    assert (
+        pickle.loads(
+            pickle.dumps(
+                Layer(activations.relu, jax.nn.initializers.zeros, None)._replace(
+                    input_init=jax.nn.initializers.zeros, readout_init=jax.nn.initializers.zeros
+                )
+            )
+        ).bias_init
+        is None
+    )
