@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jnorm.data import _numbers
+
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -85,7 +87,7 @@ def numbers(path: Path, rows: Sequence[Sequence[str]]) -> np.ndarray:
     try:
         array = np.array(rows, np.float64)
     except ValueError:
-        i, field = next((i, field) for i, row in enumerate(rows, 1) for field in row if not is_number(field))
+        i, field = next((i, field) for i, row in enumerate(rows, 1) for field in row if not _numbers.is_number(field))
         raise ValueError(f"{path}: must hold numbers; got {field!r} at example {i}") from None
     return finite(path, array)
 
@@ -107,12 +109,3 @@ def labels(path: Path, y: np.ndarray, classes: int) -> np.ndarray:
     if len(bad):
         raise ValueError(f"{path}: labels must be whole, 0 to {classes - 1}; got {y[bad[0]]:g} at example {bad[0] + 1}")
     return y.astype(np.int32)
-
-
-def is_number(field: str) -> bool:
-    """Whether a field of a table is a number, NaN and infinities included."""
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True

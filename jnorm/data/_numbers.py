@@ -44,7 +44,7 @@ def plain(column: Any) -> np.ndarray | None:
     """The numbers of a column of texts that are all spelled with a point, NaN for empty ones; None of others."""
     import pandas
 
-    if column.dtype.kind != "O" or str(column.dtype) == "category":
+    if pandas.api.types.infer_dtype(column, skipna=True) != "string":  # it would make numbers of dates as well
         return None
     try:
         numeric = pandas.to_numeric(column)

@@ -53,7 +53,7 @@ def load(name: str = "digits", folder: str | Path | None = None) -> Dataset:
     Args:
         name: digits, breast_cancer, wine, iris or diabetes; from the folder mnist (60 000 training examples, then
             10 000 to test on), uci/<set> (training file, then test file if there is one), <file>.npz, <file>.csv,
-            <file>.tsv or a gzip file of one of the last two.
+            <file>.tsv or a gzip file of one of the last two: `from_csv` has options for tables that need some.
         folder: Where mnist/, uci/ and files are; by default the environment variable JNORM_DATA.
 
     Returns:

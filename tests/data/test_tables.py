@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import subprocess
 import sys
 
@@ -262,15 +263,16 @@ def test_texts_that_mean_a_missing_value(tmp_path):
 
 
 def test_labels_that_look_alike_are_told(tmp_path):
-    with pytest.warns(UserWarning, match="'Yes' and 'yes' look alike and are two classes"):
+    with pytest.warns(UserWarning, match="'Yes' and 'yes' look alike and are two classes") as told:
         datasets.from_csv(write(tmp_path, "a,y\n1,yes\n2,Yes\n"))
+    assert told[0].filename == __file__
 
 
 def test_classes_do_not_depend_on_the_hash_seed():
     code = "from jnorm.data._labels import coded; print(coded(list('3 1 x 1.0 b a'.split()), False, str))"
     results = {
         subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PATH": ""}, capture_output=True, check=True
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
         ).stdout
         for seed in ("1", "2", "3")
     }
@@ -350,6 +352,13 @@ def test_frames_of_other_names_and_types():
         ({"a": pd.to_datetime(["2024", "2025"]), "y": [0, 1]}, r"must hold numbers; .*'a'\S* take seconds .*total_sec"),
         ({"a": pd.to_timedelta([1, 2]), "y": [0, 1]}, r"must hold numbers; got Timedelta.*dt.total_seconds\(\)"),
         ({"a": [1j, 2], "y": [0, 1]}, r"must hold numbers; got 1j at example 1, row 0, column 'a'"),
+        (
+            {"a": pd.period_range("2024", periods=2, freq="D"), "y": [0, 1]},
+            r"must hold numbers; got Period\('2024-01-01'",
+        ),
+        ({"a": [pd.Timestamp("2024")] * 2, "y": [0, 1]}, "must hold numbers; got Timestamp.* take seconds"),
+        ({"a": [b"1", b"2"], "y": [0, 1]}, "must hold numbers; got b'1' at example 1"),
+        ({"a": [10**30, 1], "y": [0, 1]}, "must hold numbers of float32; got 1000000000000000000000000000000, which"),
         ({"a": [[1], [2]], "y": [0, 1]}, r"must hold numbers; got \[1\] at example 1, row 0, column 'a'"),
         ({"a": [1.5, "red"], "y": [0, 1]}, "must hold numbers; got 'red' at example 2, row 1, column 'a'.*get_dummies"),
         ({"a": ["1,5", "2"], "y": [0, 1]}, "must hold numbers; got '1,5' at example 1.*decimal=','"),
