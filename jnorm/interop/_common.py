@@ -30,6 +30,33 @@ def mode_options(module: Any, *, train: bool) -> dict[str, Any]:
     return {name: value == train for name, value in WHEN_TRAINING.items() if name in named}
 
 
+def flag_like(name: str) -> bool:
+    """Whether an argument of that name seems to say whether a module trains."""
+    return any(part in name.lower() for part in ("train", "eval", "infer", "determin", "test", "predict", "running"))
+
+
+def unknown_mode(module: str, reason: str, candidates: list[str]) -> ValueError:
+    """The error for a module that differs between training and evaluation, and cannot be told which it is."""
+    name = next((c for c in candidates if flag_like(c)), None) or (candidates[0] if candidates else "is_training")
+    value = not any(part in name.lower() for part in ("eval", "infer", "determin", "test", "predict", "running"))
+    takes = f"takes {', '.join(candidates)}" if candidates else "takes no argument that could say so"
+    return ValueError(
+        f"`in_training` must say how {module} is told to train, for {reason}, and it {takes}: write in_training="
+        f"{{{name!r}: {value}}}, with the value in training, or in_training={{}} where both modes are the same"
+    )
+
+
+def check_in_training(in_training: Any, module: str, known: set[str] | None) -> None:
+    """Raise ``ValueError`` for what is no dictionary of truth values by the names that the module has."""
+    if not isinstance(in_training, dict) or not all(isinstance(v, bool) for v in in_training.values()):
+        raise ValueError(f"`in_training` must be a dictionary of names and booleans; got {in_training!r}")
+    unknown = set() if known is None else set(in_training) - known
+    if unknown:
+        raise ValueError(
+            f"`in_training` must name arguments of {module}: {', '.join(sorted(known or ()))}; got {sorted(unknown)}"
+        )
+
+
 def known_state(mean: jax.Array, var: jax.Array, count: jax.Array | None) -> State:
     """Statistics that may come from Flax: without a count, or with none beside values that are not fresh, warmed up.
 

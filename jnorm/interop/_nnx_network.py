@@ -1,17 +1,18 @@
 """Any nnx module as a pair of pure functions."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jnorm.interop._common import mode_options
+from jnorm.interop._common import WHEN_TRAINING, check_in_training, flag_like, mode_options, unknown_mode
 from jnorm.nn.networks import Network
 
 
-def network(make: Callable[..., nnx.Module]) -> Network:
+def network(make: Callable[..., nnx.Module], *, in_training: Mapping[str, bool] | None = None) -> Network:
     """An nnx module as a pair of pure functions, as `jnorm.train.loop.trainer` takes them.
 
     ``init(key) -> (params, state)`` calls ``make(rngs=nnx.Rngs(key))``: the variables of type ``nnx.Param``, and all
@@ -19,10 +20,13 @@ def network(make: Callable[..., nnx.Module]) -> Network:
     state)`` puts the module together, calls its ``train()`` or ``eval()``, and then itself, with those of the keywords
     ``train``, ``training``, ``deterministic`` and ``use_running_average`` that its ``__call__`` names. With ``train``
     the state moves, and every random stream in the module starts anew, as after ``nnx.reseed(module, default=key)``;
-    in evaluation streams are the same at every call. What a module sows is left out.
+    in evaluation streams are the same at every call. What a module sows is left out. A module that holds dropout or
+    batch statistics, and whose call takes a flag by another name, is refused unless ``in_training`` says what it is.
 
     Args:
         make: ``make(rngs=nnx.Rngs(key))`` builds the module: its class, or a function.
+        in_training: Arguments of its call by other names, and what they are in training, such as
+            ``{"is_training": True}``; in evaluation they are the opposite. ``{}`` leaves all of them as they are.
 
     Returns:
         The network; its ``apply`` has no ``tap``, and raises ``ValueError`` without a key for a module that has random
@@ -30,6 +34,7 @@ def network(make: Callable[..., nnx.Module]) -> Network:
 
     Raises:
         TypeError: Where ``make`` is a module or does not return one.
+        ValueError: For a call with a flag of another name, as above, and names that it does not have.
 
     >>> from jnorm.interop.flax_nnx import BatchNorm
     >>> class Model(nnx.Module):
@@ -57,6 +62,8 @@ def network(make: Callable[..., nnx.Module]) -> Network:
     # Values that `make` closes over, traced ones too, become part of the state.
     graph, params_like, rng_like, _, state_like = nnx.eval_shape(lambda: split(make(rngs=nnx.Rngs(0))))
 
+    options = _modes(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))), in_training)
+
     def filled(like: Any, values: Any) -> Any:
         new = jax.tree.map(lambda leaf: leaf, like)
         nnx.replace_by_pure_dict(new, values)
@@ -71,13 +78,33 @@ def network(make: Callable[..., nnx.Module]) -> Network:
         module = nnx.merge(graph, filled(params_like, params), rng, filled(state_like, state))
         if not train:
             module.eval()
-            return module(x, **mode_options(module, train=False)), state
+            return module(x, **options(False)), state
         module.train()
         _reseed(module, key)
-        outputs = module(x, **mode_options(module, train=True))
+        outputs = module(x, **options(True))
         return outputs, nnx.to_pure_dict(split(module)[-1])
 
     return Network(init, apply)
+
+
+def _modes(module: nnx.Module, in_training: Mapping[str, bool] | None) -> Callable[[bool], dict[str, Any]]:
+    """The keywords of a module's call by whether it trains; ``ValueError`` where one of them is not known."""
+    name = type(module).__name__
+    parameters = list(inspect.signature(type(module).__call__).parameters.values())[1:]
+    if in_training is None:
+        flags = [p.name for p in parameters[1:] if flag_like(p.name) and p.name not in WHEN_TRAINING]
+        parts = [type(node).__name__ for _, node in nnx.iter_graph(module) if _has_modes(node)]
+        if flags and parts and not mode_options(module, train=True):
+            raise unknown_mode(name, f"it holds {parts[0]}", flags)
+    else:
+        open_call = any(p.kind == p.VAR_KEYWORD for p in parameters)
+        check_in_training(in_training, name, None if open_call else {p.name for p in parameters})
+    own = dict(in_training or {})
+    return lambda train: mode_options(module, train=train) | {name: value == train for name, value in own.items()}
+
+
+def _has_modes(node: Any) -> bool:
+    return isinstance(node, nnx.Module) and (hasattr(node, "deterministic") or hasattr(node, "use_running_average"))
 
 
 def _blank(leaf: Any) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The linen modules are drop-ins: Flax's trees, defaults and results, and right where Flax's own fail."""
+"""The linen modules are drop-ins: Flax's trees, defaults and results, and right where they are shared or masked."""
 
 import dataclasses
 from functools import partial
@@ -148,9 +148,9 @@ def test_vmap_with_statistics_of_its_own_and_shared():
     jax.tree.map(close, new, stats)
 
 
-def test_groups_of_lanes_where_flax_s_raises():
+def test_groups_of_lanes():
     options = {"use_running_average": False, "axis_name": "batch", "axis_index_groups": [[0, 2], [1, 3]]}
-    layer, theirs = flax_linen.BatchNorm(**options), nn.BatchNorm(**options)
+    layer = flax_linen.BatchNorm(**options)
     variables = layer.init(KEY, X[0])
     run = lambda layer, variables: jax.vmap(
         lambda x: layer.apply(variables, x, mutable=["batch_stats"]), axis_name="batch"
@@ -162,8 +162,6 @@ def test_groups_of_lanes_where_flax_s_raises():
         expected, stats = train(one, one.init(KEY, X[index]), X[index])
         close(y[index], expected)
         jax.tree.map(lambda a, b, i=group: close(a[i[1]], b), new, stats)
-    with pytest.raises(NotImplementedError, match="axis_index_groups not supported in vmap"):
-        run(theirs, without_count(variables))
 
 
 def synchronised(layer_type):
@@ -222,16 +220,11 @@ def test_scan_carries_and_stacks_statistics():
     assert layers.init(KEY, None, X[0])["batch_stats"]["BatchNorm_0"]["count"].shape == (3, 4)
 
 
-def test_scan_keeps_the_state_s_dtype_where_flax_s_changes_it(x64):
+def test_scan_keeps_the_state_s_dtype(x64):
     x = X.astype(jnp.float64)
     (_, y), new = scanned(flax_linen.BatchNorm, x)
     assert y.dtype == np.float64
     assert {a.dtype.name for a in jax.tree.leaves(new)} == {"float32"}
-    with (
-        jax.numpy_dtype_promotion("standard"),
-        pytest.raises(TypeError, match="carry input and carry output must have equal types"),
-    ):
-        scanned(nn.BatchNorm, x)
 
 
 def test_batch_renorm_is_the_function():
@@ -268,8 +261,6 @@ def test_alpha_dropout_is_the_function_and_its_rate_may_be_swept():
     swept = sweep(flax_linen.AlphaDropout)
     np.testing.assert_allclose(swept[0], X, atol=1e-7)
     close(swept[1], flax_linen.AlphaDropout(0.3, deterministic=False).apply({}, X, rngs=rngs))
-    with pytest.raises(jax.errors.TracerBoolConversionError):
-        sweep(nn.Dropout)
 
 
 @pytest.mark.parametrize("axes", [-1, None, (0, 1)])

@@ -1,4 +1,4 @@
-"""The nnx modules are drop-ins: Flax's attributes, states and results, and right where Flax's own fail."""
+"""The nnx modules are drop-ins: Flax's attributes, states and results, and right where they are shared or masked."""
 
 import inspect
 
@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from flax.errors import TraceContextError
 
 from jnorm.interop import flax_nnx
 from jnorm.nn import batch_renorm, dropout, weight_norm
@@ -155,40 +154,33 @@ CLOSURES = {
 
 
 @pytest.mark.parametrize("name", CLOSURES)
-def test_closures_compute_and_warn_where_flax_s_raise(name):
+def test_closures_compute_and_warn(name):
     model = norm()
     with pytest.warns(UserWarning, match=CLOSED):
         assert CLOSURES[name](model) == X.shape
     assert np.all(model.count[...] == 0)
     assert np.all(model.mean[...] == 0)
-    with pytest.raises(TraceContextError, match="Cannot mutate BatchStat"):
-        CLOSURES[name](norm(nnx.BatchNorm))
     model.eval()
     assert CLOSURES[name](model) == X.shape  # and without a warning where there is nothing to update
 
 
-def test_modules_go_through_nnx_vmap_as_they_are_where_flax_s_do_not():
+def test_modules_go_through_nnx_vmap_as_they_are():
     model = norm(axis_name="batch")
-    with pytest.raises(TypeError, match="keyword arguments could not be resolved to positions"):
-        nnx.vmap(norm(nnx.BatchNorm))(X)
     with pytest.warns(UserWarning, match=CLOSED):
         y = nnx.vmap(model, axis_name="batch")(X)
     close(y, norm()(X))
 
 
-def test_weight_standardization_closes_and_learns_where_flax_s_weight_norm_does_not():
-    make = lambda module: module(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
-    ours, theirs = make(flax_nnx.WeightStandardization), make(nnx.WeightNorm)
+def test_weight_standardization_closes_and_learns():
+    ours = flax_nnx.WeightStandardization(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
     before = np.asarray(ours.layer_instance.kernel[...])
     y = ours(X)
     np.testing.assert_array_equal(ours.layer_instance.kernel[...], before)
     kernel = weight_norm.standardize(before)
     close(y, X @ kernel, 64)
     close(jax.jit(lambda x: ours(x))(X), y)
-    with pytest.raises(TraceContextError, match="Cannot mutate Param"):
-        jax.jit(lambda x: theirs(x))(X)
-    leaves = lambda model: len(jax.tree.leaves(nnx.grad(lambda m: jnp.sum(m(X) ** 2))(model)))
-    assert (leaves(ours), leaves(theirs)) == (3, 2)  # kernel, bias and the scale, which Flax's leaves out
+    gradient = nnx.grad(lambda m: jnp.sum(m(X) ** 2))(ours)
+    assert len(jax.tree.leaves(gradient)) == 3  # kernel, bias and the scale
 
 
 def test_weight_standardization_is_the_function():
@@ -264,8 +256,6 @@ def test_alpha_dropout_is_the_function_and_its_rate_may_be_swept():
     swept = sweep(flax_nnx.AlphaDropout)
     np.testing.assert_allclose(swept[0], X, atol=1e-7)
     close(swept[1], flax_nnx.AlphaDropout(0.3, rngs=nnx.Rngs(3))(X))
-    with pytest.raises(jax.errors.TracerBoolConversionError):
-        sweep(nnx.Dropout)
     again = nnx.jit(lambda m, x: m(x))(flax_nnx.AlphaDropout(jnp.float32(0.3), rngs=nnx.Rngs(3)), X)
     close(again, swept[1])
 

@@ -220,7 +220,7 @@ def test_other_streams_get_keys_of_their_own():
     class NnxNoise(nnx.Module):
         def __init__(self, rngs):
             self.own = nnx.Rngs(dropout=0, noise=0)  # equal seeds must not stay equal
-            self.lanes = nnx.Rngs(lanes=0).lanes.split(2)
+            self.lanes = nnx.Rngs(lanes=0).lanes.fork(split=2)
 
         def __call__(self, x):
             draw = lambda key: jax.random.normal(key, x.shape)
@@ -323,3 +323,104 @@ def test_other_models_without_init_and_apply_are_refused():
     train = loop.trainer(lambda: "mlp", **options)
     with pytest.raises(TypeError, match=r"`model` must be or return a pair init\(key\), apply\(.*\); got str"):
         train(jax.random.key(0), data())
+
+
+class IsTraining(nn.Module):
+    """Flags by other names, which would leave dropout off for ever."""
+
+    @nn.compact
+    def __call__(self, x, is_training: bool = False):
+        return nn.Dropout(0.5, deterministic=not is_training)(x)
+
+
+class Required(nn.Module):
+    @nn.compact
+    def __call__(self, x, training_mode):
+        return nn.BatchNorm(use_running_average=not training_mode)(x)
+
+
+class Inference(nn.Module):
+    inference: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Sequential([nn.Dropout(0.5, deterministic=self.inference)])(x)
+
+
+class Fixed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return flax_linen.BatchNorm(use_running_average=False)(x)
+
+
+class NnxIsTraining(nnx.Module):
+    def __init__(self, *, rngs):
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x, is_training=False):
+        return self.dropout(x, deterministic=not is_training)
+
+
+class NnxInference(NnxIsTraining):
+    def __call__(self, x, inference=True):
+        return self.dropout(x, deterministic=inference)
+
+
+LINEN = lambda module, **options: flax_linen.network(module, jnp.ones((1, 3)), **options)
+FLAGS = {
+    "default": (LINEN, IsTraining(), {"is_training": True}, "for it holds Dropout, and it takes is_training"),
+    "required": (
+        LINEN,
+        Required(),
+        {"training_mode": True},
+        "for its call cannot do without training_mode",
+    ),
+    "field": (LINEN, Inference(), {"inference": False}, "for it holds Dropout, and it takes inference"),
+    "nnx": (flax_nnx.network, NnxIsTraining, {"is_training": True}, "for it holds Dropout, and it takes is_training"),
+    "nnx inverted": (
+        flax_nnx.network,
+        NnxInference,
+        {"inference": False},
+        "for it holds Dropout, and it takes inference",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FLAGS)
+def test_a_flag_by_another_name_is_asked_for_and_taken(case):
+    network, module, in_training, reason = FLAGS[case]
+    ((name, value),) = in_training.items()
+    text = rf"`in_training` must say how \w+ is told to train, {reason}.* in_training=\{{'{name}': {value}\}}, with"
+    with pytest.raises(ValueError, match=text):
+        network(module)
+    model = network(module, in_training=in_training)
+    params, state = model.init(jax.random.key(0))
+    x = jnp.asarray(X, jnp.float32)
+    y, moved = model.apply(params, state, x, train=True, key=jax.random.key(1))
+    if case == "required":
+        np.testing.assert_allclose(np.mean(y, 0), 0, atol=1e-6)  # float32
+        assert moved["batch_stats"] != {}
+    else:
+        kept = np.asarray(y) != 0
+        np.testing.assert_array_equal(np.asarray(y)[kept], 2 * np.asarray(x)[kept])
+        assert 0 < kept.mean() < 1
+        np.testing.assert_array_equal(model.apply(params, moved, x, train=False, key=None)[0], x)
+
+
+def test_modules_without_a_flag_are_taken_where_both_modes_are_the_same():
+    assert LINEN(nn.Dense(2)).init(jax.random.key(0))[1] == {}  # nothing differs
+    with pytest.raises(ValueError, match=r"it holds BatchNorm, and it takes no argument .*in_training=\{\} where"):
+        LINEN(Fixed())
+    network = LINEN(Fixed(), in_training={})
+    params, state = network.init(jax.random.key(0))
+    _, moved = network.apply(params, state, jnp.asarray(X, jnp.float32), train=True, key=None)
+    assert moved["batch_stats"]["BatchNorm_0"]["count"].tolist() == [1, 1, 1]
+
+
+def test_bad_names_of_flags_are_refused():
+    with pytest.raises(ValueError, match=r"`in_training` must name arguments of IsTraining: .*; got \['trainning'\]"):
+        LINEN(IsTraining(), in_training={"trainning": True})
+    with pytest.raises(ValueError, match=r"`in_training` must name arguments of NnxIsTraining: .*; got \['train'\]"):
+        flax_nnx.network(NnxIsTraining, in_training={"train": True})
+    with pytest.raises(ValueError, match="`in_training` must be a dictionary of names and booleans; got 'is_training'"):
+        LINEN(IsTraining(), in_training="is_training")
