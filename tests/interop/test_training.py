@@ -220,7 +220,8 @@ def test_other_streams_get_keys_of_their_own():
     class NnxNoise(nnx.Module):
         def __init__(self, rngs):
             self.own = nnx.Rngs(dropout=0, noise=0)  # equal seeds must not stay equal
-            self.lanes = nnx.Rngs(lanes=0).lanes.fork(split=2)
+            lanes = nnx.Rngs(lanes=0).lanes
+            self.lanes = lanes.split(2) if hasattr(lanes, "split") else lanes.fork(split=2)  # before Flax 0.12.6
 
         def __call__(self, x):
             draw = lambda key: jax.random.normal(key, x.shape)
