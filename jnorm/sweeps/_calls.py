@@ -41,6 +41,15 @@ def check_names(train: Train, configuration: Configuration, shared: Any) -> None
         raise TypeError(f"`train` must accept train({call}); its signature is {signature}: {error}") from None
 
 
+def check_finite(finite: Sequence[str] | None, program: Program) -> None:
+    """That it names outputs."""
+    if isinstance(finite, str):
+        raise TypeError(f"`finite` must be a sequence of names; got the string {finite!r}")
+    for name in finite or ():
+        if name not in program.outputs:
+            raise ValueError(f"`finite` must name outputs of `train` ({', '.join(program.outputs)}); got {name!r}")
+
+
 def check_outputs(groups: Sequence[Group], programs: Sequence[Program]) -> None:
     """That all programs return the same arrays."""
     first = programs[0].outputs

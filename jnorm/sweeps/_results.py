@@ -5,24 +5,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jnorm.sweeps._configurations import Configuration, describe
+from jnorm.sweeps._divergence import failed_runs, not_finite
 
 
 @dataclass(frozen=True, eq=False)
 class SweepResult:
     """What a sweep gives back. ``result[name]`` is an output, ``for name in result`` goes through their names.
 
-    A run has diverged where its boolean output ``diverged`` says so. If it returns none: where a floating output
-    without further axes is not finite; and if there is none of these either, where any floating number is not, for a
-    learning curve may hold NaN from an early stop on. Arrays are not copied: treat them as read-only.
+    A run has diverged where its boolean output ``diverged`` says so; if it returns none, where a number in any floating
+    output is not finite, or in one of those that ``finite`` names. Where a run says in an integer output ``epochs`` how
+    many it trained, as those of `jnorm.train.loop.trainer` with a stopping rule do, NaN in the rest of outputs that are
+    called ``curve_...``, ``probe_...`` and ``step_...`` does not count. Arrays are not copied: treat them as read-only.
 
     Attributes:
         outputs: NumPy arrays of shape [configuration, seed, ...] by name.
         configurations: hyperparameters by name, in the order of the grid.
         seeds: whole numbers, in the order in which they were given.
         failed: [configuration, seed], true for the runs that diverged.
+        finite: names of the outputs that decide it; None for all.
 
     >>> result = SweepResult(
     ...     {"loss": np.array([[0.5, 0.4], [0.2, np.nan]])}, ({"rate": 0.1}, {"rate": 1.0}), (0, 1),
@@ -38,6 +42,7 @@ class SweepResult:
     configurations: tuple[Configuration, ...]
     seeds: tuple[int, ...]
     failed: np.ndarray
+    finite: tuple[str, ...] | None = None
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The output ``name``, [configuration, seed, ...].
@@ -59,6 +64,35 @@ class SweepResult:
     def failures(self) -> tuple[tuple[Configuration, int], ...]:
         """Configuration and seed of every run that diverged, one pair each."""
         return tuple((self.configurations[c], self.seeds[s]) for c, s in np.argwhere(self.failed))
+
+    @property
+    def causes(self) -> tuple[dict[str, int | None], ...]:
+        """For each of the `failures` the outputs that are not finite, with the first step of those that have axes."""
+        outputs = {name: array[self.failed] for name, array in self.outputs.items()}
+        found = not_finite(outputs, int(self.failed.sum()), self.finite)
+        step = lambda name, i: int(found[name][i]) if outputs[name].ndim > 1 else None
+        return tuple(
+            {name: step(name, i) for name in found if found[name][i] >= 0} for i in range(int(self.failed.sum()))
+        )
+
+    def masked(self, name: str) -> np.ndarray:
+        """The output ``name`` with NaN for the runs that diverged, for `jnorm.statistics`.
+
+        Args:
+            name: a floating output.
+
+        Returns:
+            The array, or a copy, [configuration, seed, ...].
+
+        Raises:
+            KeyError: it is unknown.
+            TypeError: it holds no floating numbers.
+        """
+        array = self[name]
+        if not jnp.issubdtype(array.dtype, jnp.inexact):
+            raise TypeError(f"`{name}` must hold floating numbers to be masked; got {array.dtype}")
+        flags = self.failed.reshape(*self.failed.shape, *[1] * (array.ndim - 2))
+        return np.where(flags, np.asarray(np.nan, array.dtype), array) if self.failed.any() else array
 
     def select(self, **values: Any) -> "SweepResult":
         """The part whose configurations have all these values.
@@ -90,6 +124,7 @@ class SweepResult:
             tuple(itertools.compress(self.configurations, chosen)),
             self.seeds,
             self.failed[chosen],
+            self.finite,
         )
 
     def to_xarray(self) -> Any:
@@ -114,31 +149,12 @@ class SweepResult:
         return xarray.Dataset(variables, coordinates)
 
 
-def failed_runs(outputs: Mapping[str, np.ndarray], runs: int) -> np.ndarray:
-    """Which of ``runs`` runs, the first axis of every output, diverged.
-
-    The rule is in `SweepResult`.
-
-    >>> failed_runs({"loss": np.array([0.1, np.nan]), "curve": np.array([[1.0, np.nan], [np.nan, np.nan]])}, 2)
-    array([False,  True])
-    """
-    explicit = outputs.get("diverged")
-    if explicit is not None and explicit.dtype == bool and explicit.ndim == 1:
-        return explicit.copy()
-    floating = [a for a in outputs.values() if not np.issubdtype(a.dtype, np.integer) and a.dtype != bool]
-    judged = [a for a in floating if a.ndim == 1] or floating
-    failed = np.zeros(runs, bool)
-    for array in judged:
-        finite = np.isfinite(array)  # works for bfloat16 too
-        failed |= ~finite.reshape(runs, -1).all(1)
-    return failed
-
-
 def arranged(
     outputs: Mapping[str, np.ndarray],
     configurations: tuple[Configuration, ...],
     seeds: tuple[int, ...],
     places: Sequence[int],
+    finite: Sequence[str] | None = None,
 ) -> SweepResult:
     """Outputs of runs in canonical order as a result in the caller's.
 
@@ -152,5 +168,6 @@ def arranged(
         array[targets] = runs.reshape(array.shape)
         return array
 
-    failed = failed_runs(outputs, shape[0] * shape[1])
-    return SweepResult({n: placed(a) for n, a in outputs.items()}, configurations, seeds, placed(failed))
+    failed = placed(failed_runs(outputs, shape[0] * shape[1], finite))
+    arrays = {n: placed(a) for n, a in outputs.items()}
+    return SweepResult(arrays, configurations, seeds, failed, None if finite is None else tuple(finite))

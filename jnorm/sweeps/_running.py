@@ -13,10 +13,10 @@ from jax.sharding import Mesh
 from jnorm.sweeps import _plans as plans
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import _programs as programs
+from jnorm.sweeps._divergence import failed_runs
 from jnorm.sweeps._plans import Plan
 from jnorm.sweeps._programs import Compiled, Lanes, Program
 from jnorm.sweeps._progress import Report, reporter
-from jnorm.sweeps._results import failed_runs
 from jnorm.sweeps._store import Store
 
 
@@ -26,11 +26,15 @@ class Collected:
     Attributes:
         store: what keeps them; what it holds already is filled in.
         outputs: arrays by name, the runs first.
+        finite: names of the outputs that must be finite, None for all.
         done: how many runs are filled in.
         diverged: how many of them diverged.
     """
 
-    def __init__(self, store: Store, outputs: Mapping[str, jax.ShapeDtypeStruct], runs: int) -> None:
+    def __init__(
+        self, store: Store, outputs: Mapping[str, jax.ShapeDtypeStruct], runs: int, finite: Sequence[str] | None
+    ) -> None:
+        self.finite = finite
         self.store, self.done, self.diverged = store, 0, 0
         self.outputs = {name: np.empty((runs, *a.shape), a.dtype) for name, a in outputs.items()}
         for (first, end), arrays in store.finished.items():
@@ -41,7 +45,7 @@ class Collected:
         for name, array in arrays.items():
             self.outputs[name][runs] = array
         self.done += len(runs)
-        self.diverged += int(failed_runs(arrays, len(runs)).sum())
+        self.diverged += int(failed_runs(arrays, len(runs), self.finite).sum())
 
 
 @dataclass

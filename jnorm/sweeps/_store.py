@@ -140,7 +140,7 @@ def load(folder: str | os.PathLike[str]) -> SweepResult:
     configurations: list[dict[str, Any]] = [{}] * len(places)
     for place, configuration in zip(places, manifest["configurations"], strict=True):
         configurations[place] = configuration
-    return arranged(outputs, tuple(configurations), tuple(seeds), places)
+    return arranged(outputs, tuple(configurations), tuple(seeds), places, manifest.get("finite"))
 
 
 def _claim(held: ExitStack, folder: Path, wanted: Mapping[str, Any], size: int) -> None:
@@ -163,6 +163,8 @@ def _claim(held: ExitStack, folder: Path, wanted: Mapping[str, Any], size: int) 
         raise OSError(errno.ENOSPC, f"the results take {size - used:,} bytes, and the disk of '{folder}' has {free:,}")
     if new:
         _write_manifest(folder, wanted)
+    elif (stored := _read_manifest(folder)).get("finite") != wanted.get("finite"):  # how to read results, not results
+        _write_manifest(folder, stored | {"finite": wanted.get("finite")})
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from jax.sharding import Mesh
 
+from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import _programs as programs
-from jnorm.sweeps._calls import arrays_of, check_chunk, check_names, check_outputs, check_version
+from jnorm.sweeps._calls import arrays_of, check_chunk, check_finite, check_names, check_outputs, check_version
 from jnorm.sweeps._configurations import Grid, Group, as_traced, expand, grouped, seed_numbers
 from jnorm.sweeps._manifest import manifest_of
 from jnorm.sweeps._programs import Lanes, Train
@@ -17,6 +18,7 @@ from jnorm.sweeps._randomness import key_data
 from jnorm.sweeps._results import SweepResult, arranged
 from jnorm.sweeps._running import Collected, run_all
 from jnorm.sweeps._store import opened
+from jnorm.sweeps._warnings import warn
 
 
 def sweep(
@@ -32,6 +34,7 @@ def sweep(
     chunk: int | Literal["auto"] = "auto",
     store: str | os.PathLike[str] | None = None,
     version: str | None = None,
+    finite: Sequence[str] | None = None,
     progress: bool | Report = False,
 ) -> SweepResult:
     """Run ``train`` with every seed in every configuration; ``result[output]`` has shape [configuration, seed, ...].
@@ -62,11 +65,13 @@ def sweep(
             ``chunk``.
         version: a name for what ``train`` does, to be changed whenever code changes that JAX cannot see. It also
             vouches for ``train`` where a store is continued with another version of JAX.
+        finite: names of the outputs in which anything that is not finite means that the run diverged; all by default.
         progress: ``True`` for a live bar on the standard error, or a function that is called with a `Progress` whenever
             a chunk is finished.
 
     Returns:
-        Outputs, configurations and seeds, and which runs diverged.
+        Outputs, configurations and seeds, and which runs diverged. A warning tells these with their settings, another
+        one a key or a hyperparameter that changes no output.
 
     Raises:
         ValueError: the grid is empty or repeats itself; a value is no number and not static, or beyond its type;
@@ -97,16 +102,21 @@ def sweep(
     lanes = [_lanes(keys, group, integers) for group in groups]
     traced = [programs.trace(train, g.static, lane, shared, impl) for g, lane in zip(groups, lanes, strict=True)]
     check_outputs(groups, traced)
+    check_finite(finite, traced[0])
     runs = len(configurations) * len(numbers)
     platform = devices.devices.flat[0].platform
-    manifest = lambda: manifest_of(
+    described = lambda: manifest_of(
         train, configurations, numbers, keys, shared, groups, traced, version, impl, platform
     )
+    manifest = lambda: {**described(), "finite": None if finite is None else list(finite)}
     with opened(store, manifest, programs=len(groups), size=runs * traced[0].size) as opened_store:
-        collected = Collected(opened_store, traced[0].outputs, runs)
+        collected = Collected(opened_store, traced[0].outputs, runs, finite)
         run_all(collected, traced, lanes, programs.replicated(devices, shared), devices, chunk, progress)
     places = [place for group in groups for place in group.places]
-    return arranged(collected.outputs, configurations, numbers, places)
+    result = arranged(collected.outputs, configurations, numbers, places, finite)
+    if processes.leading():
+        warn(result)
+    return result
 
 
 def _lanes(keys: np.ndarray, group: Group, integers: Sequence[str]) -> Lanes:

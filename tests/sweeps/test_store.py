@@ -227,19 +227,19 @@ def triple(x):
 def test_code_that_jax_cannot_see_needs_a_version(tmp_path):
     text = f"`version` must be given with `store` .*: pure_callback {__name__}.double. Any text will do"
     with pytest.raises(ValueError, match=text):
-        run(tmp_path, train=called(double))
+        run(tmp_path, train=called(double), seeds=1)
     assert not any(tmp_path.iterdir())
-    np.testing.assert_array_equal(run(None, train=called(double))["x"][:, 0], np.float32([1.0, 0.2]))
-    first = run(tmp_path, train=called(double), version="double, 1")
-    same(run(tmp_path, train=called(double), version="double, 1"), first)
+    np.testing.assert_array_equal(run(None, train=called(double), seeds=1)["x"][:, 0], np.float32([1.0, 0.2]))
+    first = run(tmp_path, train=called(double), seeds=1, version="double, 1")
+    same(run(tmp_path, train=called(double), seeds=1, version="double, 1"), first)
     for train_now, version, words in (
         (called(double), "double, 2", "version: double, 1 in the store, double, 2 in this call"),
         (called(triple), "double, 1", "program: `train` does something else now"),
     ):
         with pytest.raises(ValueError, match=f"belongs to another sweep:\n- {words}"):
-            run(tmp_path, train=train_now, version=version)
+            run(tmp_path, train=train_now, seeds=1, version=version)
     with pytest.raises(ValueError, match="`version` must be given"):
-        run(tmp_path, train=called(double))
+        run(tmp_path, train=called(double), seeds=1)
 
 
 @pytest.mark.parametrize("version", ["", 2, b"2"])
@@ -262,19 +262,19 @@ def test_a_version_is_a_text(version):
 )
 def test_settings_that_change_numbers_are_part_of_a_store(tmp_path, setting, before, after):
     one = lambda key, shared, rate: {"x": jnp.float32(1) * rate.astype(jnp.float32)}
-    run(tmp_path, train=one, data=np.float32(1))
+    run(tmp_path, train=one, data=np.float32(1), seeds=1)
     start = getattr(jax.config, setting)
     try:
         jax.config.update(setting, after)
         with pytest.raises(ValueError, match="belongs to another sweep") as caught:
-            run(tmp_path, train=one, data=np.float32(1))
+            run(tmp_path, train=one, data=np.float32(1), seeds=1)
     finally:
         jax.config.update(setting, start)
     before = "none" if before is None else before
     assert f"{setting}: {before} in the store, {after} in this call" in str(caught.value)
     random = setting in ("jax_threefry_partitionable", "jax_random_seed_offset", "jax_default_prng_impl")
     assert random == ("changes random numbers" in str(caught.value))
-    run(tmp_path, train=one, data=np.float32(1))
+    run(tmp_path, train=one, data=np.float32(1), seeds=1)
 
 
 def test_random_keys_and_where_they_draw_are_part_of_a_store(tmp_path):

@@ -11,8 +11,8 @@ import pytest
 from jnorm.sweeps import _plans as plans
 from jnorm.sweeps import load, sweep
 from jnorm.sweeps._configurations import describe, expand, seed_numbers
+from jnorm.sweeps._divergence import failed_runs, not_finite
 from jnorm.sweeps._plans import Plan
-from jnorm.sweeps._results import failed_runs
 
 GRID = {"rate": (0.3, 0.01, 0.1), "decay": (0.0, 0.5)}
 
@@ -166,8 +166,8 @@ def test_shared_data_are_an_argument_and_not_a_constant():
     def run(key, shared, scale):
         return {"y": scale * shared["x"].sum() + shared["n"].astype(float) + 0 * jax.random.normal(shared["key"])}
 
-    result = sweep(run, seeds=2, grid={"scale": (1.0, 2.0)}, shared=data)
-    np.testing.assert_array_equal(result["y"], [[499504, 499504], [999004, 999004]])
+    result = sweep(run, seeds=1, grid={"scale": (1.0, 2.0)}, shared=data)
+    np.testing.assert_array_equal(result["y"], [[499504], [999004]])
 
 
 def test_without_a_grid_there_are_seeds_alone():
@@ -188,7 +188,8 @@ def test_a_diverged_run_is_nan_in_its_own_lane_and_counted():
         return {"loss": w * jnp.where(jnp.isfinite(w), 1.0, jnp.nan), "curve": jnp.full(3, jnp.nan)}
 
     seen = []
-    result = sweep(run, seeds=3, grid={"rate": (0.1, 100.0)}, chunk=6, progress=seen.append)
+    with pytest.warns(UserWarning, match=r"3 of 6 runs diverged.*3 with rate=100.0 \(`loss`\)"):
+        result = sweep(run, seeds=3, grid={"rate": (0.1, 100.0)}, chunk=6, progress=seen.append, finite=["loss"])
     assert result.failures == (({"rate": 100.0}, 0), ({"rate": 100.0}, 1), ({"rate": 100.0}, 2))
     assert np.isnan(result["loss"][1]).all()
     assert np.isfinite(result["loss"][0]).all()
@@ -198,7 +199,9 @@ def test_a_diverged_run_is_nan_in_its_own_lane_and_counted():
 
 def test_which_runs_have_failed():
     scalars = {"a": np.array([1.0, np.inf]), "curve": np.array([[np.nan], [0.0]]), "n": np.array([1, 2])}
-    assert failed_runs(scalars, 2).tolist() == [False, True]
+    assert failed_runs(scalars, 2).tolist() == [True, True]
+    assert failed_runs(scalars, 2, ["a"]).tolist() == [False, True]
+    assert failed_runs(scalars, 2, []).tolist() == [False, False]
     assert failed_runs({"curve": scalars["curve"]}, 2).tolist() == [True, False]
     assert failed_runs(scalars | {"diverged": np.array([True, False])}, 2).tolist() == [True, False]
     assert failed_runs({"n": scalars["n"]}, 2).tolist() == [False, False]
@@ -217,7 +220,45 @@ def test_traced_values_are_floats_unless_they_are_said_to_be_whole():
     result = sweep(index, seeds=1, grid={"n": (1, 3.0), "on": (True, False)}, integers=["n"], chunk=4)
     assert result["taken"].ravel().tolist() == [1, 1, 3, 3]
     assert result["on"].dtype == bool
-    assert sweep(lambda key, r: {"r": r}, seeds=1, grid={"r": (np.inf,)}, chunk=1)["r"] == np.inf
+    assert sweep(lambda key, r: {"r": r}, seeds=1, grid={"r": (np.inf,)}, chunk=1, finite=[])["r"] == np.inf
+
+
+def test_a_curve_that_diverges_counts_though_the_accuracy_looks_well(tmp_path):
+    def run(key, rate):
+        step = lambda w, _: (w - rate * w, w**2)
+        w, curve = jax.lax.scan(step, 1.0 + jax.random.uniform(key), None, length=40)
+        return {"loss": curve, "test": jnp.where(jnp.isfinite(w), 0.9, 0.1) + 0 * rate}
+
+    text = "2 of 4 runs diverged.* 2 with rate=1000.0 \\(`loss` from step 7\\)"  # (999^7)^2 = 1e42, beyond float32
+    with pytest.warns(UserWarning, match=text):
+        result = sweep(run, seeds=2, grid={"rate": (0.1, 1000)}, chunk=4, store=tmp_path)
+    assert result.failed.tolist() == [[False, False], [True, True]]
+    assert result.causes == ({"loss": 7}, {"loss": 7})
+    np.testing.assert_array_equal(np.isnan(result.masked("test")), result.failed)
+    np.testing.assert_array_equal(load(tmp_path).failed, result.failed)
+    chosen = sweep(run, seeds=2, grid={"rate": (0.1, 1000)}, chunk=4, store=tmp_path, finite=["test"])
+    assert not chosen.failed.any()
+    assert not load(tmp_path).failed.any()
+
+
+def test_what_an_early_stop_leaves_out_does_not_count():
+    nan = np.nan
+    epochs = np.array([2, 2, 4, 3])
+    curve = np.array([[1, 1, nan, nan], [1, nan, nan, nan], [1, 1, 1, 1], [1, nan, 1, nan]])
+    assert not_finite({"epochs": epochs, "curve_dev_loss": curve}, 4)["curve_dev_loss"].tolist() == [-1, 1, -1, 1]
+    assert not_finite({"epochs": epochs, "loss": curve}, 4)["loss"].tolist() == [2, 1, -1, 1]
+    assert not_finite({"curve_dev_loss": curve}, 4)["curve_dev_loss"].tolist() == [2, 1, -1, 1]
+    steps = np.repeat(curve[:3], 3, 1)
+    steps[1, 3:5] = 1.0  # five steps, in the middle of an epoch
+    assert not_finite({"epochs": epochs[:3], "step_loss": steps}, 3)["step_loss"].tolist() == [-1, 5, -1]
+
+
+def test_what_has_no_effect_is_told_once():
+    run = lambda key, rate, decay: {"x": 2 * rate}
+    with pytest.warns(UserWarning, match="same whatever the `key` and `decay`: does `train` use it") as told:
+        sweep(run, seeds=3, grid=GRID, chunk=4)
+    assert len(told) == 1
+    sweep(run, seeds=1, grid={"rate": (0.1, 0.2), "decay": (0.0,)}, chunk=4)
 
 
 def test_float64_and_bfloat16(tmp_path):
