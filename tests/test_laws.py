@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,10 +44,8 @@ def compilations():
 
 def assert_equal(got, exact, roundings=64):
     """Leaf by leaf within `roundings` eps of the largest value: fusion and batching may change the order of sums."""
-    got, exact = jax.tree.leaves(got), jax.tree.leaves(exact)
-    assert len(got) == len(exact)
-    for a, b in zip(got, exact, strict=True):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    chex.assert_trees_all_equal_shapes_and_dtypes(got, exact)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(exact), strict=True):
         atol = roundings * jnp.finfo(a.dtype).eps * np.max(np.abs(b), initial=0) if floating(a) else 0
         np.testing.assert_allclose(np.float64(a), np.float64(b), rtol=0, atol=atol)
 

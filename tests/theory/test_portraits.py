@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,7 +84,7 @@ class TestTrajectories:
         expected = portraits.trajectories(two_wells, Moments(jnp.array([0.5, -2.0]), jnp.array([3.0, 1.5])), 5)
         for same in (pairs, np.array(pairs), (p for p in pairs)):
             paths = portraits.trajectories(two_wells, same, 5)
-            jax.tree.map(np.testing.assert_array_equal, paths, expected)
+            chex.assert_trees_all_equal(paths, expected)
 
     def test_a_path_rests_where_it_leaves_the_finite_range(self):
         paths = portraits.trajectories(runaway, Moments(0.0, jnp.array([2.0, 0.5, jnp.nan])), 10)
@@ -97,7 +98,7 @@ class TestTrajectories:
     def test_transformations(self):
         f = lambda v: portraits.trajectories(runaway, Moments(0.0, v), 8)
         v = jnp.array([2.0, 0.5])
-        jax.tree.map(np.testing.assert_array_equal, jax.jit(jax.vmap(f))(v), f(v))
+        chex.assert_trees_all_equal(jax.jit(jax.vmap(f))(v), f(v))
 
     def test_bad_input(self):
         with pytest.raises(ValueError, match=r"`starts` must be .* pairs \(mean, var\); got shape \(2, 3\)"):
@@ -190,8 +191,8 @@ class TestBasin:
         f = lambda m, v: portraits.basin(two_wells, Moments(m, v), WELLS, depth=30)
         m, v = jnp.array([0.0, 2.0, -1.0]), jnp.array([0.7, 1.9, 2.2])
         eager = f(m, v)
-        jax.tree.map(np.testing.assert_array_equal, jax.jit(f)(m, v), eager)
-        jax.tree.map(np.testing.assert_array_equal, jax.vmap(f)(m, v), eager)
+        chex.assert_trees_all_equal(jax.jit(f)(m, v), eager)
+        chex.assert_trees_all_equal(jax.vmap(f)(m, v), eager)
         assert eager.label.dtype == eager.layers.dtype == jnp.int32
 
     def test_no_layers(self):
