@@ -1,5 +1,6 @@
 """Smooth activations, analytic on the whole line."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 
 from jnorm.activations._elementwise import bounded, derivative, elementwise
 from jnorm.activations._table import register
+
+SCALE = 1024.0  # more than the arguments in the tails, so that a factor never underflows before the product does
 
 
 def _sigmoid_curvature(x: jax.Array) -> jax.Array:
@@ -21,33 +24,131 @@ def _sigmoid_slope(x: jax.Array) -> jax.Array:
     return e / (1 + e) ** 2
 
 
+@derivative(lambda x: -tanh(x / 2) * _scaled_sigmoid_slope(x))
+def _scaled_sigmoid_slope(x: jax.Array) -> jax.Array:
+    half = jnp.exp(-jnp.abs(x) / 2)
+    return SCALE * half * half / (1 + half * half) ** 2
+
+
+@derivative(_scaled_sigmoid_slope)
+def _scaled_sigmoid(x: jax.Array) -> jax.Array:
+    """SCALE*sigmoid(x)."""
+    half = jnp.exp(-jnp.abs(x) / 2)
+    return jnp.where(x <= 0, SCALE * half * half, SCALE) / (1 + half * half)
+
+
+@derivative(lambda x: -tanh(x) * _sech(x))
+def _sech(x: jax.Array) -> jax.Array:
+    e = jnp.exp(-jnp.abs(x))
+    return 2 * e / (1 + e * e)
+
+
+@derivative(lambda x: -2 * tanh(x) * _scaled_sech2(x))
+def _scaled_sech2(x: jax.Array) -> jax.Array:
+    return SCALE * _sech(x) * _sech(x)
+
+
+@derivative(lambda x: -2 * bounded(x) * _scaled_gauss(x))
+def _scaled_gauss(x: jax.Array) -> jax.Array:
+    """SCALE*exp(-x^2)."""
+    half = jnp.exp(-(x * x) / 2)
+    return SCALE * half * half
+
+
+def _scaled_erf_slope(x: jax.Array) -> jax.Array:
+    return 2 / math.sqrt(math.pi) * _scaled_gauss(x)
+
+
+@derivative(lambda x: _scaled_gauss(x * math.sqrt(0.5)) / math.sqrt(2 * math.pi))
+def _scaled_normal_cdf(x: jax.Array) -> jax.Array:
+    """SCALE*Phi(x)."""
+    y = -x * math.sqrt(0.5)
+    # Beyond it the asymptotic series, before `erfc` underflows; its terms fall below eps there.
+    far, terms = (8.0, 6) if x.dtype.itemsize <= 4 else (25.0, 7)
+    z = jnp.maximum(y, far)
+    w, series = -1 / (2 * z * z), 1.0
+    for k in range(terms, 0, -1):
+        series = 1 + (2 * k - 1) * w * series
+    tail = _scaled_gauss(bounded(z)) * (series / (2 * math.sqrt(math.pi)) / z)
+    return jnp.where(y > far, tail, SCALE / 2 * jax.lax.erfc(y))
+
+
+def _scaled_mish_gate(x: jax.Array) -> jax.Array:
+    """SCALE*tanh(softplus(x)), in terms of s = sigmoid(x) and t = 1 - s."""
+    s, t = _scaled_sigmoid(x), _scaled_sigmoid(-x) / SCALE
+    fall = 1 / (1 + t * t)
+    return jnp.where(x <= 0, s * (1 + t) * fall, SCALE - 2 * _scaled_sigmoid(-x) * t * fall)
+
+
+@functools.cache
+def _unscaled(scaled: Callable[[jax.Array], jax.Array], order: int = 0) -> Callable[[jax.Array], jax.Array]:
+    """A derivative of ``scaled(x)/SCALE``, itself with derivatives of every order.
+
+    Each is a sum of products at the larger scale, and divided at the end: what underflows is the result alone.
+    """
+
+    def compute(x: jax.Array) -> jax.Array:
+        function = scaled
+        for _ in range(order):
+            function = _along(function)
+        return function(x) * (1 / SCALE)
+
+    return derivative(lambda x: _unscaled(scaled, order + 1)(x))(compute)
+
+
+def _along(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    return lambda x: jax.jvp(function, (x,), (jnp.ones_like(x),))[1]
+
+
+@derivative(_unscaled(_scaled_sech2, 1))
 def _sech2(x: jax.Array) -> jax.Array:
     return 4 * _sigmoid_slope(2 * x)
 
 
-def _gauss_slope(x: jax.Array) -> jax.Array:
-    return -2 * bounded(x) * _gauss(x)
-
-
-@derivative(_gauss_slope)
-def _gauss(x: jax.Array) -> jax.Array:
-    """exp(-x^2)."""
-    return jnp.exp(-(x**2))
-
-
-@derivative(lambda x: _gauss(x * math.sqrt(0.5)) / math.sqrt(2 * math.pi))
-def _normal_cdf(x: jax.Array) -> jax.Array:
-    return jax.lax.erfc(-x * math.sqrt(0.5)) / 2
-
-
 def _times_x(gate: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """x*gate(x) for a gate that rises from 0 to 1 faster than any power, with the limits at +-inf."""
+    """The slope of x*gate(x) for a gate that rises from 0 faster than any power."""
 
     def slope(x: jax.Array) -> jax.Array:
         value, gate_slope = jax.jvp(gate, (x,), (jnp.ones_like(x),))
         return value + bounded(x) * gate_slope
 
-    return derivative(slope)(lambda x: jnp.maximum(x, -1e6) * gate(x))
+    return slope
+
+
+_scaled_silu_slope = _times_x(_scaled_sigmoid)
+_scaled_gelu_slope = _times_x(_scaled_normal_cdf)
+_scaled_mish_slope = _times_x(_scaled_mish_gate)
+
+
+@derivative(_unscaled(_scaled_silu_slope, 1))
+def _silu_slope(x: jax.Array) -> jax.Array:
+    growth = jnp.exp(-x)
+    other = jnp.minimum(growth, float(jnp.finfo(x.dtype).max)) / (1 + growth)  # sigmoid(-x)
+    return (1 + bounded(x) * other) / (1 + growth)  # divided last: sigmoid(x) may underflow before it
+
+
+@derivative(lambda x: _scaled_gauss(x * math.sqrt(0.5)) * (1 / SCALE / math.sqrt(2 * math.pi)))
+def _normal_cdf(x: jax.Array) -> jax.Array:
+    return jax.lax.erfc(-x * math.sqrt(0.5)) / 2
+
+
+_gelu_slope = derivative(_unscaled(_scaled_gelu_slope, 1))(_times_x(_normal_cdf))
+
+
+@derivative(_silu_slope)
+def _silu(x: jax.Array) -> jax.Array:
+    return jnp.maximum(x, -1e6) / (1 + jnp.exp(-x))
+
+
+@derivative(_gelu_slope)
+def _gelu(x: jax.Array) -> jax.Array:
+    return jnp.maximum(x, -1e6) * _normal_cdf(x)
+
+
+@derivative(_unscaled(_scaled_mish_slope))
+def _mish(x: jax.Array) -> jax.Array:
+    gate = _scaled_mish_gate(x)
+    return jnp.where(x <= 0, jnp.maximum(x, -1e6) * gate * (1 / SCALE), x * (gate * (1 / SCALE)))
 
 
 @register(kinks=(0.0,))
@@ -109,7 +210,12 @@ def _squareplus_root(x: jax.Array) -> jax.Array:
     return jnp.hypot(x, 2.0)
 
 
-@derivative(lambda x: -6 * bounded(x) / _squareplus_root(x) ** 5)
+def _squareplus_third(x: jax.Array) -> jax.Array:
+    root, largest = _squareplus_root(x), float(jnp.finfo(x.dtype).max)
+    return -6 * (jnp.clip(x, -largest, largest) / jnp.minimum(root, largest)) / root**2 / root**2
+
+
+@derivative(_squareplus_third)
 def _squareplus_curvature(x: jax.Array) -> jax.Array:
     return 2 / _squareplus_root(x) ** 3
 
@@ -154,7 +260,7 @@ def silu(x: jax.Array) -> jax.Array:
     >>> f"{silu(-1.0):.4f}"
     '-0.2689'
     """
-    return _times_x(sigmoid)(x)
+    return _silu(x)
 
 
 @register(kinks=(0.0,))
@@ -171,7 +277,7 @@ def gelu(x: jax.Array) -> jax.Array:
     >>> f"{gelu(-1.0):.4f}"
     '-0.1587'
     """
-    return _times_x(_normal_cdf)(x)
+    return _gelu(x)
 
 
 @register(kinks=(0.0,))
@@ -188,12 +294,12 @@ def mish(x: jax.Array) -> jax.Array:
     >>> f"{mish(-1.0):.4f}"
     '-0.3034'
     """
-    return _times_x(lambda z: tanh(softplus(z)))(x)
+    return _mish(x)
 
 
 @register(kinks=(0.0,))
 @elementwise
-@derivative(lambda x: 2 / math.sqrt(math.pi) * _gauss(x))
+@derivative(_unscaled(_scaled_erf_slope))
 def erf(x: jax.Array) -> jax.Array:
     """Error function, f(x) = 2/sqrt(pi) * int_0^x exp(-t^2) dt.
 

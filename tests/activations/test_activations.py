@@ -83,6 +83,36 @@ def test_selu_derivative_survives_where_expm1_is_minus_one():
     assert float(jax.grad(activations.selu)(-20.0)) == pytest.approx(expected, rel=4 * 2.0**-23)
 
 
+TAILS = {  # name: the function, and where its value, slope or curvature is within a thousand times the smallest float
+    "silu": (lambda x: x / (1 + mp.exp(-x)), [-88.5, -88.0, 91.5, 90.25], [-709.5, -709.0, 712.5]),
+    "mish": (lambda x: x * mp.tanh(mp.log1p(mp.exp(x))), [-91.5, -90.25, -88.0, 46.25, 44.5], [-712.5, -709.5, 357.25]),
+    "gelu": (lambda x: x * mp.erfc(-x / mp.sqrt(2)) / 2, [-13.25, -13.125, -13.0, 13.25], [-37.625, -37.5, 37.625]),
+    "tanh": (mp.tanh, [-44.5, -43.75, 44.0], [-355.0, 354.75]),
+    "sigmoid": (lambda x: 1 / (1 + mp.exp(-x)), [-87.25, -85.0, 87.25], [-708.25, -707.0, 708.25]),
+    "softplus": (lambda x: mp.log1p(mp.exp(x)), [-87.25, -85.0, 87.25], [-708.25, -707.0, 708.25]),
+    "erf": (mp.erf, [-9.5, -9.375, 9.375], [-26.75, -26.625, 26.625]),
+}
+
+
+FLUSHED = ("gelu", "tanh")  # to do better in value and slope takes another exponential
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", TAILS)
+def test_only_the_result_underflows(name, dtype):
+    truth, *points = TAILS[name]
+    points = points[dtype == "float64"]
+    tiny, eps = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).eps)
+    with wide(dtype), mp.workdps(700):  # of which the differences cancel two thirds, and tanh - 1 takes 310
+        computed = np.float64(jax.jit(derivatives(ELEMENTWISE[name], 2))(jnp.asarray(points, dtype)))
+        for i, x in enumerate(points):
+            exact = [mp.diff(truth, mp.mpf(x), k, h=mp.mpf(10) ** -60) if k else truth(mp.mpf(x)) for k in range(4)]
+            for k in range(2 if name in FLUSHED else 0, 3):
+                # As in the body; the square of an exponential of half the argument rounds no worse.
+                allowed = 8 * eps * max(abs(exact[k]), abs(x * exact[k + 1])) + tiny
+                assert abs(computed[k][i] - exact[k]) <= allowed, (x, k, computed[k][i], float(exact[k]))
+
+
 KINKS = {  # name: {kink: (value, first, second derivative there), all from the left}
     "relu": {0.0: (0, 0, 0)},
     "leaky_relu": {0.0: (0, 0.01, 0)},
@@ -260,6 +290,30 @@ def test_softmax_and_log_softmax(dtype):
         gradient = jax.jacrev(activations.log_softmax)(x[0]).astype(float)
         np.testing.assert_allclose(gradient, np.eye(4) - probabilities[0], rtol=4 * eps, atol=2 * eps)
     assert np.round(probabilities[0], 3).tolist() == [0.842, 0.042, 0.002, 0.114]
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_masked_entries_count_for_nothing(name):
+    phi = getattr(activations, name)
+    junk = jnp.array([[1.0, np.nan, 2.0, 0.5], [INF, 0.3, -INF, -1.0], [np.nan, INF, -INF, 0.0]])
+    mask = np.array([[1, 0, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0]], bool)
+    weights = jnp.where(mask, jnp.arange(12.0).reshape(3, 4), 0.0)
+    total = lambda x: jnp.sum(jnp.where(mask, phi(x, where=mask), 0.0) * weights)
+    values, gradient = jax.jit(lambda x: (phi(x, where=mask), jax.grad(total)(x)))(junk)
+    np.testing.assert_array_equal(values[~mask], 0.0 if name == "softmax" else -INF)
+    np.testing.assert_array_equal(gradient[~mask], 0.0)
+    for row, keep in ((0, [0, 2, 3]), (1, [1, 3])):  # as without them, by NumPy in float64
+        z, w = np.float64(junk[row, keep]), np.float64(weights[row, keep])
+        p = np.exp(z) / np.exp(z).sum()
+        exact = (p, p * (w - w @ p)) if name == "softmax" else (np.log(p), w - p * w.sum())
+        np.testing.assert_allclose(values[row, keep], exact[0], rtol=1e-6)  # a handful of roundings
+        np.testing.assert_allclose(gradient[row, keep], exact[1], atol=1e-5)
+    np.testing.assert_array_equal(phi(junk.T, axis=0, where=mask.T).T, phi(junk, where=mask))
+    assert np.isnan(phi(jnp.full(3, -INF))).all()
+    with pytest.raises(TypeError, match="`where` must be boolean; got dtype int32"):
+        phi(junk, where=mask.astype("int32"))
+    with pytest.raises(ValueError, match=r"`where` must broadcast to `x`; got shapes \(3,\) and \(3, 4\)"):
+        phi(junk, where=mask[:, 0])
 
 
 def test_hardmax():
