@@ -108,7 +108,8 @@ def wrap(f: Callable[..., Any]) -> Callable[..., Any]:
     (-1.0, [0.5])
     """
     if not callable(f):
-        raise TypeError(f"a function is needed; got {f!r}")
+        hint = ", not a name: pass one, such as jnorm.activations.relu" if isinstance(f, str) else ""
+        raise TypeError(f"a function is needed{hint}; got {f!r}")
     if isinstance(f, functools.partial) and not isinstance(f, Partial):
         leaves = {name: value for name, value in f.keywords.items() if isinstance(value, _NUMBERS)}
         fixed = {name: value for name, value in f.keywords.items() if name not in leaves}

@@ -141,6 +141,8 @@ def test_it_works_inside_transformations():
 def test_bad_input():
     with pytest.raises(TypeError, match=r"`f` must be made of jax\.numpy operations"):
         callables.settle(np.tanh, POINT)
+    with pytest.raises(TypeError, match=r"a function is needed, not a name: pass one, such as jnorm.*; got 'relu'"):
+        callables.wrap("relu")
     with pytest.raises(TypeError, match="a function is needed; got 3"):
         callables.wrap(3)
     with pytest.raises(TypeError, match=r"traced for float32\[\]; got shape \(2,\)"):
