@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
+from jnorm.interop import _complex
 from jnorm.nn import dropout, weight_norm
 from jnorm.nn._axes import axes_of
 from jnorm.nn._members import Groups
@@ -84,6 +85,7 @@ def normalize(
     """`jnorm.nn.batch_norm.apply` or a sibling with a Flax module's options and its conventions for types and masks.
 
     ``dtype`` is that of the result, to which ``x`` is promoted first; a mask broadcasts against ``x`` as in NumPy.
+    Batch norm takes complex inputs, as Flax's does.
     """
     if axis_name is not None and module.axis_index_groups is not None:
         axis_name = Groups(axis_name, tuple(map(tuple, module.axis_index_groups)))
@@ -93,6 +95,8 @@ def normalize(
     if mask is not None:
         mask = jnp.asarray(mask).astype(bool)
         mask = mask.reshape((1,) * (x.ndim - mask.ndim) + mask.shape)
+    if jnp.iscomplexobj(x) and not options:
+        apply = _complex.batch_norm
     options |= {"decay": module.momentum, "eps": module.epsilon, "axis": module.axis}
     y, state = apply(params, state, x, train=train, axis_name=axis_name, mask=mask, **options)
     return y.astype(dtype), state

@@ -306,3 +306,26 @@ def test_bad_input_raises():
         flax_linen.AlphaDropout(1.0, deterministic=False).apply({}, X, rng=KEY)
     with pytest.raises(ValueError, match="use_running_average"):
         flax_linen.BatchNorm().init(KEY, X)
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["", "mask"])
+def test_complex_inputs_are_taken_as_flax_takes_them(mask):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(5, 8, 4)) + 1j * rng.normal(size=(5, 8, 4)) + 2 - 1j, jnp.complex64)
+    counts = np.ones((5, 8, 1), bool) if mask is None else np.asarray(mask)
+    exact = np.complex128(x)
+    mean = (exact * counts).sum((0, 1)) / counts.sum()
+    var = (np.abs(exact - mean) ** 2 * counts).sum((0, 1)) / counts.sum()
+    layer = flax_linen.BatchNorm(momentum=0.9)
+    variables = layer.init(KEY, x, use_running_average=False)
+    for step in (1, 2):
+        y, new = train(layer, variables, x, mask=mask)
+        variables |= new
+        assert y.dtype == jnp.complex64
+        # 16 roundings of float32.
+        np.testing.assert_allclose(y, (exact - mean) / np.sqrt(var + 1e-5), rtol=0, atol=2e-6 * np.max(np.abs(exact)))
+        np.testing.assert_allclose(new["batch_stats"]["mean"], mean, rtol=2e-6)
+        np.testing.assert_allclose(new["batch_stats"]["var"], var, rtol=2e-6)
+        assert new["batch_stats"]["count"].tolist() == [step] * 4
+    evaluated = layer.apply(variables, x, use_running_average=True)
+    np.testing.assert_allclose(evaluated, (exact - mean) / np.sqrt(var + 1e-5), rtol=0, atol=1e-5)
