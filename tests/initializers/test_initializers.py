@@ -256,10 +256,11 @@ def test_rows_have_the_sums_that_are_asked_for(shape, options, distribution, ome
     w = np.asarray(init(jax.random.key(1), shape), np.float64)
     rows = roles(**options).rows(shape)
     # Each weight is rounded a few times, of sizes whose squares sum to tau or thereabouts: errors of a few eps add up.
+    # So do those of the sums themselves, which XLA takes in an order of its release and processor (9 eps seen).
     if omega is not None:
-        assert np.max(np.abs(w.sum(rows) - omega)) < 8 * EPS * max(1, abs(omega))
+        assert np.max(np.abs(w.sum(rows) - omega)) < 32 * EPS * max(1, abs(omega))
     if tau is not None:
-        assert np.max(np.abs((w**2).sum(rows) - tau)) < 8 * EPS * tau
+        assert np.max(np.abs((w**2).sum(rows) - tau)) < 32 * EPS * tau
     else:
         # Centred rows keep the variance of a weight: a z-test with 6 sigma, uniform kurtosis or larger.
         spread = math.sqrt(2 / w.size)
