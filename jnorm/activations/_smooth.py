@@ -24,7 +24,11 @@ def _sigmoid_slope(x: jax.Array) -> jax.Array:
     return e / (1 + e) ** 2
 
 
-@derivative(lambda x: -tanh(x / 2) * _scaled_sigmoid_slope(x))
+def _scaled_sigmoid_curvature(x: jax.Array) -> jax.Array:
+    return -tanh(x / 2) * _scaled_sigmoid_slope(x)
+
+
+@derivative(_scaled_sigmoid_curvature)
 def _scaled_sigmoid_slope(x: jax.Array) -> jax.Array:
     half = jnp.exp(-jnp.abs(x) / 2)
     return SCALE * half * half / (1 + half * half) ** 2
@@ -37,18 +41,30 @@ def _scaled_sigmoid(x: jax.Array) -> jax.Array:
     return jnp.where(x <= 0, SCALE * half * half, SCALE) / (1 + half * half)
 
 
-@derivative(lambda x: -tanh(x) * _sech(x))
+def _sech_slope(x: jax.Array) -> jax.Array:
+    return -tanh(x) * _sech(x)
+
+
+@derivative(_sech_slope)
 def _sech(x: jax.Array) -> jax.Array:
     e = jnp.exp(-jnp.abs(x))
     return 2 * e / (1 + e * e)
 
 
-@derivative(lambda x: -2 * tanh(x) * _scaled_sech2(x))
+def _scaled_sech2_slope(x: jax.Array) -> jax.Array:
+    return -2 * tanh(x) * _scaled_sech2(x)
+
+
+@derivative(_scaled_sech2_slope)
 def _scaled_sech2(x: jax.Array) -> jax.Array:
     return SCALE * _sech(x) * _sech(x)
 
 
-@derivative(lambda x: -2 * bounded(x) * _scaled_gauss(x))
+def _scaled_gauss_slope(x: jax.Array) -> jax.Array:
+    return -2 * bounded(x) * _scaled_gauss(x)
+
+
+@derivative(_scaled_gauss_slope)
 def _scaled_gauss(x: jax.Array) -> jax.Array:
     """SCALE*exp(-x^2)."""
     half = jnp.exp(-(x * x) / 2)
@@ -66,7 +82,7 @@ def _scaled_normal_cdf(x: jax.Array) -> jax.Array:
     # Beyond it the asymptotic series, before `erfc` underflows; its terms fall below eps there.
     far, terms = (8.0, 6) if x.dtype.itemsize <= 4 else (25.0, 7)
     z = jnp.maximum(y, far)
-    w, series = -1 / (2 * z * z), 1.0
+    w, series = -1 / (2 * z * z), jnp.ones_like(z)
     for k in range(terms, 0, -1):
         series = 1 + (2 * k - 1) * w * series
     tail = _scaled_gauss(bounded(z)) * (series / (2 * math.sqrt(math.pi)) / z)
