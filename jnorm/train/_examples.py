@@ -1,5 +1,7 @@
 """One number for each example, from whatever a loss or a metric returns."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -17,6 +19,18 @@ def per_example(values: ArrayLike, examples: int, name: str = "metric") -> jax.A
     """
     values = jnp.asarray(values)
     if values.ndim < 1 or values.shape[0] != examples:
-        raise ValueError(f"`{name}` must return a number for each of the {examples} examples; got shape {values.shape}")
+        whole = "" if name == "loss" else "; a metric of all outputs at once is evaluation.whole(metric)"
+        must = f"`{name}` must return a number for each of the {examples} examples"
+        raise ValueError(f"{must}; got shape {values.shape}{whole}")
     values = values.astype(checks.wide(values.dtype) if jnp.issubdtype(values.dtype, jnp.floating) else float)
     return jnp.mean(values.reshape(examples, -1), -1) if values.ndim > 1 else values
+
+
+def wide(outputs: Any) -> Any:
+    """A network's outputs in at least float32, in which a loss neither overflows nor is rounded.
+
+    >>> wide({"logits": jnp.ones(1, jnp.float16)})
+    {'logits': Array([1.], dtype=float32)}
+    """
+    half = lambda a: jnp.issubdtype(jnp.result_type(a), jnp.floating) and jnp.finfo(jnp.result_type(a)).bits < 32
+    return jax.tree.map(lambda a: jnp.asarray(a).astype(jnp.float32) if half(a) else a, outputs)

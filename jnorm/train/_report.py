@@ -18,9 +18,10 @@ class Report:
             None: all but train.
         curves: Parts that are evaluated after each epoch: ``"curve_<part>_loss"`` and ``"curve_<part>_<metric>"``
             [epochs].
-        steps: Of "loss" and "gradient_norm", what is reported before each step: ``"step_loss"`` and
-            ``"step_gradient_norm"`` [steps]. The norm is that of the whole gradient, penalty included, as the optimizer
-            gets it.
+        steps: Of "loss", "gradient_norm" and "skipped", what is reported of each step: ``"step_loss"``,
+            ``"step_gradient_norm"`` and ``"step_skipped"`` [steps]. Loss and norm are those before the step; the norm
+            is that of the whole gradient, penalty included, as the optimizer gets it; a step is skipped where the
+            network's state stayed as it was, as the optimizer refused the step or the new state is not finite.
         probe: ``probe(params, state)``, a dictionary of arrays, is reported after each epoch: ``"probe_<name>"``
             [epochs, ...].
         keep_params: Whether the trees ``"params"`` and ``"state"`` are returned.
@@ -44,4 +45,4 @@ class Report:
             if isinstance(value := getattr(self, name), str):
                 raise TypeError(f"`{name}` must be a list of names; got the string {value!r}")
         for name in self.steps:
-            checks.choice("steps", name, ("loss", "gradient_norm"))
+            checks.choice("steps", name, ("loss", "gradient_norm", "skipped"))

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jnorm._ground import checks
 from jnorm.data import batches
-from jnorm.train import _examples, gradients
+from jnorm.train import _examples, _gradients, _optimizers
 
 
 class Recipe(NamedTuple):
@@ -24,13 +25,13 @@ class Recipe(NamedTuple):
         keys: Random keys by the name of their stream.
         penalty: ``penalty(params)``, added to the mean loss.
         augment: ``augment(key, x)``, applied to the inputs of a step.
-        reported: What steps report, of "loss" and "gradient_norm".
+        reported: What steps report, of "loss", "gradient_norm" and "skipped".
         accumulate: Number of microbatches.
     """
 
     network: Any
     loss: Callable[[Any, Any], jax.Array]
-    optimizer: optax.GradientTransformationExtraArgs
+    optimizer: _optimizers.Optimizer
     keys: Mapping[str, jax.Array]
     penalty: Callable[[Any], jax.Array] | None = None
     augment: Callable[[jax.Array, Any], Any] | None = None
@@ -66,7 +67,10 @@ def predictor(network: Any, params: Any, state: Any) -> Callable[[Any], Any]:
 
 
 def step(recipe: Recipe, carry: Carry, batch: Any, mask: jax.Array | None) -> tuple[Carry, dict[str, jax.Array]]:
-    """A step on a pair (inputs, targets): what it hands on, and what it reports of the parameters before."""
+    """A step on a pair (inputs, targets): what it hands on, and what it reports of the parameters before.
+
+    Examples that the mask leaves out must be copies of valid ones.
+    """
     key = jax.random.fold_in(recipe.keys["dropout_key"], carry.step)
     if recipe.augment is not None:
         x, targets = batch
@@ -77,29 +81,71 @@ def step(recipe: Recipe, carry: Carry, batch: Any, mask: jax.Array | None) -> tu
         x, targets = batch
         options = {"mask": mask} if takes_mask else {}
         outputs, state = recipe.network.apply(params, state, x, train=True, key=key, **options)
-        return _examples.per_example(recipe.loss(outputs, targets), batches.length(batch), "loss"), state
+        return recipe.loss(_examples.wide(outputs), targets), state
 
     # The last batch at its own size goes in one piece where it cannot be divided.
     accumulate = 1 if batches.length(batch) % recipe.accumulate else recipe.accumulate
 
-    def gradient_at(params: Any) -> gradients.Gradient:
-        return gradients.gradient(
+    def gradient_at(params: Any) -> _gradients.Gradient:
+        return _gradients.of_clean(
             loss, params, carry.state, batch, mask, key, penalty=recipe.penalty, accumulate=accumulate
         )
 
     gradient = gradient_at(carry.params)
-    search = {"value": gradient.value, "grad": gradient.params, "value_fn": lambda params: gradient_at(params).value}
-    with jax.numpy_dtype_promotion("standard"):  # Optax multiplies counts by floats, which a strict JAX refuses
-        updates, optimizer_state = recipe.optimizer.update(
-            gradient.params, carry.optimizer_state, carry.params, **search
-        )
+    value_of = lambda params: gradient_at(params).value
+    updates, optimizer_state = recipe.optimizer.update(
+        gradient.params,
+        carry.optimizer_state,
+        carry.params,
+        value=gradient.value,
+        grad=gradient.params,
+        value_fn=value_of,
+        obj_fn=value_of,
+        grad_fn=lambda params, *_: gradient_at(params).params,
+    )
+    state, skipped = _entered(carry.state, gradient.state, _optimizers.refused(optimizer_state))
     reports = {}
     if "loss" in recipe.reported:
         reports["step_loss"] = gradient.loss
     if "gradient_norm" in recipe.reported:
-        reports["step_gradient_norm"] = optax.tree.norm(gradient.params)
+        reports["step_gradient_norm"] = _norm(gradient.params)
+    if "skipped" in recipe.reported:
+        reports["step_skipped"] = skipped
     params = optax.apply_updates(carry.params, updates)
-    return Carry(params, gradient.state, optimizer_state, carry.step + 1), reports
+    return Carry(params, state, optimizer_state, carry.step + 1), reports
+
+
+def _entered(old: Any, new: Any, refused: jax.Array | None) -> tuple[Any, jax.Array]:
+    """The new state, or the old one, and whether it is that: where the step was refused, or a finite number was lost.
+
+    One batch with an infinite value would leave NaN in running statistics for ever.
+    """
+    lost = [
+        jnp.any(jnp.isfinite(a) & ~jnp.isfinite(b))
+        for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+        if jnp.issubdtype(jnp.result_type(b), jnp.inexact)
+    ]
+    flags = lost if refused is None else [*lost, refused]
+    if not flags:
+        return new, jnp.zeros((), bool)
+    skipped = jnp.any(jnp.stack(flags))
+    return jax.tree.map(lambda a, b: jnp.where(skipped, a, b), old, new), skipped
+
+
+def _norm(tree: Any) -> jax.Array:
+    """The root of the sum of all squares, which neither overflow nor vanish: in at least float32, scaled."""
+    leaves = [jnp.asarray(a) for a in jax.tree.leaves(tree)]
+    leaves = [a.astype(checks.wide(a.dtype)) for a in leaves if a.size]
+    if not leaves:
+        return jnp.zeros(())
+    dtype = jnp.result_type(*leaves)
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(a)).astype(dtype) for a in leaves]))
+    # A power of two, so that nothing is rounded by it; of what is not finite none.
+    limit = jnp.finfo(dtype).maxexp - 3
+    exponent = jnp.clip(jnp.frexp(jnp.where(jnp.isfinite(largest), largest, 1))[1], -limit, limit)
+    down = jnp.ldexp(jnp.ones((), dtype), -exponent)
+    total = jnp.sum(jnp.stack([jnp.sum(jnp.square(a.astype(dtype) * down)) for a in leaves]))
+    return jnp.sqrt(total) * jnp.ldexp(jnp.ones((), dtype), exponent)
 
 
 def epoch(
@@ -116,6 +162,8 @@ def epoch(
     scan = partial(lax.scan, unroll=2)
     if not rest:
         return scan(scanned, carry, (indices, None))
+    # What fills up the last batch is its first example, so that it brings in nothing that is not there.
+    indices = jnp.where(mask, indices, indices[:, :1])
     if _takes_mask(recipe.network) or not jax.tree.leaves(carry.state):
         return scan(scanned, carry, (indices, mask))
     carry, reports = scan(scanned, carry, (indices[:-1], None))

@@ -1,9 +1,13 @@
 """Early stopping inside a compiled loop: stop when a value no longer improves, and keep the best of what was carried.
 
-The semantics of scikit-learn's ``MLPClassifier`` (``n_iter_no_change``, ``tol``), and of moving averages. A stopped
-lane of a ``vmap`` is frozen, and the loop ends when all of its lanes have stopped.
+The semantics of scikit-learn's ``MLPClassifier`` (``n_iter_no_change``, ``tol``) but for ties, and of moving averages.
+A tie with the best is no progress here. There it is with ``tol=0``, and wherever the threshold is lost in rounding,
+above 2048 in float32 with the default: a flat score never stops. Here differences are taken first, which loses nothing.
+
+A stopped lane of a ``vmap`` is frozen, and the loop ends when all of its lanes have stopped.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -29,7 +34,9 @@ __all__ = [
 _Carry = TypeVar("_Carry")
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("wait", "tol"), meta_fields=("window", "maximize", "monitor"))
+@partial(
+    jax.tree_util.register_dataclass, data_fields=("wait", "tol", "rtol"), meta_fields=("window", "maximize", "monitor")
+)
 @dataclass(frozen=True, eq=False)
 class Patience:
     """When to stop, a pytree; `patience` makes it and checks its numbers.
@@ -37,15 +44,17 @@ class Patience:
     Attributes:
         wait: Epochs without improvement that are waited for.
         tol: What counts as an improvement.
+        rtol: The same relative to the best value, added to ``tol``.
         window: Epochs in the moving average that is judged.
-        maximize: Whether larger values are better.
+        maximize: Whether larger values are better; None: for the trainer to know, by the metric.
         monitor: What `jnorm.train.loop.trainer` judges, ``"<part>_<metric>"``.
     """
 
     wait: ArrayLike
     tol: ArrayLike
+    rtol: ArrayLike
     window: int
-    maximize: bool
+    maximize: bool | None
     monitor: str
 
 
@@ -85,19 +94,24 @@ class Stopped(NamedTuple):
     best_epoch: jax.Array
 
 
+_BETTER_WHEN_LARGER = {"loss": False, "error": False, "accuracy": True, "auc": True, "rsquared": True}
+"""Whether larger values are better, by the last word of a metric's name."""
+
+
 def patience(
     wait: ArrayLike,
     *,
     monitor: str = "dev_loss",
     tol: ArrayLike = 1e-4,
+    rtol: ArrayLike = 0.0,
     window: int = 1,
-    maximize: bool = False,
+    maximize: bool | None = None,
 ) -> Patience:
-    """Stop after more than ``wait`` epochs in a row that do not beat the best by ``tol``.
+    """Stop after more than ``wait`` epochs in a row that do not beat the best by ``tol + rtol |best|``.
 
-    With m_t the mean of the last ``window`` values and m* the best before: an epoch with ``m_t <= m* - tol`` starts the
-    count again, and whatever is below m* becomes the best, also by less than ``tol``. Epochs before the window is full
-    are not judged. NaN never improves.
+    With m_t the mean of the last ``window`` values and m* the best before: an epoch with ``m_t < m*`` becomes the best,
+    and starts the count again if ``m* - m_t >= tol + rtol |m*|``. Epochs before the window is full are not judged. NaN
+    never improves, and neither does a tie.
 
     ``patience(10)`` is scikit-learn's default, and ``patience(jnp.inf, window=10)`` the rule of Klambauer et al. 2017
     (100 epochs, moving averages of 10).
@@ -106,19 +120,29 @@ def patience(
         wait: Number of epochs, may be traced; ``jnp.inf`` goes through all epochs and keeps the best.
         monitor: What `jnorm.train.loop.trainer` judges, ``"<part>_<metric>"``: a part of the data, and the loss or one
             of the metrics.
-        tol: What counts as an improvement, may be traced.
+        tol: What counts as an improvement, may be traced. For values that are large or of unknown scale, set it to 0
+            and ``rtol``.
+        rtol: The same relative to the best value, may be traced.
         window: Epochs in the moving average.
-        maximize: Turns the signs: an accuracy is better the larger it is.
+        maximize: Whether larger values are better. None: no for names that end in loss or error, yes for those that end
+            in accuracy, auc or r_squared; for others `jnorm.train.loop.trainer` knows the metrics and losses of this
+            library, and any else must be told.
 
     Raises:
-        ValueError: ``wait < 0``, ``tol < 0``, or ``window`` is not a whole number >= 1.
+        ValueError: ``wait < 0``, ``tol < 0``, ``rtol < 0``, or ``window`` is not a whole number >= 1.
+        TypeError: A ``maximize`` that is neither None nor a boolean.
 
-    >>> patience(5, monitor="dev_accuracy", maximize=True)
-    Patience(wait=5, tol=0.0001, window=1, maximize=True, monitor='dev_accuracy')
+    >>> patience(5, monitor="dev_accuracy")
+    Patience(wait=5, tol=0.0001, rtol=0.0, window=1, maximize=True, monitor='dev_accuracy')
     """
-    checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", wait=wait, tol=tol)
+    checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", wait=wait, tol=tol, rtol=rtol)
     checks.whole(1, window=window)
-    return Patience(wait, tol, int(window), maximize, monitor)
+    if maximize is None:
+        words = re.split(r"_(?=[^_]+$)", monitor.replace("r_squared", "rsquared"))
+        maximize = _BETTER_WHEN_LARGER.get(words[-1].lower())
+    elif not isinstance(maximize, bool | np.bool_):
+        raise TypeError(f"`maximize` must be True, False or None; got {maximize!r}")
+    return Patience(wait, tol, rtol, int(window), maximize, monitor)
 
 
 def init(patience: Patience, dtype: Any = jnp.float32) -> BestSoFar:
@@ -126,14 +150,18 @@ def init(patience: Patience, dtype: Any = jnp.float32) -> BestSoFar:
 
     Args:
         patience: When to stop.
-        dtype: The dtype of the values that will be judged.
+        dtype: The dtype of the values that will be judged; they are held in at least float32.
+
+    Raises:
+        ValueError: It is not known whether larger values are better.
 
     >>> init(patience(10)).best
     Array(inf, dtype=float32)
     """
-    worst = jnp.asarray(-jnp.inf if patience.maximize else jnp.inf, dtype)
-    zero = jnp.zeros((), jnp.int32)
-    return BestSoFar(worst, zero - 1, zero, jnp.zeros(patience.window, dtype), zero)
+    dtype = checks.wide(dtype) if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+    worst = jnp.asarray(jnp.inf * -_sign(patience), dtype)
+    count = partial(jnp.zeros, (), jnp.int32)  # a buffer each, so that all may be donated
+    return BestSoFar(worst, count() - 1, count(), jnp.zeros(patience.window, dtype), count())
 
 
 def update(patience: Patience, known: BestSoFar, value: ArrayLike) -> tuple[BestSoFar, jax.Array, jax.Array]:
@@ -159,9 +187,14 @@ def update(patience: Patience, known: BestSoFar, value: ArrayLike) -> tuple[Best
     recent = jnp.roll(known.recent, -1).at[-1].set(jnp.asarray(value).astype(dtype))
     mean = jnp.mean(recent)
     judged = known.epoch + 1 >= patience.window
-    sign = -1 if patience.maximize else 1
-    improved = judged & (sign * mean < sign * known.best)
-    clearly = sign * mean <= sign * known.best - jnp.asarray(patience.tol).astype(dtype)
+    tol, rtol, wait = (jnp.asarray(v).astype(dtype) for v in (patience.tol, patience.rtol, patience.wait))
+    sign = _sign(patience)
+    gain = sign * (mean - known.best)
+    improved = judged & (
+        sign * mean > sign * known.best
+    )  # and not gain > 0, which a fused mean - best rounds otherwise
+    # The first best gains infinitely much, and is no measure of what is much.
+    clearly = improved & (gain >= tol + rtol * jnp.abs(jnp.where(known.best_epoch < 0, 0, known.best)))
     waited = jnp.where(judged & ~clearly, known.waited + 1, 0)
     new = BestSoFar(
         jnp.where(improved, mean, known.best),
@@ -170,7 +203,16 @@ def update(patience: Patience, known: BestSoFar, value: ArrayLike) -> tuple[Best
         recent,
         known.epoch + 1,
     )
-    return new, improved, waited.astype(dtype) > jnp.asarray(patience.wait).astype(dtype)
+    return new, improved, waited.astype(dtype) > wait
+
+
+def _sign(patience: Patience) -> int:
+    """1 where larger values are better, else -1."""
+    if patience.maximize is None:
+        raise ValueError(
+            f"`maximize` must be given for {patience.monitor!r}: True if larger values are better, else False; got None"
+        )
+    return 1 if patience.maximize else -1
 
 
 def scan(
@@ -196,7 +238,7 @@ def scan(
         keep: ``keep(carry)`` is what is kept of the carry after the best epoch.
 
     Raises:
-        ValueError: A window longer than ``length``.
+        ValueError: A window longer than ``length``; it is not known whether larger values are better.
 
     >>> losses = jnp.array([3.0, 1.0, 2.0, 2.0, 0.0])
     >>> done = scan(lambda c, t: (c + 1, losses[t]), 0, 5, patience(1), value=lambda loss: loss, keep=lambda c: c)

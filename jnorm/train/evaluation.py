@@ -1,4 +1,4 @@
-"""Means of per-example metrics over a data set, in blocks of bounded size."""
+"""Metrics over a data set, in blocks of bounded size: means over examples, and what all of them have together."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,51 +11,33 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
 from jnorm.data import batches
-from jnorm.train import _examples
+from jnorm.train import _examples, _metrics
+from jnorm.train._metrics import accuracy, auc, binary_accuracy, r_squared, top_k_accuracy, whole
 
 __all__ = [
     "Metric",
     "accuracy",
+    "auc",
+    "binary_accuracy",
     "evaluate",
+    "r_squared",
+    "top_k_accuracy",
+    "whole",
 ]
 
 Metric = Callable[[Any, Any], jax.Array]
-"""``metric(outputs, targets)``: one number an example, or several of which the mean is meant, the examples first."""
+"""``metric(outputs, targets)``: one number an example, or several of which the mean is meant, the examples first.
 
-
-def accuracy(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
-    """1 where the largest of the outputs is that of the target, else 0; NaN where an output is NaN.
-
-    Of equal outputs the first counts.
-
-    Args:
-        outputs: Scores or logits ``[..., classes]``.
-        targets: Class numbers ``[...]`` or (one-hot) distributions ``[..., classes]``.
-
-    Returns:
-        0, 1 or NaN ``[...]``, in at least float32.
-
-    Raises:
-        ValueError: Other shapes.
-
-    >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2], [jnp.nan, 0.0]]), jnp.array([1, 1, 0]))
-    Array([ 1.,  0., nan], dtype=float32)
-    """
-    outputs, targets = jnp.asarray(outputs), jnp.asarray(targets)
-    if outputs.ndim < 1 or targets.shape not in (outputs.shape, outputs.shape[:-1]):
-        raise ValueError(
-            f"`targets` must be [...] or [..., classes] for `outputs` {outputs.shape}; got {targets.shape}"
-        )
-    if targets.ndim == outputs.ndim:
-        targets = jnp.argmax(targets, -1)
-    right = jnp.argmax(outputs, -1).astype(targets.dtype) == targets
-    return jnp.where(jnp.any(jnp.isnan(outputs), -1), jnp.nan, right.astype(checks.wide(outputs.dtype)))
+One that is no mean is marked by `whole`.
+"""
 
 
 def evaluate(
     predict: Callable[[Any], Any], data: tuple[Any, Any], metrics: Mapping[str, Metric], *, block: int = 1024
 ) -> dict[str, jax.Array]:
     """The mean of each metric over a data set, block after block, so that memory stays bounded.
+
+    Metrics get outputs in at least float32. Those of `whole` get all outputs and targets at once.
 
     Args:
         predict: A function of inputs that treats examples one by one, as a network does in evaluation.
@@ -64,10 +46,10 @@ def evaluate(
         block: The most examples that ``predict`` gets at a time.
 
     Returns:
-        The means by name.
+        The means, and the values of `whole` metrics, by name.
 
     Raises:
-        ValueError: Unequal numbers of examples, a metric of another shape, a block below 1.
+        ValueError: No example, unequal numbers of examples, a metric of another shape, a block below 1.
 
     >>> data = jnp.arange(5.0), jnp.zeros(5)
     >>> evaluate(lambda x: 2 * x, data, {"error": lambda y, t: (y - t) ** 2}, block=2)
@@ -75,30 +57,48 @@ def evaluate(
     """
     checks.whole(1, block=block)
     size = batches.length(data)
+    if not size:
+        raise ValueError("`data` must hold at least one example: a mean over none is not defined; got 0")
     full = size // block if size > block else 0
+    together = {name: metric for name, metric in metrics.items() if _metrics.is_whole(metric)}
 
-    def sums(part: tuple[Any, Any]) -> dict[str, jax.Array]:
+    def of_block(part: tuple[Any, Any]) -> tuple[dict[str, jax.Array], Any]:
+        """The sums over a block, and its outputs where they are needed."""
         x, targets = part
-        outputs = predict(x)
-        values = {name: metric(outputs, targets) for name, metric in metrics.items()}
-        return {name: jnp.sum(_examples.per_example(v, batches.length(part), name)) for name, v in values.items()}
+        outputs = _examples.wide(predict(x))
+        values = {name: metric(outputs, targets) for name, metric in metrics.items() if name not in together}
+        sums = {name: jnp.sum(_examples.per_example(v, batches.length(part), name)) for name, v in values.items()}
+        return sums, outputs if together else ()
 
-    totals = []
+    rows = []
     if full:
         example = jax.tree.map(lambda a: jax.ShapeDtypeStruct((block, *jnp.shape(a)[1:]), jnp.result_type(a)), data)
-        totals.append(_over_blocks(callables.settle(sums, example, name="predict"), data, full, block))
+        rows.append(_over_blocks(callables.settle(of_block, example, name="predict"), data, full, block))
     if full * block < size:
-        totals.append(sums(jax.tree.map(lambda a: a[full * block :], data)))
-    return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]) / size, *totals)
+        rows.append(of_block(jax.tree.map(lambda a: a[full * block :], data)))
+    means = jax.tree.map(lambda *parts: sum(parts[1:], parts[0]) / size, *[sums for sums, _ in rows])
+    if together:
+        outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), *[outputs for _, outputs in rows])
+        means |= {name: _number(metric(outputs, data[1]), name) for name, metric in together.items()}
+    return {name: means[name] for name in metrics}
 
 
 @partial(jax.jit, static_argnames=("full", "block"))
-def _over_blocks(sums: Callable[[Any], Any], data: Any, full: int, block: int) -> Any:
-    """The sums over as many full blocks; compiled once for all functions that do the same."""
+def _over_blocks(of_block: Callable[[Any], Any], data: Any, full: int, block: int) -> Any:
+    """The sums over as many full blocks, and their outputs; compiled once for all functions that do the same."""
 
     def cut(array: ArrayLike, i: jax.Array) -> jax.Array:
         return lax.dynamic_slice_in_dim(jnp.asarray(array), i * block, block)
 
     # Sliced where they are: cut to full blocks, the data would be there twice.
-    rows = lax.map(lambda i: sums(jax.tree.map(lambda a: cut(a, i), data)), jnp.arange(full))
-    return jax.tree.map(lambda a: jnp.sum(a, 0), rows)
+    sums, outputs = lax.map(lambda i: of_block(jax.tree.map(lambda a: cut(a, i), data)), jnp.arange(full))
+    return jax.tree.map(lambda a: jnp.sum(a, 0), sums), jax.tree.map(
+        lambda a: a.reshape(full * block, *a.shape[2:]), outputs
+    )
+
+
+def _number(value: ArrayLike, name: str) -> jax.Array:
+    array = jnp.asarray(value)
+    if array.shape:
+        raise ValueError(f"`{name}` must return one number for all examples, as it is `whole`; got shape {array.shape}")
+    return array

@@ -5,13 +5,14 @@ What is done with gradients afterwards is Optax's: ``clip_by_global_norm``, ``ad
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jnorm._ground import checks
 from jnorm.data import batches
+from jnorm.train import _gradients
+from jnorm.train._gradients import Gradient
 
 __all__ = [
     "Gradient",
@@ -19,24 +20,8 @@ __all__ = [
 ]
 
 
-class Gradient(NamedTuple):
-    """What a step needs of a batch.
-
-    Attributes:
-        loss: Mean loss of the valid examples.
-        value: The same with the penalty added.
-        params: Gradient of ``value`` by the parameters.
-        state: The new state.
-    """
-
-    loss: jax.Array
-    value: jax.Array
-    params: Any
-    state: Any
-
-
 def gradient(
-    loss: Callable[[Any, Any, Any, jax.Array | None, jax.Array], tuple[jax.Array, Any]],
+    loss: _gradients.Loss,
     params: Any,
     state: Any,
     batch: Any,
@@ -51,8 +36,10 @@ def gradient(
     With ``accumulate`` the batch goes through in microbatches of equal size, one after another: the same gradient up to
     rounding, in a fraction of the memory, of any loss that treats examples one by one. What looks at the whole batch
     sees the microbatch: statistics of batch norm, and the key, which is ``fold_in(key, i)`` in the i-th; the state
-    passes from one to the next. Without any valid example the loss is NaN and its gradient 0. To be called inside
-    ``jit``, as whole training steps are.
+    passes from one to the next.
+
+    What stands in examples that are not valid does not matter, NaN and labels of -1 included: a valid example stands in
+    for them. Without any the loss is NaN and its gradient 0. To be called inside ``jit``, as whole training steps are.
 
     Args:
         loss: ``loss(params, state, batch, mask, key)`` returns one number an example, and the new state.
@@ -65,7 +52,8 @@ def gradient(
         accumulate: Number of microbatches, static.
 
     Raises:
-        ValueError: ``accumulate`` does not divide the batch.
+        ValueError: ``accumulate`` does not divide the batch, a mask of another shape, and a loss that is not one number
+            an example, a mean already say.
 
     >>> def loss(w, state, x, mask, key):
     ...     return (w * x) ** 2, state
@@ -75,41 +63,6 @@ def gradient(
     4.6667
     4.6667
     """
-    checks.whole(1, accumulate=accumulate)
-    size = batches.length(batch)
-    if size % accumulate:
-        raise ValueError(f"`accumulate` must divide the batch of {size} examples; got {accumulate}")
-    count = size if mask is None else jnp.sum(mask)
-    params = jax.tree.map(jnp.asarray, params)
-
-    def total(
-        params: Any, state: Any, batch: Any, mask: Any, key: jax.Array
-    ) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-        losses, state = loss(params, state, batch, mask, key)
-        mean = jnp.sum(losses if mask is None else jnp.where(mask, losses, 0)) / jnp.asarray(count, losses.dtype)
-        value = mean if penalty is None or accumulate > 1 else mean + penalty(params).astype(mean.dtype)
-        return value, (mean, state)
-
-    if accumulate == 1:
-        (value, (mean, state)), grads = jax.value_and_grad(total, has_aux=True)(params, state, batch, mask, key)
-        return Gradient(mean, value, grads, state)
-
-    def add(carry: tuple[Any, ...], microbatch: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
-        mean, grads, state = carry
-        i, batch, mask = microbatch
-        own_key = jax.random.fold_in(key, i)
-        (value, (_, state)), new = jax.value_and_grad(total, has_aux=True)(params, state, batch, mask, own_key)
-        return (mean + value, jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, new), state), None
-
-    cut = lambda a: a.reshape(accumulate, size // accumulate, *a.shape[1:])
-    batch, mask = jax.tree.map(cut, (batch, mask))
-    first = jax.tree.map(lambda a: a[0], (batch, mask))
-    mean = jnp.zeros((), jax.eval_shape(total, params, state, *first, key)[0].dtype)
-    zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, checks.wide(p.dtype)), params)
-    (mean, grads, state), _ = jax.lax.scan(add, (mean, zeros, state), (jnp.arange(accumulate), batch, mask))
-    value = mean
-    if penalty is not None:
-        extra, more = jax.value_and_grad(penalty)(params)
-        value, grads = mean + extra.astype(mean.dtype), jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, more)
-    grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-    return Gradient(mean, value, grads, state)
+    if mask is not None and jnp.shape(mask) == (batches.length(batch),):
+        batch = _gradients.without_invalid(batch, jnp.asarray(mask))
+    return _gradients.of_clean(loss, params, state, batch, mask, key, penalty=penalty, accumulate=accumulate)

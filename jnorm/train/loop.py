@@ -34,6 +34,14 @@
   batch of fewer counts as what it is. To a model whose ``apply`` takes ``mask`` (True where an example is valid) it is
   passed; one that has state and takes none gets the last batch at its own size, so that batch norm's statistics are
   exact too.
+- **What is not finite.** A state that would become NaN or infinite, such as running statistics after a batch with an
+  infinite value, stays as it was, and so does that of a step that ``optax.apply_if_finite`` refused;
+  ``Report(steps=["skipped"])`` shows where. Targets that a loss refuses are an error, and NaN in the data a warning,
+  where ``data`` holds NumPy arrays; ``train`` under ``jit`` gets arrays whose values nobody knows: there the loss is
+  NaN from the first step that sees them, and ``train.check(data, **hyperparameters)``, called once outside, says why.
+- **Half precision.** Losses and metrics get outputs in at least float32. Parameters should be float32: in bfloat16 a
+  step of less than 2^-9 of a parameter is lost in rounding, with a rate of 1e-4 nearly every one, of which a warning
+  tells. Optax's ``clip_by_global_norm`` squares in the gradient's own dtype, where float16 overflows above 256.
 - **Divergence.** Nothing stops a run that diverges: it is NaN in its own lane. With a stopping rule the best before
   that is kept, if there was any.
 """
@@ -43,12 +51,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.train import _hyperparameters, _steps, _validation, early_stopping, evaluation
+from jnorm.train import _hyperparameters, _optimizers, _steps, _validation, early_stopping, evaluation
 from jnorm.train._report import Report
 
 __all__ = [
@@ -100,6 +108,7 @@ def trainer(
     augment: Callable[[jax.Array, Any], Any] | None = None,
     stop: early_stopping.Patience | Callable[..., early_stopping.Patience] | None = None,
     metrics: Mapping[str, evaluation.Metric] | None = None,
+    eval_params: Callable[[Any, Any], Any] | None = None,
     report: Report = _AT_THE_END,
 ) -> Callable[..., dict[str, Any]]:
     """The function ``train(key, data, **hyperparameters) -> dict of arrays``, to be jitted, vmapped or swept.
@@ -125,16 +134,22 @@ def trainer(
         stop: What `jnorm.train.early_stopping.patience` returns, or a function of hyperparameters that returns it. It
             judges what it monitors after each epoch, and the parameters of the best epoch are kept.
         metrics: Metrics that are reported beside ``"loss"``, by name.
+        eval_params: ``eval_params(optimizer_state, params)``, the parameters to evaluate, probe, judge and return where
+            they are not those that are trained: averages that a wrapped optimizer keeps. None: of Optax's
+            ``schedule_free`` its average, of ``sam`` the parameters before it looked around, of others the trained.
         report: Which parts of the data are evaluated and when, and what else is returned.
 
     Returns:
         The training, a pure function.
 
     Raises:
-        ValueError: Options out of range, where the trainer is built; from ``train``, data without a part that is asked
-            for, of unequal lengths, or smaller than a batch.
-        TypeError: A model that is no such pair; from ``train``, hyperparameters that are missing or unknown.
+        ValueError: Options out of range, a metric named "loss", a monitored metric of which nobody said whether larger
+            is better, where the trainer is built; from ``train``, data without a part that is asked for, empty, of
+            unequal lengths, or smaller than a batch, NumPy targets that the loss refuses, two results of one name.
+        TypeError: A model that is no such pair, metrics that are no dictionary; from ``train``, hyperparameters that
+            are missing or unknown, an optimizer that needs what it does not get.
 
+    >>> import optax
     >>> from jnorm import losses
     >>> from types import SimpleNamespace
     >>> line = SimpleNamespace(  # y = w x, without a state
@@ -151,9 +166,9 @@ def trainer(
     _validation.refuse_flax(model)
     if _validation.is_ready(model):
         _validation.network(model)
-    measures = {"loss": loss, **(metrics or {})}
+    measures = _validation.measures(loss, metrics)
     if stop is not None and _validation.is_ready(stop):
-        _validation.monitored(stop, measures)
+        _validation.watched(stop, measures)
     functions: list[tuple[Any, int]] = [(loss, 2), (penalty, 1), *((part, 0) for part in (model, optimizer, stop))]
     accepted = [_hyperparameters.names(f, skip) for f, skip in functions if not _validation.is_ready(f)]
 
@@ -165,15 +180,15 @@ def trainer(
         def made(part: Any) -> Any:
             return part if _validation.is_ready(part) else _hyperparameters.bind(part, values)()
 
-        patience = made(stop)
-        monitored = [] if patience is None else [_validation.monitored(patience, measures)]
+        patience, part = (None, None) if stop is None else _validation.watched(made(stop), measures, data)
+        monitored = [] if part is None else [part]
         parts = [part for part in data if part != "train"] if report.parts is None else list(report.parts)
         after_each = list(dict.fromkeys([*report.curves, *monitored]))
         _validation.data(data, ["train", *parts, *after_each], batch_size)
         recipe = _steps.Recipe(
             _validation.network(made(model)),
             _hyperparameters.bind(loss, values, 2),
-            optax.with_extra_args_support(made(optimizer)),
+            _optimizers.prepared(made(optimizer)),
             keys,
             penalty and _hyperparameters.bind(penalty, values, 1),
             augment,
@@ -181,6 +196,11 @@ def trainer(
             accumulate,
         )
         bound = measures | {"loss": recipe.loss}
+        _validation.fitting(recipe.network, bound, data, ["train", *parts, *after_each])
+
+        def view(carry: _steps.Carry) -> tuple[Any, Any]:
+            """The parameters and the state that are judged, probed and kept."""
+            return (eval_params or _optimizers.judged)(carry.optimizer_state, carry.params), carry.state
 
         def evaluated(params: Any, state: Any, parts: Collection[str], prefix: str = "") -> dict[str, jax.Array]:
             predict = _steps.predictor(recipe.network, params, state)
@@ -190,27 +210,42 @@ def trainer(
         def epoch(carry: _steps.Carry, number: jax.Array) -> tuple[_steps.Carry, dict[str, jax.Array]]:
             order = jax.random.fold_in(keys["order_key"], number)
             carry, rows = _steps.epoch(recipe, carry, data["train"], order, batch_size)
-            rows |= evaluated(carry.params, carry.state, after_each, "curve_")
+            rows |= evaluated(*view(carry), after_each, "curve_")
             if report.probe is not None:
-                rows |= {f"probe_{name}": value for name, value in report.probe(carry.params, carry.state).items()}
+                rows |= {f"probe_{name}": value for name, value in report.probe(*view(carry)).items()}
             return carry, rows
 
         start, result = _steps.start(recipe), {}
+        _validation.warn_of_half(start.params)
+        steps = {f"step_{name}" for name in report.steps}
+        curves = [f"curve_{part}_{name}" for part in after_each for name in measures]
+        kept = ["params", "state", "epochs", "best_epoch"]
+        probed = (
+            [] if report.probe is None else [f"probe_{name}" for name in jax.eval_shape(report.probe, *view(start))]
+        )
+        ends = [f"{part}_{name}" for part in dict.fromkeys(parts) for name in measures]
+        _validation.distinct([*steps, *curves, *kept, *probed, *ends])
         if patience is None:
             last, rows = lax.scan(epoch, start, jnp.arange(epochs))
-            params, state = last.params, last.state
+            params, state = view(last)
         else:
             value = lambda rows: rows[f"curve_{patience.monitor}"]
-            keep = lambda carry: (carry.params, carry.state)
-            done = early_stopping.scan(epoch, start, epochs, patience, value=value, keep=keep)
+            done = early_stopping.scan(epoch, start, epochs, patience, value=value, keep=view)
             (params, state), rows = done.best, done.outputs
             result = {"epochs": done.epochs, "best_epoch": done.best_epoch}
         hidden = {f"curve_{part}_{name}" for part in monitored if part not in report.curves for name in measures}
         for name, array in rows.items():
             if name not in hidden:
-                result[name] = array.reshape(-1) if name.startswith("step_") else array
+                result[name] = array.reshape(-1) if name in steps else array
         result |= evaluated(params, state, parts)
         return result | ({"params": params, "state": state} if report.keep_params else {})
 
+    def check(data: Mapping[str, Any], **hyperparameters: Any) -> None:
+        """Raise, or warn, if the data do not fit; their values are fetched and looked at, nothing is trained."""
+        _hyperparameters.require(accepted, hyperparameters, STREAMS)
+        known = {part: jax.tree.map(np.asarray, pair) for part, pair in data.items()}
+        jax.eval_shape(lambda key: train(key, known, **hyperparameters), jax.random.key(0))
+
+    train.check = check  # type: ignore[attr-defined]
     train.__signature__ = _hyperparameters.signature(("key", "data"), accepted, STREAMS)  # type: ignore[attr-defined]
     return train

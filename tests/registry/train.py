@@ -10,12 +10,17 @@ from jnorm import losses
 from jnorm.nn import networks
 from jnorm.nn.layers import Layer
 from jnorm.train import early_stopping, evaluation, gradients, loop, schedules
-from tests.registry import BATCHES, CLASSES, KEYS, MEAN, POSITIVE, ROWS, TAU, add, each, host
+from tests.registry import BATCHES, CLASSES, KEYS, MEAN, POSITIVE, ROWS, SIGNS, TAU, add, each, host
 
 COUNTS = {"gradient": "piecewise constant"}
 PARTS = {"nan": "each value depends on some of the arguments"}
 
 add("train.evaluation.accuracy", evaluation.accuracy, ROWS, CLASSES, **COUNTS)
+add("train.evaluation.binary_accuracy", evaluation.binary_accuracy, MEAN, SIGNS, **COUNTS)
+add("train.evaluation.top_k_accuracy", lambda y, t: evaluation.top_k_accuracy(y, t, k=2), ROWS, CLASSES, **COUNTS)
+add("train.evaluation.r_squared", each(lambda y, t: evaluation.r_squared(y, jnp.sin(y) + t)), ROWS, POSITIVE)
+add("train.evaluation.auc", each(lambda y, t: evaluation.auc(y, jnp.arange(4) == t)), ROWS, CLASSES, **COUNTS)
+host("train.evaluation.whole", lambda: evaluation.whole(jnp.max)(3.0, None))
 METRICS = {"error": lambda outputs, targets: (outputs - targets) ** 2}
 add(
     "train.evaluation.evaluate",

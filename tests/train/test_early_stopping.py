@@ -29,7 +29,7 @@ def reference(values, patience, tol, window, maximize=False):
         if t + 1 < window:
             continue
         mean = np.mean(values[t + 1 - window : t + 1]) * (-1 if maximize else 1)
-        waited = 0 if mean <= best - tol else waited + 1
+        waited = 0 if mean < best and mean <= best - tol else waited + 1
         if mean < best:
             best, best_epoch = mean, t
         if waited > patience:
@@ -65,6 +65,61 @@ def test_lanes_stop_where_a_plain_loop_does(window, maximize, x64):
         assert np.all(got.outputs["epoch"][i, epochs:] == 0)
 
 
+@pytest.mark.parametrize("tol", [0.0, 1e-4])
+@pytest.mark.parametrize("value", [0.0, 1.5, 2049.0, 4e6, -3e30])
+@pytest.mark.parametrize("maximize", [False, True])
+def test_a_flat_score_of_any_size_stops(tol, value, maximize):
+    rule = early_stopping.patience(3, tol=tol, maximize=maximize)
+    step = lambda carry, t: (carry, jnp.float32(value))
+    done = early_stopping.scan(step, 0, 50, rule, value=lambda v: v, keep=lambda c: c)
+    assert (int(done.epochs), int(done.best_epoch)) == (5, 0)
+
+
+def test_a_relative_threshold_does_not_depend_on_the_scale():
+    values = 0.9 ** np.arange(30) + 1
+    # Gains by the ratio to the best before: .9^t falls by .1 * .9^t of 1 + .9^t.
+    expected = next(t for t in range(1, 30) if (values[t - 1] - values[t]) / values[t - 1] < 0.01)
+    for scale in (1e-20, 1.0, 1e20):
+        rule = early_stopping.patience(0, tol=0.0, rtol=0.01)
+        curve = jnp.asarray(scale * values, jnp.float32)
+        done = early_stopping.scan(lambda c, t, v=curve: (c, v[t]), 0, 30, rule, value=lambda v: v, keep=lambda c: c)
+        # The best moves with every small gain, and no epoch after that gains as much.
+        assert int(done.epochs) == expected + 1
+
+
+def test_patience_beyond_the_whole_numbers_of_half_precision():
+    # 256 + 1 is 256 in bfloat16.
+    rule = early_stopping.patience(300)
+    step = lambda carry, t: (carry, jnp.ones((), jnp.bfloat16))
+    done = early_stopping.scan(step, 0, 400, rule, value=lambda v: v, keep=lambda c: c)
+    assert int(done.epochs) == 302
+
+
+def test_all_that_is_known_may_be_donated():
+    rule = early_stopping.patience(3)
+    known = early_stopping.init(rule)
+    assert len({leaf.unsafe_buffer_pointer() for leaf in known}) == len(known)
+    step = jax.jit(lambda known: early_stopping.update(rule, known, 1.0)[0], donate_argnums=0)
+    assert int(step(step(known)).waited) == 1
+
+
+@pytest.mark.parametrize(
+    ("monitor", "larger"),
+    [("dev_loss", False), ("dev_log_loss", False), ("dev_accuracy", True), ("a_b_auc", True), ("dev_r_squared", True)],
+)
+def test_the_direction_of_known_names_is_known(monitor, larger):
+    assert early_stopping.patience(3, monitor=monitor).maximize is larger
+    assert early_stopping.patience(3, monitor=monitor, maximize=not larger).maximize is not larger
+
+
+def test_the_direction_of_others_must_be_said():
+    rule = early_stopping.patience(3, monitor="dev_quality")
+    with pytest.raises(ValueError, match=r"`maximize` must be given for 'dev_quality': True if larger .* got None"):
+        early_stopping.init(rule)
+    with pytest.raises(TypeError, match="`maximize` must be True, False or None; got 'max'"):
+        early_stopping.patience(3, maximize="max")
+
+
 def test_a_run_of_nan_keeps_its_nan():
     rule = early_stopping.patience(2)
     done = early_stopping.scan(
@@ -80,6 +135,7 @@ def test_a_run_of_nan_keeps_its_nan():
     [
         ({"wait": -1}, "`wait` must satisfy wait >= 0; got -1"),
         ({"wait": 1, "tol": -1.0}, "`tol` must satisfy tol >= 0; got -1.0"),
+        ({"wait": 1, "rtol": -1.0}, "`rtol` must satisfy rtol >= 0; got -1.0"),
         ({"wait": 1, "window": 0}, "`window` must be a whole number >= 1; got 0"),
     ],
 )
@@ -90,7 +146,7 @@ def test_bad_rules_are_refused(options, message):
 
 def test_a_rule_is_a_pytree_of_its_numbers():
     rule = early_stopping.patience(3.0, tol=0.5, window=2)
-    assert jax.tree.leaves(rule) == [3.0, 0.5]
+    assert jax.tree.leaves(rule) == [3.0, 0.5, 0.0]
 
     @jax.jit
     def stops(rule):

@@ -55,6 +55,28 @@ def test_microbatches_and_masks_give_the_gradient_over_the_valid_examples(accumu
     assert got.state == accumulate
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("dirt", [np.nan, np.inf, -1.0])
+def test_what_stands_in_examples_that_do_not_count_does_not_matter(accumulate, dirt, x64):
+    valid = np.isin(np.arange(12), [1, 2, 6, 10])
+    batch = jnp.where(valid[:, None], X, dirt), jnp.where(valid[:, None], T, dirt)
+    got = gradients.gradient(losses, PARAMS, 0.0, batch, jnp.asarray(valid), jax.random.key(0), accumulate=accumulate)
+    loss, _, grads = by_hand(valid, False)
+    np.testing.assert_allclose(got.loss, loss, rtol=1e-14)
+    for name in grads:
+        np.testing.assert_allclose(got.params[name], grads[name], rtol=1e-13, atol=1e-15)
+
+
+def test_a_loss_that_is_no_number_an_example_is_refused():
+    mean = lambda *args: (jnp.mean(losses(*args)[0]), args[1])
+    with pytest.raises(ValueError, match=r"`loss` must return a number for each of the 12 examples; got shape \(\)"):
+        gradients.gradient(mean, PARAMS, 0.0, (jnp.asarray(X), jnp.asarray(T)), None, jax.random.key(0))
+    with pytest.raises(
+        ValueError, match=r"`mask` must hold a boolean for each of the 12 examples; got shape \(12, 1\)"
+    ):
+        gradients.gradient(losses, PARAMS, 0.0, (X, T), jnp.ones((12, 1), bool), jax.random.key(0))
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_without_a_valid_example_the_loss_is_nan_and_nothing_moves(accumulate):
     batch, mask = (jnp.asarray(X), jnp.asarray(T)), jnp.zeros(12, bool)

@@ -442,7 +442,7 @@ def test_reports_have_the_promised_names_and_shapes():
 def test_the_signature_says_what_can_be_given(everything):
     train, _ = everything
     parameters = inspect.signature(train).parameters
-    assert set(parameters) == {"key", "data", *HYPER, *loop.STREAMS}
+    assert set(parameters) == {"key", "data", *HYPER, "class_weights", "mask", *loop.STREAMS}
     needed = {name for name, p in parameters.items() if p.default is p.empty}
     assert needed == {"key", "data", "rate", "learning_rate", "weight_decay", "clip", "eta", "l1", "patience"}
     anything = inspect.signature(trainer(optimizer=lambda learning_rate, **_: optax.sgd(learning_rate))).parameters
@@ -455,7 +455,7 @@ def test_the_signature_says_what_can_be_given(everything):
         ({"epochs": 0}, "`epochs` must be a whole number >= 1; got 0"),
         ({"batch_size": 2.5}, "`batch_size` must be a whole number >= 1; got 2.5"),
         ({"accumulate": 3}, "`accumulate` must divide batch_size = 4; got 3"),
-        ({"report": {"steps": ["lossy"]}}, "`steps` must be one of loss, gradient_norm; got 'lossy'"),
+        ({"report": {"steps": ["lossy"]}}, "`steps` must be one of loss, gradient_norm, skipped; got 'lossy'"),
         (
             {"stop": early_stopping.patience(1, monitor="dev_accuracy")},
             "`monitor` must be <part>_<metric> with one of loss; got 'dev_accuracy'",
@@ -508,7 +508,7 @@ def test_bad_data_are_refused_before_any_compile(change, message):
         ({}, "missing hyperparameters: `learning_rate`; got none"),
         (
             {"learning_rate": 0.1, "rate": 1.0},
-            "unknown hyperparameters: `rate`; known are `augment_key`, `dropout_key`, ",
+            "unknown hyperparameters: `rate`; known are `augment_key`, `class_weights`, `dropout_key`, ",
         ),
     ],
 )
