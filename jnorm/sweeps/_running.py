@@ -37,8 +37,8 @@ class Collected:
         self.finite = finite
         self.store, self.done, self.diverged = store, 0, 0
         self.outputs = {name: np.empty((runs, *a.shape), a.dtype) for name, a in outputs.items()}
-        for (first, end), arrays in store.finished.items():
-            self.fill(np.arange(first, end), arrays)
+        for first, end in store.finished:  # read one by one, so that they are in memory once
+            self.fill(np.arange(first, end), store.read((first, end)))
 
     def fill(self, runs: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
         """Put in the outputs of ``runs``."""

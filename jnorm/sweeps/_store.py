@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,13 +43,13 @@ class Store:
         folder: where it is; without one nothing is kept.
         manifest: the content of its manifest.
         plans: how the runs of every program are cut into chunks, None where that is not decided.
-        finished: outputs of the chunks that were finished before, by first run and end.
+        finished: the chunks that were finished before, by first run and end: their files in the journals' words.
     """
 
     folder: Path | None
     manifest: dict[str, Any]
     plans: list[list[int] | None]
-    finished: dict[tuple[int, int], dict[str, np.ndarray]] = field(default_factory=dict)
+    finished: dict[tuple[int, int], list[dict[str, Any]]] = field(default_factory=dict)
 
     def keep_plan(self, program: int, plan: list[int]) -> None:
         """Record the decision, before any result that depends on it."""
@@ -57,6 +57,11 @@ class Store:
         folder = self.folder
         if folder is not None:
             processes.decide(lambda: _write_manifest(folder, self.manifest))
+
+    def read(self, chunk: tuple[int, int]) -> dict[str, np.ndarray]:
+        """The outputs of a finished chunk in the order of its runs; they are not held."""
+        assert self.folder is not None
+        return _read(self.folder, self.manifest, self.finished[chunk])
 
     def keep(self, first: int, end: int, runs: np.ndarray, outputs: Mapping[str, np.ndarray]) -> None:
         """Save this process's part of a chunk: the outputs of ``runs``, some or all of first, ..., end - 1."""
@@ -130,9 +135,9 @@ def load(folder: str | os.PathLike[str]) -> SweepResult:
     chunks = _finished(folder, manifest, complain=True)
     outputs: dict[str, np.ndarray] = {}
     done = 0
-    for (first, end), arrays in chunks.items():
+    for (first, end), records in chunks.items():
         done += end - first
-        for name, array in arrays.items():
+        for name, array in _read(folder, manifest, records).items():
             outputs.setdefault(name, np.empty((total, *array.shape[1:]), array.dtype))[first:end] = array
     if done < total:
         raise ValueError(f"the store '{folder}' holds {done} of {total} runs; the same sweep with it finishes them")
@@ -157,6 +162,8 @@ def _claim(held: ExitStack, folder: Path, wanted: Mapping[str, Any], size: int) 
     if lines:
         text = "\n".join(f"- {line}" for line in lines)
         raise ValueError(f"the store '{folder}' belongs to another sweep:\n{text}")
+    for torn in (folder / "chunks").glob(".*"):  # a process was killed while it wrote
+        torn.unlink()
     free = shutil.disk_usage(folder).free
     used = sum(file.stat().st_size for file in (folder / "chunks").iterdir())
     if size - used > free:
@@ -197,30 +204,37 @@ def _sum(data: bytes) -> str:
 
 def _finished(
     folder: Path, manifest: Mapping[str, Any], *, complain: bool
-) -> dict[tuple[int, int], dict[str, np.ndarray]]:
-    """The chunks that are whole, with their outputs in the order of their runs."""
+) -> dict[tuple[int, int], list[dict[str, Any]]]:
+    """The chunks whose files are whole, with what the journals say of these."""
     parts: dict[tuple[int, int, int], dict[int, dict[str, Any]]] = {}
     for journal in sorted(folder.glob("journal.*.jsonl")):
         for record in files.lines(journal):
             if "chunk" in record:
                 parts.setdefault((*record["chunk"], record["parts"]), {})[record["part"]] = record
-    whole: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+    whole: dict[tuple[int, int], list[dict[str, Any]]] = {}
     damaged = {}
-    dtypes = {name: np.dtype(dtype) for name, (_, dtype) in manifest["outputs"].items()}
-    for (first, end, count), records in parts.items():
-        if len(records) < count:
+    for (first, end, count), found in parts.items():
+        if len(found) < count:
             continue
+        records = [found[part] for part in range(count)]
         try:
-            read = [_read_part(folder, records[part], dtypes) for part in range(count)]
+            _read(folder, manifest, records)
         except (OSError, ValueError) as error:
             damaged[first, end] = error
             continue
-        order = np.argsort(np.concatenate([part["run"] for part in read]))
-        whole[first, end] = {name: np.concatenate([part[name] for part in read])[order] for name in dtypes}
+        whole[first, end] = records
     for chunk, problem in damaged.items():
         if complain and chunk not in whole:
             warnings.warn(f"runs {chunk[0]} to {chunk[1] - 1} in '{folder}' count as not run: {problem}", stacklevel=2)
     return dict(sorted(whole.items()))
+
+
+def _read(folder: Path, manifest: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """The outputs of a chunk, in the order of its runs, from the files of all its parts."""
+    dtypes = {name: np.dtype(dtype) for name, (_, dtype) in manifest["outputs"].items()}
+    read = [_read_part(folder, record, dtypes) for record in records]
+    order = np.argsort(np.concatenate([part["run"] for part in read]))
+    return {name: np.concatenate([part[name] for part in read])[order] for name in dtypes}
 
 
 def _read_part(folder: Path, record: Mapping[str, Any], dtypes: Mapping[str, np.dtype]) -> dict[str, np.ndarray]:

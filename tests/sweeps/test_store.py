@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import jax
@@ -472,3 +473,26 @@ def test_packed_arrays_are_the_same_bytes_and_come_back(tmp_path):
     back = files.unpack(data, {name: array.dtype for name, array in arrays.items()})
     for name, array in arrays.items():
         np.testing.assert_array_equal(back[name], array, strict=True)
+
+
+def test_what_a_kill_left_half_written_is_swept_away(tmp_path):
+    first = run(tmp_path)
+    before = chunks(tmp_path)
+    (tmp_path / "chunks" / ".00000030-00000032.0of1.npz.9612").write_bytes(b"PK")
+    same(run(tmp_path), first)
+    assert chunks(tmp_path) == before
+
+
+def test_what_is_finished_is_in_memory_once(tmp_path):
+    size = 64 * 2**16 * 4  # 64 runs of 256 KiB
+    big = lambda key: {"x": jnp.full(2**16, jax.random.uniform(key))}
+    first = sweep(big, seeds=64, chunk=4, store=tmp_path)
+    for read in (lambda: sweep(big, seeds=64, store=tmp_path), lambda: store.load(tmp_path)):
+        del first
+        tracemalloc.start()
+        first = read()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(first.seeds) == 64
+        # The runs as they come in, the result in the caller's order, and a chunk with its file: a sixteenth each.
+        assert peak < 2.5 * size, peak / size
