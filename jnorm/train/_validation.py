@@ -105,11 +105,15 @@ def distinct(names: Iterable[str]) -> None:
         raise ValueError(f"names of parts, metrics and probes must not meet in one result; two are called {twice[0]!r}")
 
 
-def data(parts: Mapping[str, Any], needed: Collection[str], batch_size: int) -> None:
-    """Pairs of equal lengths, all that are needed, none empty, and enough to train on."""
+def dictionary(parts: Any) -> None:
+    """A dictionary of parts; before anything asks which there are."""
     if not isinstance(parts, Mapping):
         kind = type(parts).__name__
         raise TypeError(f'`data` must be a dictionary, such as {{"train": (inputs, targets)}}; got a {kind}')
+
+
+def data(parts: Mapping[str, Any], needed: Collection[str], batch_size: int) -> None:
+    """Pairs of equal lengths, all that are needed, none empty, and enough to train on."""
     for name in dict.fromkeys(needed):
         if name not in parts:
             raise ValueError(f"`data` must have a part {name!r}; got {', '.join(map(repr, parts)) or 'none'}")

@@ -173,6 +173,7 @@ def trainer(
     accepted = [_hyperparameters.names(f, skip) for f, skip in functions if not _validation.is_ready(f)]
 
     def train(key: jax.Array, data: Mapping[str, Any], **hyperparameters: Any) -> dict[str, Any]:
+        _validation.dictionary(data)
         _hyperparameters.require(accepted, hyperparameters, STREAMS)
         keys = streams(key, hyperparameters)
         values = hyperparameters | keys
@@ -242,6 +243,7 @@ def trainer(
 
     def check(data: Mapping[str, Any], **hyperparameters: Any) -> None:
         """Raise, or warn, if the data do not fit; their values are fetched and looked at, nothing is trained."""
+        _validation.dictionary(data)
         _hyperparameters.require(accepted, hyperparameters, STREAMS)
         known = {part: jax.tree.map(np.asarray, pair) for part, pair in data.items()}
         jax.eval_shape(lambda key: train(key, known, **hyperparameters), jax.random.key(0))
