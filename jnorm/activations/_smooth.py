@@ -143,12 +143,10 @@ def _silu_slope(x: jax.Array) -> jax.Array:
     return (1 + bounded(x) * other) / (1 + growth)  # divided last: sigmoid(x) may underflow before it
 
 
-@derivative(lambda x: _scaled_gauss(x * math.sqrt(0.5)) * (1 / SCALE / math.sqrt(2 * math.pi)))
-def _normal_cdf(x: jax.Array) -> jax.Array:
-    return jax.lax.erfc(-x * math.sqrt(0.5)) / 2
-
-
-_gelu_slope = derivative(_unscaled(_scaled_gelu_slope, 1))(_times_x(_normal_cdf))
+@derivative(_unscaled(_scaled_gelu_slope, 1))
+def _gelu_slope(x: jax.Array) -> jax.Array:
+    rise = bounded(x) * _scaled_gauss(x * math.sqrt(0.5)) * (2 / SCALE / math.sqrt(2 * math.pi))
+    return (jax.lax.erfc(-x * math.sqrt(0.5)) + rise) / 2  # halved last: half of erfc may underflow before it
 
 
 @derivative(_silu_slope)
@@ -158,7 +156,7 @@ def _silu(x: jax.Array) -> jax.Array:
 
 @derivative(_gelu_slope)
 def _gelu(x: jax.Array) -> jax.Array:
-    return jnp.maximum(x, -1e6) * _normal_cdf(x)
+    return jnp.maximum(x, -1e6) / 2 * jax.lax.erfc(-x * math.sqrt(0.5))
 
 
 @derivative(_unscaled(_scaled_mish_slope))

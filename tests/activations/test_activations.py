@@ -94,7 +94,7 @@ TAILS = {  # name: the function, and where its value, slope or curvature is with
 }
 
 
-FLUSHED = ("gelu", "tanh")  # to do better in value and slope takes another exponential
+FLUSHED = ("tanh",)  # to do better in value and slope takes another exponential
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -110,6 +110,8 @@ def test_only_the_result_underflows(name, dtype):
             for k in range(2 if name in FLUSHED else 0, 3):
                 # As in the body; the square of an exponential of half the argument rounds no worse.
                 allowed = 8 * eps * max(abs(exact[k]), abs(x * exact[k + 1])) + tiny
+                if (name, k) == ("gelu", 0):
+                    allowed += abs(x) / 2 * tiny  # erfc is the factor that underflows last
                 assert abs(computed[k][i] - exact[k]) <= allowed, (x, k, computed[k][i], float(exact[k]))
 
 
