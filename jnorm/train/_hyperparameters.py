@@ -5,7 +5,7 @@ part misses, is an error before anything compiles.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -23,8 +23,10 @@ class Names(NamedTuple):
     anything: bool
 
 
-def names(function: Callable[..., Any], skip: int = 0) -> Names:
+def names(function: Callable[..., Any], skip: int = 0, hidden: Collection[str] = ()) -> Names:
     """The hyperparameters of a function, after ``skip`` arguments that it gets by position.
+
+    Names in ``hidden`` that have a default are none of them.
 
     >>> names(lambda outputs, targets, *, smoothing=0.0: None, skip=2)
     Names(required=(), optional=('smoothing',), anything=False)
@@ -33,18 +35,20 @@ def names(function: Callable[..., Any], skip: int = 0) -> Names:
     named = [p for p in parameters[skip:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return Names(
         tuple(p.name for p in named if p.default is p.empty),
-        tuple(p.name for p in named if p.default is not p.empty),
+        tuple(p.name for p in named if p.default is not p.empty and p.name not in hidden),
         any(p.kind is p.VAR_KEYWORD for p in parameters),
     )
 
 
-def bind(function: Callable[..., Any], values: Mapping[str, Any], skip: int = 0) -> Callable[..., Any]:
-    """The function with those of the values that it names.
+def bind(
+    function: Callable[..., Any], values: Mapping[str, Any], skip: int = 0, hidden: Collection[str] = ()
+) -> Callable[..., Any]:
+    """The function with those of the values that it names, as `names` has them.
 
     >>> bind(lambda x, *, scale: scale * x, {"scale": 3, "rate": 0.1}, skip=1)(2)
     6
     """
-    accepted = names(function, skip)
+    accepted = names(function, skip, hidden)
     chosen = {k: v for k, v in values.items() if accepted.anything or k in accepted.required + accepted.optional}
     return lambda *arguments: function(*arguments, **chosen)
 

@@ -71,6 +71,9 @@ STREAMS = ("init_key", "order_key", "dropout_key", "augment_key", "noise_key")
 
 _AT_THE_END = Report()
 
+_OF_AN_EXAMPLE = ("mask",)
+"""What a loss takes of each example: nothing that is one for a whole run."""
+
 
 def streams(key: jax.Array, chosen: Mapping[str, ArrayLike] | None = None) -> dict[str, jax.Array]:
     """The keys of a run by name: stream i of `STREAMS` is ``fold_in(key, i)`` where it is not chosen otherwise.
@@ -123,7 +126,8 @@ def trainer(
             state)``, such as a `jnorm.nn.networks.Network`, or a function of hyperparameters that returns one. The
             ``network`` of `jnorm.interop.flax_linen` and of `jnorm.interop.flax_nnx` makes one of a Flax module.
         loss: ``loss(outputs, targets, **hyperparameters)``, a number for each example, or several, of which the mean
-            counts.
+            counts. A ``mask`` that it can do without is none of the hyperparameters: which examples count is said in
+            ``targets``, of which the loss makes its mask.
         optimizer: An Optax one, or a function of hyperparameters that returns one.
         epochs: Passes over the training data; with ``stop`` the most.
         batch_size: Examples in a step.
@@ -169,8 +173,9 @@ def trainer(
     measures = _validation.measures(loss, metrics)
     if stop is not None and _validation.is_ready(stop):
         _validation.watched(stop, measures)
-    functions: list[tuple[Any, int]] = [(loss, 2), (penalty, 1), *((part, 0) for part in (model, optimizer, stop))]
-    accepted = [_hyperparameters.names(f, skip) for f, skip in functions if not _validation.is_ready(f)]
+    functions: list[tuple[Any, int]] = [(penalty, 1), *((part, 0) for part in (model, optimizer, stop))]
+    accepted = [_hyperparameters.names(loss, 2, _OF_AN_EXAMPLE)]
+    accepted += [_hyperparameters.names(f, skip) for f, skip in functions if not _validation.is_ready(f)]
 
     def train(key: jax.Array, data: Mapping[str, Any], **hyperparameters: Any) -> dict[str, Any]:
         _validation.dictionary(data)
@@ -188,7 +193,7 @@ def trainer(
         _validation.data(data, ["train", *parts, *after_each], batch_size)
         recipe = _steps.Recipe(
             _validation.network(made(model)),
-            _hyperparameters.bind(loss, values, 2),
+            _hyperparameters.bind(loss, values, 2, _OF_AN_EXAMPLE),
             _optimizers.prepared(made(optimizer)),
             keys,
             penalty and _hyperparameters.bind(penalty, values, 1),

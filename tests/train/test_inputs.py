@@ -172,6 +172,7 @@ BAD_DATA = {
 @pytest.mark.parametrize("case", BAD_DATA)
 def test_data_that_do_not_fit_are_refused_before_any_compile(case):
     make, error, message = BAD_DATA[case]
+    loop.streams(KEY)  # small programs of their own
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, **__: compiled.append(event) if event.endswith("backend_compile_duration") else None
@@ -281,3 +282,36 @@ def test_a_linen_module_with_another_flag_trains_as_in_a_loop_of_flax():
     outputs = np.asarray(module.apply({"params": params, "batch_stats": stats}, X[SIZE:]))
     p = np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True)
     np.testing.assert_allclose(got["dev_loss"], log_loss(Y[SIZE:], p, labels=range(3)), rtol=1e-4)
+
+
+def softmax(z):
+    p = np.exp(z - z.max(-1, keepdims=True))
+    return p / p.sum(-1, keepdims=True)
+
+
+def test_a_losss_mask_is_no_hyperparameter_but_a_models_is(x64):
+    """A model that prunes its weights names `mask` too: its values must not reach the loss."""
+    with pytest.raises(TypeError, match="unknown hyperparameters: `mask`; known are `augment_key`, `class_weights`, "):
+        trainer()(KEY, data(), mask=np.ones(BATCH, bool))
+
+    def model(mask):
+        return networks.Network(
+            lambda key: (jnp.asarray(W), ()), lambda w, s, x, *, train, key: (x @ jnp.where(mask, w, 0), s)
+        )
+
+    train = trainer(model, batch_size=SIZE, report=loop.Report(["train"], keep_params=True))
+    mask, weights = np.arange(9).reshape(3, 3) % 2 == 0, np.array([0.5, 1.0, 2.0])
+    got = jax.jit(train)(KEY, {"train": (X[:SIZE], Y[:SIZE])}, mask=mask, class_weights=weights)
+    x, y = X[:SIZE], Y[:SIZE]
+    gradient = x.T @ ((softmax(x @ (W * mask)) - np.eye(3)[y]) * weights[y][:, None]) / SIZE * mask
+    w = W - 0.5 * gradient
+    np.testing.assert_allclose(got["params"], w, rtol=1e-13)  # one step of sums of ten
+    cost = -np.mean(weights[y] * np.log(softmax(x @ (w * mask))[np.arange(SIZE), y]))
+    np.testing.assert_allclose(got["train_loss"], cost, rtol=1e-13)
+
+
+def test_a_mask_that_a_loss_cannot_do_without_is_a_hyperparameter():
+    loss = lambda outputs, targets, mask: mask * losses.softmax_cross_entropy(outputs, targets)
+    train = loop.trainer(linear(), loss, optax.sgd(0.5), epochs=1, batch_size=BATCH)
+    with pytest.raises(TypeError, match="missing hyperparameters: `mask`; got none"):
+        train(KEY, data())
