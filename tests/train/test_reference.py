@@ -1,0 +1,130 @@
+"""The trainer against a training in NumPy (`tests/train/reference.py`), alone and as lanes of ``vmap``."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jnorm import losses
+from jnorm.data import batches
+from jnorm.nn import batch_norm, networks
+from jnorm.train import early_stopping, evaluation, loop, schedules
+from tests.train import reference
+from tests.train.reference import Settings
+
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(60, 3)), RNG.integers(0, 3, 60)
+X[np.arange(60), Y] += 1  # something to learn
+KEYS = jax.random.split(jax.random.key(4), 3)
+RATES, L2, CLIPS = np.array([0.05, 0.4, 0.8]), np.array([0.01, 0.1, 0.0]), np.array([10.0, 0.5, 0.05])
+"""Of three lanes: of the first no gradient is clipped, of the last all are."""
+
+COMBINATIONS = {
+    "one step an epoch": Settings(size=8, batch=8),
+    "one example a step": Settings(size=3, batch=1, epochs=2),
+    "full batches": Settings(size=12, batch=4, schedule="cosine"),
+    "a rest of one": Settings(size=13, batch=4, schedule="inverse time"),
+    "a rest of all but one": Settings(size=15, batch=8, optimizer="adam"),
+    "microbatches": Settings(size=12, batch=4, accumulate=2, optimizer="adam", schedule="cosine"),
+    "microbatches of one, and a rest": Settings(size=14, batch=4, accumulate=4),
+    "batch norm, a rest": Settings(size=15, batch=6, norm=True, optimizer="adam", schedule="inverse time"),
+    "batch norm in microbatches": Settings(size=16, batch=8, accumulate=2, norm=True),
+    "batch norm in microbatches, a rest": Settings(size=20, batch=8, accumulate=2, norm=True, schedule="cosine"),
+    "batch norm in microbatches, a rest in one piece": Settings(size=21, batch=6, accumulate=2, norm=True),
+    "stopping": Settings(size=13, batch=4, epochs=12, wait=1, tol=0.0),
+    "stopping by a threshold": Settings(size=16, batch=8, epochs=12, wait=2, tol=0.02, optimizer="adam"),
+    "all of it": Settings(
+        20, 8, epochs=12, accumulate=2, norm=True, optimizer="adam", schedule="inverse time", wait=1, tol=0.01
+    ),
+}
+
+
+def network(norm):
+    """What the reference computes; kernels depend on the key and cost no compilation of a random law."""
+
+    def init(key):
+        shift = 7 * jax.random.key_data(key)[0].astype(float) / 2.0**32
+        wave = lambda *shape: jnp.sin(jnp.arange(np.prod(shape), dtype=float) + shift).reshape(shape)
+        scale, state = batch_norm.init(4, dtype=float)
+        params = {"in": wave(3, 4), "scale": scale.scale, "shift": scale.shift, "out": wave(4, 3)}
+        return params, state if norm else ()
+
+    def apply(params, state, x, *, train, key):
+        y = x @ params["in"]
+        if norm:
+            pair = batch_norm.Params(params["scale"], params["shift"])
+            y, state = batch_norm.apply(pair, state, y, train=train, eps=reference.EPS, decay=reference.DECAY)
+        else:
+            y = y * params["scale"][None] + params["shift"][None]
+        return jnp.tanh(y) @ params["out"], state
+
+    return networks.Network(init, apply)
+
+
+def trainer(s):
+    total = s.epochs * batches.steps(s.size, s.batch)
+    schedule = {
+        "constant": optax.constant_schedule,
+        "inverse time": lambda rate: schedules.inverse_time(rate, 0.2),
+        "cosine": lambda rate: optax.cosine_decay_schedule(rate, total),
+    }[s.schedule]
+    rule = {"momentum": lambda rate: optax.sgd(rate, momentum=0.9), "adam": optax.adam}[s.optimizer]
+    return loop.trainer(
+        network(s.norm),
+        losses.softmax_cross_entropy,
+        lambda rate, clip: optax.chain(optax.clip_by_global_norm(clip), rule(schedule(rate))),
+        epochs=s.epochs,
+        batch_size=s.batch,
+        accumulate=s.accumulate,
+        penalty=lambda params, l2: l2 * losses.l2_penalty(params, where="out"),
+        stop=None if s.wait is None else early_stopping.patience(s.wait, tol=s.tol),
+        metrics={"accuracy": evaluation.accuracy},
+        report=loop.Report(curves=["dev"], steps=["loss", "gradient_norm"], keep_params=True),
+    )
+
+
+def by_hand(s, key, parts, **values):
+    params = jax.tree.map(np.asarray, network(s.norm).init(jax.random.fold_in(key, 0))[0])
+    order_key = jax.random.fold_in(key, 1)
+    orders = [batches.epoch(jax.random.fold_in(order_key, e), s.size, s.size).indices[0] for e in range(s.epochs)]
+    return reference.train(s, params, np.asarray(orders), parts, **values)
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_trainings_are_those_of_numpy(name, x64):
+    s = COMBINATIONS[name]
+    parts = {"train": (X[: s.size], Y[: s.size]), "dev": (X[30:45], Y[30:45]), "test": (X[45:], Y[45:])}
+    train = trainer(s)
+    one = lambda key, rate, l2, clip: train(key, parts, rate=rate, l2=l2, clip=clip)
+    both = lambda *lanes: (jax.vmap(one)(*lanes), one(*(v[0] for v in lanes)))
+    many, alone = jax.jit(both)(KEYS, RATES, L2, CLIPS)
+    runs = [(f"lane {i}", i, jax.tree.map(lambda a, i=i: np.asarray(a)[i], many)) for i in range(3)]
+    for place, i, got in [*runs, ("alone", 0, alone)]:
+        exact = by_hand(s, KEYS[i], parts, rate=RATES[i], l2=L2[i], clip=CLIPS[i])
+        if not s.norm:
+            assert got.pop("state") == ()
+        assert set(got) == set(exact)
+        for result, value in exact.items():
+            # Some ten steps, each a hundred sums of numbers of one size in double precision: a thousand roundings.
+            close = lambda a, b, at=f"{result}, {place}": np.testing.assert_allclose(
+                a, b, rtol=1e-12, atol=1e-12, err_msg=at
+            )
+            jax.tree.map(close, tuple(got[result]) if result == "state" else got[result], value)
+
+
+def test_the_combinations_show_what_they_say(x64):
+    """Lanes that stop at different epochs, before the last and after the best; gradients are clipped in some."""
+    s = COMBINATIONS["all of it"]
+    parts = {"train": (X[: s.size], Y[: s.size]), "dev": (X[30:45], Y[30:45]), "test": (X[45:], Y[45:])}
+    runs = [by_hand(s, KEYS[i], parts, rate=RATES[i], l2=L2[i], clip=CLIPS[i]) for i in range(3)]
+    assert all(run["epochs"] < s.epochs for run in runs)
+    assert any(run["best_epoch"] < run["epochs"] - 1 for run in runs)
+    assert len({run["epochs"] for run in runs}) > 1
+    norms = [run["step_gradient_norm"] for run in runs]
+    clipped = [np.mean(norm[np.isfinite(norm)] > clip) for norm, clip in zip(norms, CLIPS, strict=True)]
+    assert clipped[0] == 0
+    assert 0 < clipped[1] < clipped[2]
+    assert clipped[2] == 1
