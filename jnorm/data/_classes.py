@@ -43,11 +43,71 @@ def ascending(order: Any, places: np.ndarray) -> Any:
     return (np if isinstance(order, np.ndarray) else jnp).sort(order[places])
 
 
-def shares(members: np.ndarray, total: int) -> np.ndarray:
-    """How many of each class, ``total`` in all, in proportion: rounded by largest remainders."""
-    exact, rest = np.divmod(members * total, members.sum())
-    exact[np.argsort(-rest, kind="stable")[: total - exact.sum()]] += 1
-    return exact
+def coins(key: jax.Array | None, classes: int) -> Any:
+    """Numbers [2, classes] that decide between classes of equal remainders, for two parts; equal for ``key=None``."""
+    if key is None:
+        return np.zeros((2, classes), np.uint32)
+    drawn = jax.random.bits(jax.random.fold_in(keys.typed(key), 1), (2, classes), jnp.uint32)
+    return drawn if isinstance(drawn, jax.core.Tracer) else np.asarray(drawn)
+
+
+def shares(
+    members: np.ndarray, option: Any, share: tuple[int, int], coins: Any, more: np.ndarray
+) -> tuple[np.ndarray, Any]:
+    """How many of each class, in proportion: rounded down, and whether it is one more.
+
+    One more have the classes of the largest remainders, of equal ones those of the smallest coins; but a class of which
+    nothing would be left comes after all others.
+
+    Args:
+        members: Numbers of members that the classes may have [options, classes], known: products would wrap in int32.
+        option: Which they have [classes], may be traced.
+        share: How many are taken in all, and of how many.
+        coins: Numbers [classes].
+        more: Members that the classes have beside [classes], of which none is taken.
+
+    Returns:
+        What is rounded down [options, classes], and booleans [classes].
+
+    >>> down, up = shares(np.array([[10, 10, 1]]), np.zeros(3, int), (7, 21), np.array([1, 0, 2]), np.zeros(3, int))
+    >>> down.tolist(), up.tolist()  # of 3 1/3, 3 1/3 and 1/3
+    ([[3, 3, 0]], [False, True, False])
+    """
+    xp = np if isinstance(coins, np.ndarray) else jnp
+    total, size = share
+    down, rest = np.divmod(members * total, size)
+    taken, rest, last = (_chosen(xp, a, option) for a in (down, rest, down + 1 >= members + more))
+    place = xp.argsort(xp.lexsort((coins, -rest, last)))
+    return down, place < total - xp.sum(taken)
+
+
+def strata(key: jax.Array | None, members: np.ndarray, n_dev: int, n_test: int) -> Any:
+    """The part of each example, class by class: 0 training, 1 dev, 2 test.
+
+    Of a class rarer than the parts one member is set aside for training before shares are taken, if it has the room.
+
+    >>> strata(None, np.array([6, 3]), 1, 2).tolist()
+    [0, 0, 0, 0, 1, 2, 0, 0, 2]
+    """
+    aside = (members < 1 + (n_dev > 0) + (n_test > 0)).astype(int)
+    if n_dev + n_test >= np.sum(members - aside):
+        aside = np.zeros_like(aside)
+    free, coin = members - aside, coins(key, len(members))
+    xp, size, none = np if isinstance(coin, np.ndarray) else jnp, int(free.sum()), np.zeros(len(members), int)
+    (down,), up = shares(free[None], none, (n_test, size), coin[0], aside)
+    option = up.astype(int)
+    lefts = np.stack([free - down, free - down - 1])
+    downs, up = shares(lefts, option, (n_dev, size - n_test), coin[1], aside)
+    to_test = _chosen(xp, lefts + aside, option)
+    to_dev = to_test - _chosen(xp, downs, option) - up.astype(xp.int32)
+    numbers = np.repeat(np.arange(len(members)), members)
+    rank = xp.asarray(np.arange(len(numbers)) - np.repeat(np.cumsum(members) - members, members), xp.int32)
+    return (rank >= to_dev[numbers]).astype(xp.int32) + (rank >= to_test[numbers]).astype(xp.int32)
+
+
+def _chosen(xp: Any, options: np.ndarray, option: Any) -> Any:
+    """Of options [options, classes] those of each class."""
+    return xp.take_along_axis(xp.asarray(options, xp.int32), option[None], 0)[0]
 
 
 def numbered(name: str, labels: ArrayLike | Sequence[Any]) -> tuple[np.ndarray, list[Any]]:

@@ -20,11 +20,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.data._classes import ascending, by_class, known_shuffled, numbered, shares, shuffled, warn_of_rare
+from jnorm.data._classes import ascending, by_class, known_shuffled, numbered, shuffled, strata, warn_of_rare
 
 __all__ = [
     "Fold",
@@ -89,14 +90,15 @@ def random(key: _Key, size: int, *, dev: float = 0.15, test: float = 0.15) -> Sp
 
 
 def stratified(key: _Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, test: float = 0.15) -> Split:
-    """Three parts in which each class of ``y`` has its share, to less than one example.
+    """Three parts in which each class of ``y`` has its share, to less than one example if none is rare.
 
-    Of the examples of class c the test set takes n_test n_c / n, rounded down or up by largest remainders; of those
-    that are left the dev set takes its share likewise. A class of fewer members than parts misses some part, of which a
-    ``UserWarning`` tells.
+    Of the examples of class c the test set takes n_test n_c / n, rounded down or up by largest remainders, and of those
+    that are left the dev set likewise; the key decides between equal remainders. A class of fewer members than parts
+    misses some part, of which a ``UserWarning`` tells, but not training, if that has room for all such classes: one
+    member of each is set aside before shares are taken. No other class gives its last member while another can give.
 
     Args:
-        key: A random key, or None for the examples of each class as they come.
+        key: A random key, or None for the examples of each class as they come, and the classes in that order.
         y: Labels [examples], numbers or strings.
         dev: Size of the dev set, a fraction or a count.
         test: Size of the test set, a fraction or a count.
@@ -111,16 +113,13 @@ def stratified(key: _Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, te
     """
     codes, classes = numbered("y", y)
     members = np.bincount(codes)
-    _, n_dev, n_test = _counts(len(codes), dev, test)
+    n_train, n_dev, n_test = _counts(len(codes), dev, test)
     warn_of_rare("y", codes, classes, 1 + (n_dev > 0) + (n_test > 0), "parts")
-    in_test = shares(members, n_test)
-    in_dev = shares(members - in_test, n_dev)
-    # Positions in the order of classes; each class holds its training examples first.
-    pieces = [_pieces(c) for c in zip(members - in_test - in_dev, in_dev, in_test, strict=True)]
-    starts = np.cumsum(members) - members
-    order = by_class(shuffled(key, len(codes)), codes)
-    parts = ([s + p[i] for s, p in zip(starts, pieces, strict=True)] for i in range(3))
-    return Split(*(ascending(order, np.concatenate(at)) for at in parts))
+    size, parts = len(codes), strata(key, members, n_dev, n_test)
+    order = by_class(shuffled(key, size), codes)
+    xp = np if isinstance(order, np.ndarray) else jnp
+    order = xp.sort(parts * size + order) % size
+    return Split(order[:n_train], order[n_train : n_train + n_dev], order[n_train + n_dev :])
 
 
 def by_source(key: _Key, sources: ArrayLike | Sequence[Any], *, dev: float = 0.15, test: float = 0.15) -> Split:

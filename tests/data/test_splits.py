@@ -69,6 +69,74 @@ def test_strata_of_the_dev_set():
         assert np.all(np.abs(np.bincount(y[split.dev], minlength=5) - exact) < 1)
 
 
+RARE = {
+    "one of one": [40, 30, 1],
+    "one of two": [40, 30, 2],
+    "several": [50, 40, 30, 2, 1, 1, 1],
+    "nothing but the rare have remainders": [20, 20, 1, 1],
+    "few of all": [3, 2, 1],
+}
+
+
+@pytest.mark.parametrize("members", RARE.values(), ids=RARE)
+@pytest.mark.parametrize(("dev", "test"), [(0.15, 0.15), (0, 0.5), (0.3, 0), (1, 1), (2, 1)])
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_training_lacks_no_class_however_rare(members, dev, test):
+    y = np.random.default_rng(3).permutation(np.repeat(np.arange(len(members)), members))
+    for key in (None, *jax.random.split(jax.random.key(0), 10)):
+        split = splits.stratified(key, y, dev=dev, test=test)
+        assert_partition(split, len(y))
+        assert set(y[split.train]) == set(y)
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_rare_classes_are_drawn_from_under_every_key_alike():
+    """60 keys: the one of one always trains; of the class of two one trains, and the other goes where the key says."""
+    y = np.array([0] * 40 + [1] * 30 + [2] * 2 + [3])
+    keys = jax.random.split(jax.random.key(2), 60)
+    split = jax.jit(jax.vmap(lambda k: splits.stratified(k, y, test=0.3)))(keys)
+    held = [np.asarray(part) for part in split]
+    for lane, key in enumerate(keys):
+        parts = [part[lane] for part in held]
+        assert_partition(parts, 73)
+        assert 72 in parts[0]
+        assert np.isin([70, 71], parts[0]).sum() in (1, 2)
+        if lane < 5:
+            jax.tree.map(np.testing.assert_array_equal, tuple(splits.stratified(key, y, test=0.3)), tuple(parts))
+
+
+def test_equal_remainders_are_decided_by_the_key_and_not_by_the_order():
+    """Of ten classes of 15 the test set takes 22 or 23 in all, and of what is left the dev set its share."""
+    y = np.random.default_rng(4).permutation(np.repeat(np.arange(10), 15))
+    keys = jax.random.split(jax.random.key(1), 2000)
+    split = jax.jit(jax.vmap(lambda k: splits.stratified(k, y, dev=13, test=23)))(keys)
+    counts = lambda part: np.stack([np.bincount(y[row], minlength=10) for row in np.asarray(part)])
+    test, dev = counts(split.test), counts(split.dev)
+    assert set(np.unique(test)) == {2, 3}
+    assert set(np.unique(dev)) == {1, 2}
+    # Three of ten classes get one more, each with probability .3: z = 4.5 for the worst of ten (p < 1e-4).
+    more = np.sum(test == 3, 0)
+    assert np.max(np.abs(more - 600)) < 4.5 * np.sqrt(2000 * 0.3 * 0.7)
+    # The dev set takes 13 of 127: the seven classes with 13 left have the larger remainders, and three of them get it.
+    assert not np.any((dev == 2) & (test == 3))
+    more = np.sum(dev == 2, 0)
+    assert np.max(np.abs(more - 600)) < 4.5 * np.sqrt(2000 * 0.3 * 0.7)
+    # Pairs of classes in the test set: 3 * 2 of 10 * 9; for the worst of 45.
+    pairs = (test == 3).astype(int).T @ (test == 3)
+    pairs = pairs[np.triu_indices(10, 1)]
+    assert np.max(np.abs(pairs - 2000 / 15)) < 4.5 * np.sqrt(2000 / 15 * 14 / 15)
+    single = splits.stratified(keys[5], y, dev=13, test=23)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, np.asarray(b)[5]), tuple(single), tuple(split))
+
+
+def test_shares_of_large_sets_do_not_wrap_inside_jit():
+    """70 000 examples times 70 000 pass 2^32; the shares are halves and quarters exactly."""
+    y = np.repeat(np.arange(2), 70_000)
+    split = jax.jit(lambda k: splits.stratified(k, y, dev=35_000, test=70_000))(KEY)
+    for part, count in zip(split, (17_500, 17_500, 35_000), strict=True):
+        np.testing.assert_array_equal(np.bincount(y[np.asarray(part)]), [count, count])
+
+
 def test_labels_may_be_strings():
     names = np.array(["c", "a", "d", "b"])[Y]
     for a, b in zip(splits.stratified(KEY, Y), splits.stratified(KEY, list(names)), strict=True):
