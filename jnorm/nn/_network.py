@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
@@ -54,12 +55,16 @@ def record(
     """
     seen: dict[str, jax.Array] = {}
 
+    def own(value: jax.Array) -> jax.Array:
+        """The value in a buffer of its own, so that all that is returned may be donated."""
+        return jnp.copy(value) if any(value is other for other in seen.values()) else value
+
     def tap(name: str, value: jax.Array) -> jax.Array:
-        seen[name] = value
+        seen[name] = own(value)
         return value
 
     y, state = network.apply(params, state, x, train=train, key=key, tap=tap)
-    return y, state, seen
+    return own(y), state, seen
 
 
 def sequential(blocks: Sequence[Block], features: int, ndim: int = 1) -> Network:

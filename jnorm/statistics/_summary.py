@@ -103,8 +103,9 @@ def _summary(
     off = off / jnp.where(scale > 0, scale, 1)
     var = jnp.sum(jnp.square(off), -1) / jnp.maximum(count - 1, 1).astype(x.dtype)
     var = jnp.where(count > 1, var * scale[..., 0] * scale[..., 0], jnp.nan)
+    keys = [key, *(jax.random.clone(key) for _ in range(len(ESTIMATORS) - 1))]  # all of the same resamples, knowingly
     intervals = {
-        name: bootstrap(key, x, estimator, axis=-1, level=level, samples=samples)
-        for name, estimator in ESTIMATORS.items()
+        name: bootstrap(draws, x, estimator, axis=-1, level=level, samples=samples)
+        for draws, (name, estimator) in zip(keys, ESTIMATORS.items(), strict=True)
     }
     return Summary(count=count, diverged=x.shape[-1] - count, var=var, **intervals)
