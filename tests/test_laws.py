@@ -1,5 +1,7 @@
 """One set of laws for every public function: tests/registry says how each is called and which law does not hold."""
 
+import gc
+from contextlib import contextmanager
 from functools import cache
 
 import chex
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests import compiling
-from tests.registry import FUNCTIONS, HOST_LAWS, HOSTED, LAWS, is_function, public
+from tests.registry import FUNCTIONS, HOST_LAWS, HOSTED, KEYS, LAWS, is_function, public
 
 BAD = 1  # the lane that gets the NaN
 
@@ -153,6 +155,45 @@ def equal_shapes_compile_once(name):
         assert len(compilations()) == before, way
 
 
+@contextmanager
+def tracing():
+    """What is traced in this block uses no key twice and leaks no tracer."""
+    gc.freeze()  # the search for leaks collects garbage, which must not walk through all that tests have loaded
+    try:
+        with jax.debug_key_reuse(True), jax.checking_leaks(), jax.numpy_rank_promotion("raise"):
+            yield
+    finally:
+        gc.unfreeze()
+
+
+def assert_donatable(tree):
+    """No two leaves share a buffer, so that ``jit`` may be given all of them to write to."""
+    names = {}
+    for path, a in jax.tree.leaves_with_path(tree):
+        if isinstance(a, jax.Array) and a.size and not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            first = names.setdefault(a.unsafe_buffer_pointer(), path)
+            assert first is path, f"one buffer: {jax.tree_util.keystr(first)} and {jax.tree_util.keystr(path)}"
+
+
+def assert_flags_find_nothing(call, args):
+    """No NaN on the way, no key used twice, no tracer leaked; ranks are not promoted."""
+    with jax.debug_nans(True):
+        assert_donatable(call(*args))
+    typed = [jax.random.wrap_key_data(a) if a.dtype == np.uint32 else a for a in args]
+    with tracing():
+        jax.jit(lambda *a: call(*a)).trace(*typed)
+
+
+def flags_find_nothing(name):
+    """Nor in the gradient; and of what is returned, under jit too, all may be donated."""
+    entry, args = FUNCTIONS[name], arguments(name, "float32")
+    assert_donatable(jitted(name)(*args))
+    assert_flags_find_nothing(entry.call, args)
+    moving = tuple(i for i, a in enumerate(args) if floating(a))
+    if moving and "gradient" not in entry.exceptions:
+        assert_flags_find_nothing(jax.grad(lambda *a: total(entry.call(*a)), moving), args)
+
+
 def total(tree):
     return sum(jnp.sum(a.astype(jnp.float32)) for a in jax.tree.leaves(tree) if floating(a))
 
@@ -180,6 +221,7 @@ CHECKS = {
     "dtype": dtype_is_kept,
     "compile": equal_shapes_compile_once,
     "nan": nan_stays_in_its_lane,
+    "flags": flags_find_nothing,
 }
 PARTIAL = ("nan",)  # what an exception leaves of it is checked all the same
 CASES = [
@@ -202,17 +244,39 @@ def assert_same(got, again):
 
 @pytest.mark.parametrize("name", HOSTED)
 def test_host_law(name):
-    """Called twice, the same comes out and nothing is compiled the second time."""
+    """Called twice, the same comes out and nothing is compiled the second time; and JAX's flags find nothing."""
     entry = HOSTED[name]
     first = entry.call()
     before = len(compilations())
-    second = entry.call()
+    with jax.debug_nans("nans" not in entry.exceptions):
+        second = entry.call()
     assert "compile" in entry.exceptions or len(compilations()) == before
     if "pure" not in entry.exceptions:
         assert_same(first, second)
+    assert_donatable(second)
+    with tracing():
+        entry.call()
 
 
 def test_the_compile_counter_counts():
     before = len(compilations())
     jax.jit(lambda x: x * 3 + 1)(jnp.ones(7))
     assert len(compilations()) > before
+
+
+LEAKED = []
+FAULTS = {
+    "a key used twice": (lambda k: jax.random.normal(k) + jax.random.uniform(k), KEYS[0], "already consumed"),
+    "a tracer leaked": (lambda x: LEAKED.append(jnp.sin(x)), np.float32(1), "Leaked"),
+    "NaN on the way": (lambda x: jnp.where(x > 0, jnp.log(x), 0.0), np.float32(-1), "invalid value"),
+    "NaN in a slope": (jax.grad(lambda x: jnp.where(x > 0, jnp.sqrt(x), 0.0)), np.float32(0), "invalid value"),
+    "one buffer twice": (lambda x: [jnp.sin(x)] * 2, np.float32(1), "one buffer"),
+    "ranks promoted": (lambda x: x + jnp.ones(3), np.ones((1, 1), np.float32), "rank_promotion"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_flags_see_faults(fault):
+    call, argument, words = FAULTS[fault]
+    with pytest.raises(Exception, match=words):
+        assert_flags_find_nothing(call, (argument,))

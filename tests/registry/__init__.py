@@ -8,7 +8,7 @@ not hold by design is named with the reason: ``add(..., gradient="piecewise cons
 
 A function that works on the host (files, texts, Python numbers, the caller's functions) needs ``host(name, call)`` with
 a ``call()`` that uses it: called twice it returns the same, and the second time compiles nothing. ``host(..., pure="why
-not")`` and ``host(..., compile="why not")`` leave a law out.
+not")`` and ``host(..., compile="why not")`` leave a law out, ``host(..., nans="why")`` says that results hold NaN.
 """
 
 import importlib
@@ -23,8 +23,8 @@ import numpy as np
 
 import jnorm
 
-LAWS = ("jit", "batch", "gradient", "dtype", "compile", "nan")
-HOST_LAWS = ("pure", "compile")
+LAWS = ("jit", "batch", "gradient", "dtype", "compile", "nan", "flags")
+HOST_LAWS = ("pure", "compile", "nans")
 LAYER = ("bfloat16", "float16", "float32", "float64")
 THEORY = ("float32", "float64")
 

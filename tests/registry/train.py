@@ -85,6 +85,6 @@ def trained():
     return jax.jit(lambda key, rate: train(key, data, learning_rate=rate))
 
 
-host("train.early_stopping.scan", lambda: stopped()(jnp.int32(0)))
+host("train.early_stopping.scan", lambda: stopped()(jnp.int32(0)), nans="outputs of epochs after the stop")
 host("train.loop.trainer", lambda: trained()(jax.random.key(0), 0.1))
 host("train.loop.streams", lambda: jax.tree.map(jax.random.key_data, loop.streams(KEYS[0], {"init_key": 3})))
