@@ -56,6 +56,7 @@ def test_without_dropout_its_key_brings_nothing(tmp_path):
     assert squares[np.logical_not(with_it)].min() > 1e4 * squares[with_it].max()
 
 
+@pytest.mark.filterwarnings("ignore:12 of 12 runs diverged")
 def test_divergence_is_said(tmp_path):
     numbers = streams.run(streams.Config(out=tmp_path, rate=1e30, **SMALL))
     assert numbers["diverged"] == 12
