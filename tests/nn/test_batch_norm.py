@@ -182,8 +182,8 @@ def test_a_large_mean_costs_no_variance(shape, loc):
     y, state = jax.jit(lambda x: apply(*batch_norm.init(shape[-1]), x, train=True))(x)
     std = np.std(np.float64(y).reshape(-1, shape[-1]), 0)
     np.testing.assert_allclose(std, 1, atol=1e-3)
-    # The float32 mean is off by half an ulp of itself, which adds its square to the variance. Where XLA adds up n entries
-    # one by one, as some of its releases do, their roundings are a random walk of n steps.
+    # The float32 mean is off by half an ulp of itself, which adds its square to the variance. Where XLA adds up n
+    # entries one by one, as some of its releases do, their roundings are a random walk of n steps.
     walk = 2**-23 * (x.size / shape[-1]) ** 0.5
     np.testing.assert_allclose(np.sqrt(state.var), exact, rtol=walk + (loc * 2**-23) ** 2)
 
