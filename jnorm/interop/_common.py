@@ -31,15 +31,23 @@ def mode_options(module: Any, *, train: bool) -> dict[str, Any]:
     return {name: value == train for name, value in WHEN_TRAINING.items() if name in named}
 
 
+_OF_EVALUATION = ("eval", "infer", "determin", "test", "predict", "running")
+"""Parts of names of flags that are False in training."""
+
+
 def flag_like(name: str) -> bool:
     """Whether an argument of that name seems to say whether a module trains."""
-    return any(part in name.lower() for part in ("train", "eval", "infer", "determin", "test", "predict", "running"))
+    return "train" in name.lower() or _says_evaluation(name)
+
+
+def _says_evaluation(name: str) -> bool:
+    return any(part in name.lower() for part in _OF_EVALUATION)
 
 
 def unknown_mode(module: str, reason: str, candidates: list[str]) -> ValueError:
     """The error for a module that differs between training and evaluation, and cannot be told which it is."""
     name = next((c for c in candidates if flag_like(c)), None) or (candidates[0] if candidates else "is_training")
-    value = not any(part in name.lower() for part in ("eval", "infer", "determin", "test", "predict", "running"))
+    value = not _says_evaluation(name)
     takes = f"takes {', '.join(candidates)}" if candidates else "takes no argument that could say so"
     return ValueError(
         f"`in_training` must say how {module} is told to train, for {reason}, and it {takes}: write in_training="

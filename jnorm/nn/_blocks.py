@@ -91,6 +91,11 @@ def first(layer: Layer) -> Layer:
     return layer._replace(kernel_init=layer.input_init)
 
 
+def stacked(layer: Layer, depth: int) -> list[Layer]:
+    """The layer as each of a network's ``depth`` hidden ones, from the input on."""
+    return [first(layer), *[layer] * (depth - 1)][:depth]
+
+
 def last(layer: Layer) -> Layer:
     """The layer as a network's readout."""
     return layer._replace(kernel_init=layer.readout_init)

@@ -22,7 +22,20 @@ from jax.typing import ArrayLike
 
 from jnorm import initializers
 from jnorm.activations import sigmoid
-from jnorm.nn._blocks import Block, Context, LinearMap, Tap, chain, first, hidden, last, linear, readout, weighted
+from jnorm.nn._blocks import (
+    Block,
+    Context,
+    LinearMap,
+    Tap,
+    chain,
+    first,
+    hidden,
+    last,
+    linear,
+    readout,
+    stacked,
+    weighted,
+)
 from jnorm.nn._network import Network, check_sizes, record, sequential
 from jnorm.nn.convolution import convolve
 from jnorm.nn.layers import Layer
@@ -104,8 +117,8 @@ def mlp(widths: Sequence[int], layer: Layer) -> Network:
     if len(widths) < 2:
         raise ValueError(f"`widths` must hold at least an input and an output; got {tuple(widths)}")
     pairs = list(itertools.pairwise(widths))
-    layers = [first(layer), *[layer] * len(pairs)]
-    inner = [hidden(part, linear(part, *pair), pair[1]) for part, pair in zip(layers, pairs[:-1], strict=False)]
+    layers = zip(stacked(layer, len(pairs) - 1), pairs[:-1], strict=True)
+    inner = [hidden(part, linear(part, *pair), pair[1]) for part, pair in layers]
     return sequential([*inner, readout(linear(last(layer), *pairs[-1]))], widths[0])
 
 
@@ -259,8 +272,7 @@ def cnn(
 
     output = linear(last(layer), channels[-1], outputs)
     pooled = LinearMap(output.init, lambda params, x: output.apply(params, jnp.mean(x, (-3, -2))))
-    layers = [first(layer), *[layer] * (len(steps) - 1)]
-    parts = zip(layers, itertools.pairwise(channels), steps, strict=True)
+    parts = zip(stacked(layer, len(steps)), itertools.pairwise(channels), steps, strict=True)
     inner = [hidden(part, conv(part, *pair, step), pair[1]) for part, pair, step in parts]
     return sequential([*inner, readout(pooled)], channels[0], 3)
 

@@ -95,7 +95,8 @@ def opened(
         processes.decide(lambda: _claim(held, folder, wanted, size))
         stored = _read_manifest(folder)
         store = Store(folder, stored, stored["plans"])
-        store.finished.update(_finished(folder, stored, complain=processes.leading()))
+        found = _finished(folder, stored, complain=processes.leading())
+        store.finished.update({chunk: records for chunk, records, _ in found})
         agreed = {tuple(chunk) for chunk in processes.decide(lambda: [list(chunk) for chunk in store.finished])}
         if agreed - set(store.finished):
             raise OSError(f"`store` must be a folder that all processes see; process {jax.process_index()} does not")
@@ -132,12 +133,11 @@ def load(folder: str | os.PathLike[str]) -> SweepResult:
     folder = Path(folder)
     manifest = _read_manifest(folder)
     total = len(manifest["configurations"]) * len(manifest["seeds"])
-    chunks = _finished(folder, manifest, complain=True)
     outputs: dict[str, np.ndarray] = {}
     done = 0
-    for (first, end), records in chunks.items():
+    for (first, end), _, arrays in _finished(folder, manifest, complain=True):
         done += end - first
-        for name, array in _read(folder, manifest, records).items():
+        for name, array in arrays.items():
             outputs.setdefault(name, np.empty((total, *array.shape[1:]), array.dtype))[first:end] = array
     if done < total:
         raise ValueError(f"the store '{folder}' holds {done} of {total} runs; the same sweep with it finishes them")
@@ -204,29 +204,29 @@ def _sum(data: bytes) -> str:
 
 def _finished(
     folder: Path, manifest: Mapping[str, Any], *, complain: bool
-) -> dict[tuple[int, int], list[dict[str, Any]]]:
-    """The chunks whose files are whole, with what the journals say of these."""
+) -> Iterator[tuple[tuple[int, int], list[dict[str, Any]], dict[str, np.ndarray]]]:
+    """The chunks whose files are whole, in their order: what the journals say of the files, and the outputs."""
     parts: dict[tuple[int, int, int], dict[int, dict[str, Any]]] = {}
     for journal in sorted(folder.glob("journal.*.jsonl")):
         for record in files.lines(journal):
             if "chunk" in record:
                 parts.setdefault((*record["chunk"], record["parts"]), {})[record["part"]] = record
-    whole: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    whole: set[tuple[int, int]] = set()
     damaged = {}
-    for (first, end, count), found in parts.items():
-        if len(found) < count:
+    for (first, end, count), found in sorted(parts.items()):
+        if len(found) < count or (first, end) in whole:
             continue
         records = [found[part] for part in range(count)]
         try:
-            _read(folder, manifest, records)
+            outputs = _read(folder, manifest, records)
         except (OSError, ValueError) as error:
             damaged[first, end] = error
             continue
-        whole[first, end] = records
+        whole.add((first, end))
+        yield (first, end), records, outputs
     for chunk, problem in damaged.items():
         if complain and chunk not in whole:
             warnings.warn(f"runs {chunk[0]} to {chunk[1] - 1} in '{folder}' count as not run: {problem}", stacklevel=2)
-    return dict(sorted(whole.items()))
 
 
 def _read(folder: Path, manifest: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:

@@ -105,10 +105,10 @@ def sweep(
     check_finite(finite, traced[0])
     runs = len(configurations) * len(numbers)
     platform = devices.devices.flat[0].platform
-    described = lambda: manifest_of(
-        train, configurations, numbers, keys, shared, groups, traced, version, impl, platform
-    )
-    manifest = lambda: {**described(), "finite": None if finite is None else list(finite)}
+    manifest = lambda: {
+        **manifest_of(train, configurations, numbers, keys, shared, groups, traced, version, impl, platform),
+        "finite": None if finite is None else list(finite),
+    }
     with opened(store, manifest, programs=len(groups), size=runs * traced[0].size) as opened_store:
         collected = Collected(opened_store, traced[0].outputs, runs, finite)
         run_all(collected, traced, lanes, programs.replicated(devices, shared), devices, chunk, progress)
