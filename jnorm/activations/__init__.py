@@ -10,9 +10,8 @@ Common to the elementwise functions:
 - **Accuracy.** For |x| <= 1e4 the value and the first two derivatives f^(k) are within 8*eps*max(|f^(k)|, |x f^(k+1)|),
   a few times what rounding x does; in half precision they are rounded right to within .51 eps. Nothing is lost to
   cancellation: selu'(-20) = lam*alpha*exp(-20).
-- **Underflow.** Below the smallest normal number results are flushed on the CPU. Of sigmoid, softplus, mish and erf
-  the result alone is, not a factor of it; silu and silu' are 0 where exp(-x) overflows (below -88.7; float64: -709.8),
-  a little before their own underflow; gelu, gelu' and tanh' may be 0 below 20 times that number.
+- **Underflow.** Below the smallest normal number results are flushed on the CPU. Of sigmoid, softplus, silu, mish and
+  erf the result alone is, not a factor of it; gelu, gelu' and tanh' may be 0 below 20 times that number.
 - **Singular points.** f(NaN) is NaN; at +-inf the function and its derivatives take their limits where these exist.
 - **Errors.** ``TypeError`` for boolean or complex input, ``ValueError`` for shapes that do not broadcast.
 - **Cost.** Each is compiled once for a shape and dtype; an eager call is one dispatch.

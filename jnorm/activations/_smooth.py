@@ -136,11 +136,17 @@ _scaled_gelu_slope = _times_x(_scaled_normal_cdf)
 _scaled_mish_slope = _times_x(_scaled_mish_gate)
 
 
+def _one_and_growth(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """1 and exp(-x), and far down both over `SCALE`, where exp(-x) overflows before x*exp(x) underflows."""
+    far = x < -80
+    return jnp.where(far, 1 / SCALE, 1).astype(x.dtype), jnp.exp(-x - jnp.where(far, math.log(SCALE), 0))
+
+
 @derivative(_unscaled(_scaled_silu_slope, 1))
 def _silu_slope(x: jax.Array) -> jax.Array:
-    growth = jnp.exp(-x)
-    other = jnp.minimum(growth, float(jnp.finfo(x.dtype).max)) / (1 + growth)  # sigmoid(-x)
-    return (1 + bounded(x) * other) / (1 + growth)  # divided last: sigmoid(x) may underflow before it
+    one, growth = _one_and_growth(x)
+    other = jnp.minimum(growth, float(jnp.finfo(x.dtype).max)) / (one + growth)  # sigmoid(-x)
+    return one * (1 + bounded(x) * other) / (one + growth)  # divided last: sigmoid(x) may underflow before it
 
 
 @derivative(_unscaled(_scaled_gelu_slope, 1))
@@ -151,7 +157,8 @@ def _gelu_slope(x: jax.Array) -> jax.Array:
 
 @derivative(_silu_slope)
 def _silu(x: jax.Array) -> jax.Array:
-    return jnp.maximum(x, -1e6) / (1 + jnp.exp(-x))
+    one, growth = _one_and_growth(x)
+    return one * jnp.maximum(x, -1e6) / (one + growth)
 
 
 @derivative(_gelu_slope)
