@@ -1,4 +1,4 @@
-"""Random keys as a caller may bring them: typed or raw, of any implementation; and a stream of keys for each purpose."""
+"""Random keys as a caller may bring them, typed or raw, of any implementation; and a stream of its own by purpose."""
 
 import zlib
 from typing import Any
@@ -48,7 +48,8 @@ def stream(key: Any, purpose: str, name: str = "key") -> jax.Array:
     """The key of one purpose, ``fold_in(key, crc32(purpose))``.
 
     What is drawn for one purpose then has nothing to do with what is drawn for another by the same key. The number of
-    a name lies far above those of layers, epochs and steps, which are folded in as they are.
+    a name lies far above those of layers, epochs and steps, which are folded in as they are. Keys of ``unsafe_rbg``
+    fold as those of ``rbg`` do.
 
     Args:
         key: A typed key of any implementation, or raw uint32 data; may be traced.
@@ -65,4 +66,9 @@ def stream(key: Any, purpose: str, name: str = "key") -> jax.Array:
     >>> bool(stream(key, "train.init_key") == jax.random.fold_in(key, 882413700))
     True
     """
-    return jax.random.fold_in(typed(key, name), np.uint32(zlib.crc32(purpose.encode())))
+    key, number = typed(key, name), np.uint32(zlib.crc32(purpose.encode()))
+    if jax.random.key_impl(key) != "unsafe_rbg":
+        return jax.random.fold_in(key, number)
+    # Of raw data nobody knows whether they are its or rbg's; so both go the same way.
+    folded = jax.random.fold_in(jax.random.wrap_key_data(jax.random.key_data(key), impl="rbg"), number)
+    return jax.random.wrap_key_data(jax.random.key_data(folded), impl="unsafe_rbg")

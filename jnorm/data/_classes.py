@@ -13,20 +13,20 @@ from jax.typing import ArrayLike
 from jnorm._ground import keys
 
 
-def shuffled(key: jax.Array | None, size: int) -> Any:
-    """The numbers of the examples in random order, or as they come for ``key=None``.
+def shuffled(key: jax.Array | None, size: int, purpose: str) -> Any:
+    """The numbers of the examples in random order, one for each purpose, or as they come for ``key=None``.
 
     On the host where the key is known: there each shape would compile its own little programs.
     """
     if key is None:
         return np.arange(size, dtype=np.int32)
-    order = jax.random.permutation(keys.typed(key), jnp.arange(size, dtype=jnp.int32))
+    order = jax.random.permutation(keys.stream(key, f"data.{purpose}"), jnp.arange(size, dtype=jnp.int32))
     return order if isinstance(order, jax.core.Tracer) else np.asarray(order)
 
 
-def known_shuffled(key: jax.Array | None, size: int) -> np.ndarray:
+def known_shuffled(key: jax.Array | None, size: int, purpose: str) -> np.ndarray:
     """As `shuffled`; a traced key raises ``TypeError``."""
-    order = shuffled(key, size)
+    order = shuffled(key, size, purpose)
     if isinstance(order, jax.core.Tracer):
         raise TypeError("the split by source must run outside jit: its sizes depend on the key")
     return order
@@ -47,7 +47,7 @@ def coins(key: jax.Array | None, classes: int) -> Any:
     """Numbers [2, classes] that decide between classes of equal remainders, for two parts; equal for ``key=None``."""
     if key is None:
         return np.zeros((2, classes), np.uint32)
-    drawn = jax.random.bits(jax.random.fold_in(keys.typed(key), 1), (2, classes), jnp.uint32)
+    drawn = jax.random.bits(keys.stream(key, "data.remainders"), (2, classes), jnp.uint32)
     return drawn if isinstance(drawn, jax.core.Tracer) else np.asarray(drawn)
 
 

@@ -4,13 +4,12 @@ Images are real numbers [batch, height, width, ...], channels last if there are 
 which its channels share. Floating dtypes are kept, integers become floats; NumPy integers past 2^24, which float32
 would round, raise ``ValueError``. `shifted` and `rotated` make a change that the caller chooses.
 
->>> keys = jax.random.split(jax.random.key(0))
->>> images = jax.random.normal(jax.random.key(1), (32, 28, 28, 1))
->>> images = rotate(keys[0], shift(keys[1], images, 2), 15.0)
+>>> key, images = jax.random.key(0), jax.random.normal(jax.random.key(1), (32, 28, 28, 1))
+>>> images = rotate(key, shift(key, images, 2), 15.0)
 
 Every function raises ``ValueError`` for images of fewer than three axes (`noise` takes any shape) and ``TypeError`` for
 complex or boolean ones. Rules for numbers hold for Python numbers and NumPy arrays; a JAX array that breaks one gives
-NaN. Keys are typed or raw, of any implementation of random bits.
+NaN. Keys are typed or raw, of any implementation of random bits; two functions draw independently by one key.
 """
 
 from typing import Any
@@ -53,7 +52,7 @@ def shift(key: jax.Array, images: ArrayLike, limit: int, *, fill: float = 0.0) -
     """
     checks.whole(0, limit=limit)
     dtype, images = _images(images)
-    offsets = jax.random.randint(keys.typed(key), (len(images), 2), -limit, limit + 1)
+    offsets = jax.random.randint(keys.stream(key, "data.shift"), (len(images), 2), -limit, limit + 1)
     return _shift(images, offsets, int(limit), fill).astype(dtype)
 
 
@@ -103,7 +102,7 @@ def flip(key: jax.Array, images: ArrayLike, rate: ArrayLike = 0.5, *, axis: int 
     checks.require(lambda a: (a == 1) | (a == 2), "`{}` must be 1 (height) or 2 (width)", axis=axis)
     dtype, images = _images(images)
     _, (rate,) = checks.wide_floats(rate=rate)
-    turn = jax.random.bernoulli(keys.typed(key), rate, images.shape[:1])
+    turn = jax.random.bernoulli(keys.stream(key, "data.flip"), rate, images.shape[:1])
     mirrored = jax.vmap(lambda t, image: jnp.where(t, jnp.flip(image, axis - 1), image))(turn, images)
     return jnp.where((rate >= 0) & (rate <= 1), mirrored, jnp.nan).astype(dtype)
 
@@ -124,7 +123,8 @@ def rotate(key: jax.Array, images: ArrayLike, limit: ArrayLike, *, fill: float =
     """
     _, (limit,) = checks.wide_floats(limit=limit)
     count = len(_images(images)[1])
-    return rotated(images, limit * jax.random.uniform(keys.typed(key), (count,), limit.dtype, -1.0), fill=fill)
+    draws = jax.random.uniform(keys.stream(key, "data.rotate"), (count,), limit.dtype, -1.0)
+    return rotated(images, limit * draws, fill=fill)
 
 
 def rotated(images: ArrayLike, degrees: ArrayLike, *, fill: float = 0.0) -> jax.Array:
@@ -183,9 +183,8 @@ def noise(key: jax.Array, images: ArrayLike, var: ArrayLike) -> jax.Array:
     checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
     _words.refuse_rounding(images=images)
     dtype, (x,) = checks.wide_floats(images=images)
-    return (x + jnp.sqrt(jnp.asarray(var, x.dtype)) * jax.random.normal(keys.typed(key), x.shape, x.dtype)).astype(
-        dtype
-    )
+    draws = jax.random.normal(keys.stream(key, "data.noise"), x.shape, x.dtype)
+    return (x + jnp.sqrt(jnp.asarray(var, x.dtype)) * draws).astype(dtype)
 
 
 def _images(images: ArrayLike) -> tuple[Any, jax.Array]:

@@ -12,8 +12,9 @@ Array(45., dtype=float32)
 - **The last batch.** All batches have one shape. The last is filled up with examples from the beginning of the pass,
   each of them valid, and ``mask`` is False there: average with ``jnp.mean(loss, where=mask)``. To drop it instead,
   keep the first ``size // batch_size`` rows; dropped examples differ from epoch to epoch.
-- **Keys.** One key (typed or raw, of any implementation), one order. Give data order a key of its own, and each epoch
-  ``jax.random.fold_in(key, epoch)``.
+- **Keys.** One key (typed or raw, of any implementation), one order. Each epoch wants a key of its own,
+  ``jax.random.fold_in(key, epoch)``. What else is drawn by the same key, splits, augmentations and all streams of a
+  training, has nothing to do with the order: the name of what is drawn is folded into each.
 - **Data** are a pytree of arrays that share their first axis, that of the examples.
 """
 
@@ -25,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
+from jnorm._ground import checks, keys
 from jnorm.data import _orders, _words
 
 __all__ = [
@@ -91,7 +92,7 @@ def epoch(key: jax.Array, size: int, batch_size: int) -> Batches:
     shape = (steps(size, batch_size), int(batch_size))
     count = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
     mask = jnp.asarray(count < size)
-    order = _orders.permutation(key, size)
+    order = _orders.permutation(keys.stream(key, "data.batches"), size)
     if count.size == size:  # nothing to fill up, no gather
         return Batches(order.reshape(shape), mask)
     return Batches(order[jnp.asarray(count % size)], mask)

@@ -10,6 +10,7 @@
 - **Labels** are numbers, texts, dates or other things that compare, of one kind. Missing ones (None, NaN, NaT, pd.NA, a
   masked entry, an empty text, "nan") raise ``ValueError``.
 - **Keys.** The indices of a part ascend: a key decides which examples it holds, not their order (`batches` shuffles).
+  Splits, folds and batches by one key have nothing to do with each other.
   ``key=None`` takes the examples as they come, training examples first.
 - **Inside jit.** Labels and sources must be known, since shapes depend on them. The key may be traced and vmapped, but
   for `by_source` and `source_folds`, which run on the host since their sizes depend on the key.
@@ -85,7 +86,7 @@ def random(key: _Key, size: int, *, dev: float = 0.15, test: float = 0.15) -> Sp
     Split(train=array([0, 1], dtype=int32), dev=array([2], dtype=int32), test=array([3, 4], dtype=int32))
     """
     counts = _counts(size, dev, test)
-    order = shuffled(key, size)
+    order = shuffled(key, size, "splits")
     return Split(*(ascending(order, at) for at in _pieces(counts)))
 
 
@@ -116,7 +117,7 @@ def stratified(key: _Key, y: ArrayLike | Sequence[Any], *, dev: float = 0.15, te
     n_train, n_dev, n_test = _counts(len(codes), dev, test)
     warn_of_rare("y", codes, classes, 1 + (n_dev > 0) + (n_test > 0), "parts")
     size, parts = len(codes), strata(key, members, n_dev, n_test)
-    order = by_class(shuffled(key, size), codes)
+    order = by_class(shuffled(key, size, "splits"), codes)
     xp = np if isinstance(order, np.ndarray) else jnp
     order = xp.sort(parts * size + order) % size
     return Split(order[:n_train], order[n_train : n_train + n_dev], order[n_train + n_dev :])
@@ -148,7 +149,7 @@ def by_source(key: _Key, sources: ArrayLike | Sequence[Any], *, dev: float = 0.1
     nonempty = np.array([c > 0 for c in counts])
     if len(members) < nonempty.sum():
         raise ValueError(f"`sources` must hold at least {nonempty.sum()} sources, one a part; got {len(members)}")
-    order = known_shuffled(key, len(members))
+    order = known_shuffled(key, len(members), "splits")
     ends = np.cumsum(members[order])
     first = 0
     part_of = np.empty(len(members), int)
@@ -178,7 +179,7 @@ def folds(key: _Key, size: int, count: int) -> tuple[Fold, ...]:
     """
     _check_folds(size, count)
     place = np.repeat(np.arange(count), [len(p) for p in np.array_split(np.arange(size), count)])
-    return _folds(shuffled(key, size), place, count)
+    return _folds(shuffled(key, size, "folds"), place, count)
 
 
 def stratified_folds(key: _Key, y: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
@@ -206,7 +207,7 @@ def stratified_folds(key: _Key, y: ArrayLike | Sequence[Any], count: int) -> tup
     turn = np.arange(len(codes)) % int(count)
     ranked = np.sort(codes)
     place = turn[np.lexsort((turn, ranked))]
-    return _folds(by_class(shuffled(key, len(codes)), codes), place, count)
+    return _folds(by_class(shuffled(key, len(codes), "folds"), codes), place, count)
 
 
 def source_folds(key: _Key, sources: ArrayLike | Sequence[Any], count: int) -> tuple[Fold, ...]:
@@ -229,13 +230,13 @@ def source_folds(key: _Key, sources: ArrayLike | Sequence[Any], count: int) -> t
     if len(members) < count:
         raise ValueError(f"`sources` must hold at least {count} sources, one a fold; got {len(members)}")
     _check_folds(len(codes), count)
-    order = known_shuffled(key, len(members))
+    order = known_shuffled(key, len(members), "folds")
     filled = np.zeros(count, int)
     fold_of = np.empty(len(members), int)
     for source in order[np.argsort(-members[order], kind="stable")]:
         fold_of[source] = np.argmin(filled)
         filled[fold_of[source]] += members[source]
-    return _folds(shuffled(None, len(codes)), fold_of[codes], count)
+    return _folds(np.arange(len(codes), dtype=np.int32), fold_of[codes], count)
 
 
 def _folds(order: Any, place: np.ndarray, count: int) -> tuple[Fold, ...]:

@@ -27,9 +27,10 @@
 - **Optimizer.** Any of Optax, in a ``chain`` with ``clip_by_global_norm``, ``add_decayed_weights`` and so on;
   ``lambda eta, noise_key: optax.add_noise(eta, 0.55, noise_key)`` is annealed gradient noise with a stream of its own.
   ``update`` also gets ``value``, ``grad`` and ``value_fn``, for those that ask (line searches).
-- **Keys.** Initialization, data order, dropout and augmentation, gradient noise: each has its own stream, folded out
-  of the run's key; ``init_key``, ``order_key``, ``dropout_key``, ``augment_key`` and ``noise_key``, keys or seeds,
-  replace them one by one. `streams` is how.
+- **Keys.** Initialization, data order, dropout, augmentation and gradient noise have a stream each, which is made of
+  the run's key and the stream's name. ``init_key``, ``order_key``, ``dropout_key``, ``augment_key`` and ``noise_key``,
+  keys or seeds, make single streams of other keys: ``init_key=3`` initializes as the run of ``jax.random.key(3)`` does,
+  whatever the run's own key is. Equal seeds never make equal streams. `streams` is how.
 - **Batches.** Each epoch is a new permutation; the loss of a step is the mean over the valid examples, so a last
   batch of fewer counts as what it is. To a model whose ``apply`` takes ``mask`` (True where an example is valid) it is
   passed; one that has state and takes none gets the last batch at its own size, so that batch norm's statistics are
@@ -55,7 +56,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
+from jnorm._ground import checks, keys
 from jnorm.train import _hyperparameters, _optimizers, _steps, _validation, early_stopping, evaluation
 from jnorm.train._report import Report
 
@@ -67,7 +68,7 @@ __all__ = [
 ]
 
 STREAMS = ("init_key", "order_key", "dropout_key", "augment_key", "noise_key")
-"""The random streams of a run, in the order of their fold-in numbers."""
+"""The random streams of a run."""
 
 _AT_THE_END = Report()
 
@@ -76,27 +77,29 @@ _OF_AN_EXAMPLE = ("mask",)
 
 
 def streams(key: jax.Array, chosen: Mapping[str, ArrayLike] | None = None) -> dict[str, jax.Array]:
-    """The keys of a run by name: stream i of `STREAMS` is ``fold_in(key, i)`` where it is not chosen otherwise.
+    """The keys of a run by name, each ``fold_in(k, crc32("train.<name>"))``, with k the run's key or what is chosen.
 
-    Within a run, epoch e has the order of ``fold_in(order_key, e)``; step t, counted from 0 over the whole run, draws
-    its dropout from ``fold_in(dropout_key, t)``, and augmentation likewise.
+    Streams of equal k therefore share no key. Within a run, epoch e has the order of `jnorm.data.batches.epoch` by
+    ``fold_in(order_key, e)``; step t, counted from 0 over the whole run, draws its dropout from
+    ``fold_in(dropout_key, t)``, and augmentation likewise.
 
     Args:
         key: The run's key, typed or raw, or a seed.
-        chosen: Keys or seeds of single streams by name; other names do not matter.
+        chosen: Keys or seeds of which single streams are made in place of ``key``, by name; other names do not matter.
+
+    Returns:
+        The keys of all `STREAMS`.
 
     Raises:
         TypeError: Something that is neither a key nor a whole number.
 
-    >>> keys = streams(jax.random.key(0), {"order_key": 7})
-    >>> bool(keys["init_key"] == jax.random.fold_in(jax.random.key(0), 0)), bool(keys["order_key"] == jax.random.key(7))
-    (True, True)
+    >>> seventh, mixed = streams(jax.random.key(7)), streams(jax.random.key(0), {"order_key": 7})
+    >>> [name for name in STREAMS if mixed[name] == seventh[name]]
+    ['order_key']
     """
-    key, chosen = _hyperparameters.as_key("key", key), chosen or {}
-    return {
-        name: _hyperparameters.as_key(name, chosen[name]) if name in chosen else jax.random.fold_in(key, i)
-        for i, name in enumerate(STREAMS)
-    }
+    given = {"key": key} | {name: k for name, k in (chosen or {}).items() if name in STREAMS}
+    roots = {name: _hyperparameters.as_key(name, k) for name, k in given.items()}
+    return {name: keys.stream(roots.get(name, roots["key"]), f"train.{name}") for name in STREAMS}
 
 
 def trainer(
@@ -180,8 +183,8 @@ def trainer(
     def train(key: jax.Array, data: Mapping[str, Any], **hyperparameters: Any) -> dict[str, Any]:
         _validation.dictionary(data)
         _hyperparameters.require(accepted, hyperparameters, STREAMS)
-        keys = streams(key, hyperparameters)
-        values = hyperparameters | keys
+        drawn_by = streams(key, hyperparameters)
+        values = hyperparameters | drawn_by
 
         def made(part: Any) -> Any:
             return part if _validation.is_ready(part) else _hyperparameters.bind(part, values)()
@@ -195,7 +198,7 @@ def trainer(
             _validation.network(made(model)),
             _hyperparameters.bind(loss, values, 2, _OF_AN_EXAMPLE),
             _optimizers.prepared(made(optimizer)),
-            keys,
+            drawn_by,
             penalty and _hyperparameters.bind(penalty, values, 1),
             augment,
             report.steps,
@@ -214,7 +217,7 @@ def trainer(
             return {f"{prefix}{part}_{name}": mean for part in parts for name, mean in means[part].items()}
 
         def epoch(carry: _steps.Carry, number: jax.Array) -> tuple[_steps.Carry, dict[str, jax.Array]]:
-            order = jax.random.fold_in(keys["order_key"], number)
+            order = jax.random.fold_in(drawn_by["order_key"], number)
             carry, rows = _steps.epoch(recipe, carry, data["train"], order, batch_size)
             rows |= evaluated(*view(carry), after_each, "curve_")
             if report.probe is not None:

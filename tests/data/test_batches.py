@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jnorm._ground import keys
 from jnorm.data import batches
 from jnorm.data._orders import permutation
 
@@ -71,7 +72,8 @@ def test_an_epoch_visits_each_example_once(size, batch_size):
     assert np.all((indices >= 0) & (indices < size))
     assert np.all(mask[:-1])
     assert mask[-1, 0]
-    np.testing.assert_array_equal(indices[mask], permutation(KEY, size))  # which holds each index once
+    np.testing.assert_array_equal(indices[mask], permutation(keys.stream(KEY, "data.batches"), size))
+    np.testing.assert_array_equal(np.sort(indices[mask]), np.arange(size))
 
 
 def test_the_last_batch_holds_no_example_twice_while_they_suffice():

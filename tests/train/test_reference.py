@@ -1,5 +1,7 @@
 """The trainer against a training in NumPy (`tests/train/reference.py`), alone and as lanes of ``vmap``."""
 
+import zlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,8 +89,9 @@ def trainer(s):
 
 
 def by_hand(s, key, parts, **values):
-    params = jax.tree.map(np.asarray, network(s.norm).init(jax.random.fold_in(key, 0))[0])
-    order_key = jax.random.fold_in(key, 1)
+    stream = lambda name: jax.random.fold_in(key, np.uint32(zlib.crc32(name.encode())))
+    params = jax.tree.map(np.asarray, network(s.norm).init(stream("train.init_key"))[0])
+    order_key = stream("train.order_key")
     orders = [batches.epoch(jax.random.fold_in(order_key, e), s.size, s.size).indices[0] for e in range(s.epochs)]
     return reference.train(s, params, np.asarray(orders), parts, **values)
 
