@@ -6,20 +6,21 @@ down changes nothing, not even rounding.
 
 import itertools
 import json
-import math
 import numbers
-import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
+
+from jnorm.sweeps._numbers import as_python, index, is_number
 
 Configuration = dict[str, Any]
 """The value of every hyperparameter, by name."""
 Grid = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]] | None
 """Values by name, of which the product is meant, or configurations, or none but the seeds."""
 SEEDS = 2**31  # jax.random.key would wrap larger numbers silently in 32-bit mode
+MOST = 2**24  # seeds of one sweep: results are held in memory, and a larger count was meant to be a seed
 
 
 class Group(NamedTuple):
@@ -40,7 +41,7 @@ def expand(grid: Grid) -> tuple[Configuration, ...]:
     """The configurations of a grid: the product of a mapping's sequences, or the mappings of a sequence as they are.
 
     Raises ``ValueError`` for an empty grid, for an empty or repeated set of values, for mappings of unequal names and
-    for equal configurations, and ``TypeError`` for values that are no sequence.
+    for equal configurations, and ``TypeError`` for values that are no sequence, or whose order is not their own.
 
     >>> expand({"depth": (2, 4), "rate": (0.1,)})
     ({'depth': 2, 'rate': 0.1}, {'depth': 4, 'rate': 0.1})
@@ -51,7 +52,7 @@ def expand(grid: Grid) -> tuple[Configuration, ...]:
     seen: set[str] = set()
     for configuration in configurations:
         for name, value in configuration.items():
-            if value != value:
+            if is_number(value) and value != value:
                 raise ValueError(f"`{name}` must not be NaN, which equals nothing")
         if sort_key(configuration) in seen:
             raise ValueError(f"`grid` must not repeat itself; got {describe(configuration)} twice")
@@ -60,14 +61,21 @@ def expand(grid: Grid) -> tuple[Configuration, ...]:
 
 
 def _product(grid: Mapping[str, Iterable[Any]]) -> tuple[Configuration, ...]:
-    axes = {name: _values(name, values) for name, values in grid.items()}
+    axes = {_name(name, grid): _values(name, values) for name, values in grid.items()}
     if not axes:
         raise ValueError("`grid` must name at least one hyperparameter; got an empty one (None runs seeds alone)")
     return tuple(dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values()))
 
 
-def _listed(grid: Iterable[Mapping[str, Any]]) -> tuple[Configuration, ...]:
-    configurations = tuple({str(name): as_python(value) for name, value in listed.items()} for listed in grid)
+def _listed(grid: Any) -> tuple[Configuration, ...]:
+    listed = tuple(grid) if isinstance(grid, Iterable) and not isinstance(grid, str | bytes) else (grid,)
+    for configuration in listed:
+        if not isinstance(configuration, Mapping):
+            raise TypeError(
+                f"`grid` must map names to sequences of values, or be a sequence of configurations, which map names to "
+                f"single values; got {configuration!r}{'' if configuration is grid else ' in it'}"
+            )
+    configurations = tuple({_name(n, c): _single(n, value) for n, value in c.items()} for c in listed)
     if not configurations:
         raise ValueError("`grid` must hold at least one configuration; got none (None runs seeds alone)")
     for configuration in configurations:
@@ -77,10 +85,30 @@ def _listed(grid: Iterable[Mapping[str, Any]]) -> tuple[Configuration, ...]:
     return configurations
 
 
-def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
+def _name(name: Any, where: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"`grid` must have texts as names; got {name!r} in {where!r}")
+    return name
+
+
+def _single(name: str, value: Any) -> Any:
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape != ():
+        raise TypeError(f"`{name}` must hold single values; got an array of shape {shape}: give tuples of numbers")
+    return as_python(value)
+
+
+def _values(name: str, values: Any) -> tuple[Any, ...]:
+    shape = getattr(values, "shape", None)
+    not_one_by_one = isinstance(values, str | bytes | Mapping) or hasattr(values, "_fields")  # a NamedTuple is a value
+    if not_one_by_one or not isinstance(values, Iterable) or shape == ():
         raise TypeError(f"`{name}` must be a sequence of values; got {values!r}")
-    checked = tuple(as_python(value) for value in values)
+    _refuse_set(name, values)
+    if isinstance(shape, tuple) and len(shape) > 1:
+        raise ValueError(f"`{name}` must be a sequence of single values; got an array of shape {shape}")
+    if isinstance(values, jax.Array) and not jax.dtypes.issubdtype(values.dtype, jax.dtypes.extended):
+        values = np.asarray(values)  # its values are read here anyway, and one by one they would compile a program
+    checked = tuple(_single(name, value) for value in values)
     if not checked:
         raise ValueError(f"`{name}` must have at least one value; got none")
     seen: set[str] = set()
@@ -92,28 +120,32 @@ def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     return checked
 
 
-def as_python(value: Any) -> Any:
-    """Numbers of NumPy and JAX, also arrays without axes, as Python's; everything else as it is."""
-    if isinstance(value, np.generic) or (getattr(value, "shape", None) == () and hasattr(value, "item")):
-        return value.item()
-    return value
+def _refuse_set(name: str, values: Any) -> None:
+    if isinstance(values, set | frozenset):
+        raise TypeError(f"`{name}` must be a sequence, as a set has no order; got {values!r}: give a tuple or a list")
 
 
 def _unify_numbers(configurations: tuple[Configuration, ...]) -> tuple[Configuration, ...]:
-    """1 and 1.0 under one name are the same value, and a float."""
+    """1 and 1.0 under one name are the same value, and a float; a whole number that no float is stays what it is."""
     floats = {
         name
         for name in configurations[0]
-        if all(_is_number(c[name]) for c in configurations) and any(isinstance(c[name], float) for c in configurations)
+        if all(is_number(c[name]) for c in configurations) and any(isinstance(c[name], float) for c in configurations)
     }
     return tuple(
-        {name: float(value) if name in floats else value for name, value in configuration.items()}
+        {
+            name: _exact_float(value) if name in floats and not isinstance(value, bool) else value
+            for name, value in configuration.items()
+        }
         for configuration in configurations
     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real)
+def _exact_float(value: Any) -> Any:
+    try:
+        return value if isinstance(value, numbers.Integral) and float(value) != value else float(value)
+    except OverflowError:
+        return value
 
 
 def describe(value: Any) -> Any:
@@ -147,21 +179,23 @@ def sort_key(configuration: Mapping[str, Any]) -> str:
 def seed_numbers(seeds: int | Iterable[int]) -> tuple[int, ...]:
     """Seeds as whole numbers; a count n means 0, ..., n - 1.
 
-    Raises ``ValueError`` for none, for repeated ones and for those outside [0, 2^31), ``TypeError`` for what is no
-    whole number.
+    Raises ``ValueError`` for none, for repeated ones, for those outside [0, 2^31) and for more than 2^24, ``TypeError``
+    for what is no whole number, or has no order.
 
     >>> seed_numbers(3), seed_numbers([7, 5])
     ((0, 1, 2), (7, 5))
     """
-    if isinstance(seeds, bool | str):
+    _refuse_set("seeds", seeds)
+    listed = isinstance(seeds, Iterable) and not isinstance(seeds, str | bytes | Mapping)
+    listed = listed and getattr(seeds, "shape", None) != ()
+    count = len(seeds) if listed and isinstance(seeds, Sized) else index(seeds)
+    if count is not None and count > MOST:
+        hint = f"; for this one seed give [{count}]" if not listed and count < SEEDS else ""
+        raise ValueError(f"`seeds` must be 2^24 at most, as results are held in memory; got {count}{hint}")
+    given = [index(seed) for seed in seeds] if listed else [None] if count is None else list(range(count))  # type: ignore[union-attr]
+    whole = tuple(seed for seed in given if seed is not None)
+    if len(whole) < len(given):
         raise TypeError(f"`seeds` must be a count or a sequence of whole numbers; got {seeds!r}")
-    try:
-        if isinstance(seeds, Iterable) and getattr(seeds, "shape", None) != ():
-            whole = tuple(operator.index(seed) for seed in seeds)
-        else:
-            whole = tuple(range(operator.index(seeds)))  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"`seeds` must be a count or a sequence of whole numbers; got {seeds!r}") from None
     if not whole:
         raise ValueError(f"`seeds` must name at least one seed; got {seeds!r}")
     for seed in whole:
@@ -177,13 +211,11 @@ def grouped(
 ) -> tuple[Group, ...]:
     """The configurations by their static values, groups and members in the order of their contents.
 
-    Raises ``ValueError`` for a name in ``static`` or ``integers`` that the grid has not, for one in both, and for a
-    traced value that is no number.
+    Raises ``ValueError`` for a name in ``static`` or ``integers`` that the grid has not, for one in both, for a traced
+    value that is no number, and for booleans among numbers.
     """
     names = list(configurations[0])
     for option, chosen in (("static", static), ("integers", integers)):
-        if isinstance(chosen, str):
-            raise TypeError(f"`{option}` must be a sequence of names; got the string {chosen!r}")
         for name in chosen:
             if name not in names:
                 known = ", ".join(names)
@@ -191,10 +223,14 @@ def grouped(
     for name in integers:
         if name in static:
             raise ValueError(f"`integers` must name traced hyperparameters; `{name}` is in `static` too")
+    for name in names:
+        kinds = {isinstance(configuration[name], bool) for configuration in configurations}
+        if name not in static and len(kinds) > 1:
+            raise ValueError(f"`{name}` must hold booleans or numbers, not both; got {configurations[0][name]!r} first")
     members: dict[str, list[tuple[str, int]]] = {}
     for place, configuration in enumerate(configurations):
         for name in names:
-            if name not in static and not _is_number(configuration[name]):
+            if name not in static and not is_number(configuration[name]):
                 raise ValueError(f"`{name}` must hold numbers, or be named in `static`; got {configuration[name]!r}")
         fixed = sort_key({name: configuration[name] for name in static})
         members.setdefault(fixed, []).append((sort_key(configuration), place))
@@ -205,43 +241,3 @@ def grouped(
         traced = tuple({n: v for n, v in configurations[place].items() if n not in static} for place in places)
         groups.append(Group(shared, traced, places))
     return tuple(groups)
-
-
-def as_traced(name: str, values: Sequence[Any], *, whole: bool) -> np.ndarray:
-    """A hyperparameter's values as the program gets them: booleans, ``whole`` numbers, or floating numbers.
-
-    Raises ``ValueError`` for a value that its type cannot hold: not whole, beyond the range, a whole number that
-    rounding changes, or a small one that becomes 0.
-
-    >>> as_traced("rate", (1, 10), whole=False), as_traced("steps", (1, 10), whole=True)
-    (array([ 1., 10.], dtype=float32), array([ 1, 10], dtype=int32))
-    """
-    if whole:
-        dtype = jnp.result_type(int)
-        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-        for value in values:
-            if value != value // 1 or not low <= value <= high:
-                raise ValueError(f"`{name}` must hold whole numbers of {dtype}; got {value!r}")
-        return np.asarray([int(value) for value in values], dtype)
-    if all(isinstance(value, bool) for value in values):
-        return np.asarray(values)
-    dtype = jnp.result_type(float)
-    with np.errstate(over="ignore"):
-        cast = np.asarray([_as_float(value) for value in values]).astype(dtype)
-    for value, number in zip(values, cast, strict=True):
-        exact = int(number) == value if isinstance(value, numbers.Integral) and np.isfinite(number) else True
-        if not exact or (np.isinf(number) and not _is_infinite(value)) or (number == 0 and value != 0):
-            say = "name it in `integers` or in `static`" if isinstance(value, numbers.Integral) else "rescale it"
-            raise ValueError(f"`{name}` must hold numbers that {dtype} can hold; got {value!r}: {say}")
-    return cast
-
-
-def _as_float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # a whole number beyond float64
-        return math.inf
-
-
-def _is_infinite(value: Any) -> bool:
-    return isinstance(value, float) and math.isinf(value)

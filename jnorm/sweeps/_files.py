@@ -12,6 +12,16 @@ from typing import Any
 import numpy as np
 
 
+def folder_of(name: str, folder: Any) -> Path:
+    """The path of the folder that the argument ``name`` says."""
+    text = os.fspath(folder) if isinstance(folder, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise TypeError(f"`{name}` must be the path of a folder, a text or a Path; got {folder!r}")
+    if not text:
+        raise ValueError(f'`{name}` must name a folder ("." is the current one); got {folder!r}')
+    return Path(folder)
+
+
 def append(path: Path, record: Mapping[str, Any]) -> None:
     """Add a line of JSON. A line that a crash has cut short before is left alone: `lines` skips it."""
     try:

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from os import environ
 from typing import Any
@@ -75,6 +75,45 @@ def manifest_of(
         ],
         "order": [places, list(seeds)],
     }
+
+
+def damaged(manifest: Mapping[str, Any]) -> str | None:
+    """The first entry of a manifest that is not what a sweep writes; None where all are."""
+    for name, is_whole in _ENTRIES.items():
+        try:
+            if not is_whole(manifest[name], manifest):
+                return name
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            return name
+    return None
+
+
+def _is_order(order: Any, manifest: Mapping[str, Any]) -> bool:
+    places, seeds = order
+    return sorted(places) == list(range(len(manifest["configurations"]))) and sorted(seeds) == manifest["seeds"]
+
+
+def _are_outputs(outputs: Any, _: Any) -> bool:
+    return all(all(n >= 0 for n in shape) and np.dtype(dtype) is not None for shape, dtype in outputs.values())
+
+
+def _are_plans(plans: Any, manifest: Mapping[str, Any]) -> bool:
+    known = [plan for plan in plans if plan is not None]
+    return len(plans) == len(manifest["programs"]) and all(len(plan) == 5 and min(plan) >= 1 for plan in known)
+
+
+_ENTRIES: dict[str, Callable[[Any, Mapping[str, Any]], bool]] = {
+    "train": lambda train, _: isinstance(train, str),
+    "configurations": lambda configurations, _: all(isinstance(one, dict) for one in configurations),
+    "seeds": lambda seeds, _: all(isinstance(seed, int) for seed in seeds) and seeds == sorted(set(seeds)),
+    "order": _is_order,
+    "outputs": _are_outputs,
+    "finite": lambda finite, manifest: finite is None or all(name in manifest["outputs"] for name in finite),
+    "programs": lambda programs, _: len(programs) > 0 and all(isinstance(one, dict) for one in programs),
+    "plans": _are_plans,
+    **{name: lambda entry, _: isinstance(entry, dict) for name in ("keys", "settings", "versions")},
+}
+"""What is read of each entry."""
 
 
 def _refuse_opaque(parts: Iterable[str]) -> None:

@@ -31,8 +31,10 @@ from jnorm._ground import atomic
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps._differences import differences
-from jnorm.sweeps._manifest import FORMAT, environment
+from jnorm.sweeps._manifest import FORMAT, damaged, environment
 from jnorm.sweeps._results import SweepResult, arranged
+
+_REPAIR = "give another folder, or delete this one, and run the sweep again"
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ def load(folder: str | os.PathLike[str]) -> SweepResult:
 
     Raises:
         FileNotFoundError: the folder is not a store.
-        ValueError: some of its runs are not finished or damaged, with their number; or an earlier version of jnorm
-            has written it, whose stores do not tell every program from another.
+        ValueError: some of its runs are not finished or damaged, with their number; its manifest is damaged; or an
+            earlier version of jnorm has written it, whose stores do not tell every program from another.
 
     >>> import tempfile
     >>> import jnorm
@@ -130,7 +132,7 @@ def load(folder: str | os.PathLike[str]) -> SweepResult:
     True
     >>> folder.cleanup()
     """
-    folder = Path(folder)
+    folder = files.folder_of("folder", folder)
     manifest = _read_manifest(folder)
     total = len(manifest["configurations"]) * len(manifest["seeds"])
     outputs: dict[str, np.ndarray] = {}
@@ -158,12 +160,16 @@ def _claim(held: ExitStack, folder: Path, wanted: Mapping[str, Any], size: int) 
     except OSError as error:
         raise OSError(error.errno, f"`store` must be a folder that can be written; got '{folder}': {error}") from None
     new = not (folder / "manifest.json").exists()
+    if new and any(folder.glob("journal.*.jsonl")):
+        text = "so that nobody can tell which sweep its runs belong to"
+        raise ValueError(f"the store '{folder}' has lost its manifest.json, {text}: {_REPAIR}")
     lines = [] if new else differences(_read_manifest(folder), wanted)
     if lines:
         text = "\n".join(f"- {line}" for line in lines)
         raise ValueError(f"the store '{folder}' belongs to another sweep:\n{text}")
     for torn in (folder / "chunks").glob(".*"):  # a process was killed while it wrote
-        torn.unlink()
+        if torn.is_file():  # some file systems show snapshots as a hidden folder
+            torn.unlink()
     free = shutil.disk_usage(folder).free
     used = sum(file.stat().st_size for file in (folder / "chunks").iterdir())
     if size - used > free:
@@ -182,15 +188,20 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.exists():
         raise FileNotFoundError(f"'{folder}' is not the store of a sweep: it has no manifest.json")
-    manifest = json.loads(path.read_text())
+    try:
+        manifest = json.loads(path.read_text())
+    except ValueError as error:  # no JSON, or no text
+        raise ValueError(f"'{path}' is damaged: {error}; {_REPAIR}") from None
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if version == 1:
         raise ValueError(
             f"the store '{folder}' was written in format 1, which can take one program for another, so that its "
-            f"results are not trusted: run the sweep again with another folder, or delete this one"
+            f"results are not trusted: {_REPAIR}"
         )
     if version != FORMAT:
-        raise ValueError(f"'{path}' is not a manifest of format {FORMAT}")
+        raise ValueError(f"'{path}' is not a manifest of format {FORMAT}: {_REPAIR}")
+    if entry := damaged(manifest):
+        raise ValueError(f"'{path}' is damaged: its entry `{entry}` is missing or not what a sweep writes; {_REPAIR}")
     return dict(manifest)
 
 
@@ -206,13 +217,14 @@ def _finished(
     folder: Path, manifest: Mapping[str, Any], *, complain: bool
 ) -> Iterator[tuple[tuple[int, int], list[dict[str, Any]], dict[str, np.ndarray]]]:
     """The chunks whose files are whole, in their order: what the journals say of the files, and the outputs."""
+    total = len(manifest["configurations"]) * len(manifest["seeds"])
     parts: dict[tuple[int, int, int], dict[int, dict[str, Any]]] = {}
     for journal in sorted(folder.glob("journal.*.jsonl")):
         for record in files.lines(journal):
-            if "chunk" in record:
+            if _is_chunk(record, total):
                 parts.setdefault((*record["chunk"], record["parts"]), {})[record["part"]] = record
     whole: set[tuple[int, int]] = set()
-    damaged = {}
+    problems = {}
     for (first, end, count), found in sorted(parts.items()):
         if len(found) < count or (first, end) in whole:
             continue
@@ -220,20 +232,32 @@ def _finished(
         try:
             outputs = _read(folder, manifest, records)
         except (OSError, ValueError) as error:
-            damaged[first, end] = error
+            problems[first, end] = error
             continue
         whole.add((first, end))
         yield (first, end), records, outputs
-    for chunk, problem in damaged.items():
+    for chunk, problem in problems.items():
         if complain and chunk not in whole:
             warnings.warn(f"runs {chunk[0]} to {chunk[1] - 1} in '{folder}' count as not run: {problem}", stacklevel=2)
+
+
+def _is_chunk(record: Mapping[str, Any], total: int) -> bool:
+    """Whether a line of a journal says of a chunk all that it should."""
+    try:
+        (first, end), part, parts = record["chunk"], record["part"], record["parts"]
+        return 0 <= first < end <= total and 0 <= part < parts and isinstance(record["file"] + record["sha256"], str)
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _read(folder: Path, manifest: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """The outputs of a chunk, in the order of its runs, from the files of all its parts."""
     dtypes = {name: np.dtype(dtype) for name, (_, dtype) in manifest["outputs"].items()}
     read = [_read_part(folder, record, dtypes) for record in records]
-    order = np.argsort(np.concatenate([part["run"] for part in read]))
+    runs = np.concatenate([part["run"] for part in read])
+    order = np.argsort(runs)
+    if not np.array_equal(runs[order], np.arange(*records[0]["chunk"])):
+        raise ValueError(f"{records[0]['file']} holds other runs")
     return {name: np.concatenate([part[name] for part in read])[order] for name in dtypes}
 
 
@@ -244,4 +268,7 @@ def _read_part(folder: Path, record: Mapping[str, Any], dtypes: Mapping[str, np.
     data = path.read_bytes()
     if _sum(data) != record["sha256"]:
         raise ValueError(f"{path.name} is not what was written")
-    return files.unpack(data, dtypes)
+    arrays = files.unpack(data, dtypes)
+    if missing := sorted({"run", *dtypes} - set(arrays)):
+        raise ValueError(f"{path.name} lacks {', '.join(missing)}")
+    return arrays

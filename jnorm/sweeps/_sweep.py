@@ -9,9 +9,19 @@ from jax.sharding import Mesh
 
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import _programs as programs
-from jnorm.sweeps._calls import arrays_of, check_chunk, check_finite, check_names, check_outputs, check_version
-from jnorm.sweeps._configurations import Grid, Group, as_traced, expand, grouped, seed_numbers
+from jnorm.sweeps._calls import (
+    arrays_of,
+    as_chunk,
+    check_finite,
+    check_names,
+    check_outputs,
+    check_types,
+    names_of,
+)
+from jnorm.sweeps._configurations import Grid, Group, expand, grouped, seed_numbers
+from jnorm.sweeps._files import folder_of
 from jnorm.sweeps._manifest import manifest_of
+from jnorm.sweeps._numbers import as_traced
 from jnorm.sweeps._programs import Lanes, Train
 from jnorm.sweeps._progress import Report
 from jnorm.sweeps._randomness import key_data
@@ -47,13 +57,16 @@ def sweep(
     Args:
         train: ``train(key, **hyperparameters)``, or ``train(key, shared, **hyperparameters)`` where ``shared`` is
             given: pure, and returns a dictionary of arrays.
-        seeds: a count n, for 0, ..., n - 1, or a sequence of whole numbers.
-        grid: sequences of values by name, of which the product is run, or a sequence of configurations.
+        seeds: a count n, for 0, ..., n - 1, or a sequence of whole numbers from 0 to 2^31 - 1; 2^24 at most.
+        grid: sequences of values by name, of which the product is run, or a sequence of configurations. Sets, which
+            have no order, are refused.
         static: names whose values are known when the program is compiled: all that are not numbers, and all that
             change shapes. The others are traced scalars: booleans where all values are, otherwise floating numbers,
             so that ``(1, 10)`` is ``(1.0, 10.0)``.
         integers: names of traced values that are whole numbers, such as an index or a number of steps.
-        shared: arrays that every run reads (data), on every device once, and passed as an argument.
+        shared: arrays that every run reads (data), on every device once, and passed as an argument. NumPy's get the
+            dtypes that JAX gives them; whole numbers that would wrap around, and others that would be infinite, are
+            refused.
         impl: the implementation of the random keys, whatever JAX's default is. Draws of ``"rbg"`` and
             ``"unsafe_rbg"`` would depend on the runs beside them: programs that hold any go through their runs one
             after another on each device, and ``chunk`` only says how many are saved together.
@@ -74,10 +87,11 @@ def sweep(
         one a key or a hyperparameter that changes no output.
 
     Raises:
-        ValueError: the grid is empty or repeats itself; a value is no number and not static, or beyond its type;
-            programs return arrays of unequal shapes; the store holds another sweep, with what differs, or ``version``
-            is lacking.
-        TypeError: ``train`` does not accept the names, or returns something else than a dictionary of arrays.
+        ValueError: the grid is empty or repeats itself; a value is no number and not static, beyond its type or a
+            subnormal number, which XLA takes for 0; programs return arrays of unequal shapes; the store is damaged or
+            holds another sweep, with what differs, or ``version`` is lacking.
+        TypeError: an argument is of another kind; ``train`` does not accept the names, or returns something else than a
+            dictionary of arrays.
         OSError: the store cannot be written or is in use. Where a disk gets full later, what is finished stays.
 
     Source: the form of ``train`` is that of PureJaxRL (Lu et al. 2022).
@@ -93,9 +107,11 @@ def sweep(
     ((2, 3), True)
     """
     configurations, numbers = expand(grid), seed_numbers(seeds)
+    static, integers = names_of("static", static), names_of("integers", integers)
+    finite = None if finite is None else names_of("finite", finite)
     groups = grouped(configurations, static, integers)
-    check_chunk(chunk)
-    check_version(version)
+    check_types(train, mesh, progress, version)
+    chunk, store = as_chunk(chunk), None if store is None else folder_of("store", store)
     check_names(train, configurations[0], shared)
     devices, shared = programs.one_axis(mesh), arrays_of(shared)
     keys = key_data(tuple(sorted(numbers)), impl)

@@ -308,11 +308,61 @@ def test_stores_of_the_first_format_are_not_trusted(tmp_path):
     run(tmp_path)
     rewrite(tmp_path, format=1)
     for use in (run, store.load):
-        with pytest.raises(ValueError, match=r"was written in format 1, .* run the sweep again with another folder"):
+        with pytest.raises(ValueError, match=r"was written in format 1, .* give another folder, or delete this one"):
             use(tmp_path)
     rewrite(tmp_path, format=3)
     with pytest.raises(ValueError, match="is not a manifest of format 2"):
         store.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda text: "", "is damaged: Expecting value"),
+        (lambda text: text[: len(text) // 2], "is damaged: "),
+        (lambda text: "\xff" + text, "is damaged: "),
+        (lambda text: "[]", "is not a manifest of format 2: give another folder, or delete this one"),
+        (lambda text: text.replace('"order"', '"other"'), "its entry `order` is missing or not what a sweep writes"),
+        (lambda text: text.replace('"float32"', '"float31"'), "its entry `outputs`"),
+        (lambda text: text.replace('"plans"', '"plan"'), "its entry `plans`"),
+        (lambda text: json.dumps(json.loads(text) | {"order": [[0, 0], [0, 1]]}), "its entry `order`"),
+        (lambda text: json.dumps(json.loads(text) | {"plans": [[0, 0, 0, 0, 0]]}), "its entry `plans`"),
+        (lambda text: json.dumps(json.loads(text) | {"keys": 3}), "its entry `keys`"),
+        (lambda text: json.dumps(json.loads(text) | {"finite": ["q"]}), "its entry `finite`"),
+    ],
+)
+def test_a_damaged_manifest_is_refused(stored, damage, text):
+    path = stored / "manifest.json"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(ValueError, match=f"manifest.json' .*{text}"):
+        store.load(stored)
+
+
+def test_runs_without_a_manifest_belong_to_nobody(stored):
+    (stored / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"has lost its manifest.json, .* give another folder"):
+        run(stored)
+
+
+@pytest.mark.parametrize("line", ['{"chunk": [0, 2]}', '{"chunk": 3, "parts": 1, "part": 0}', "[1", "\xff"])
+def test_lines_of_a_journal_that_say_nothing_are_left_out(stored, line):
+    before = store.load(stored)
+    with (stored / "journal.0.jsonl").open("a") as journal:
+        journal.write(line + "\n")
+    same(store.load(stored), before)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store") / "kept"
+    run(folder, seeds=2)
+    return folder
+
+
+@pytest.fixture
+def stored(tmp_path, once):
+    """A finished store that a test may spoil."""
+    return shutil.copytree(once, tmp_path / "copy")
 
 
 def test_programs_of_another_version_of_jax_are_the_callers_word(tmp_path):

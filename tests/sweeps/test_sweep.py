@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jnorm.sweeps import _plans as plans
-from jnorm.sweeps import load, sweep
+from jnorm.sweeps import load, search, sweep
 from jnorm.sweeps._configurations import describe, expand, seed_numbers
 from jnorm.sweeps._divergence import failed_runs, not_finite
 from jnorm.sweeps._plans import Plan
@@ -384,6 +384,17 @@ def test_a_plan_cuts_all_runs_once_also_with_other_devices():
         ([{"rate": 1}, {"rate": 1}], ValueError, "`grid` must not repeat itself"),
         ({"f": (lambda x: x, lambda x: 2 * x)}, ValueError, "`f` must not repeat a value"),
         ({"f": (object(),)}, ValueError, "has no stable name"),
+        ({"rate": {0.1, 0.2}}, TypeError, "`rate` must be a sequence, as a set has no order"),
+        ({"rate": {"a": 1}}, TypeError, "`rate` must be a sequence of values; got {'a': 1}"),
+        ({"rate": b"ab"}, TypeError, "`rate` must be a sequence of values; got b'ab'"),
+        ({"rate": np.array(0.1)}, TypeError, "`rate` must be a sequence of values"),
+        ({"rate": search.uniform(0, 1)}, TypeError, r"`rate` must be a sequence of values; got Range\("),
+        ({"rate": np.ones((2, 2))}, ValueError, r"single values; got an array of shape \(2, 2\)"),
+        ({"rate": [jnp.ones(1)]}, TypeError, r"`rate` must hold single values; got an array of shape \(1,\)"),
+        ({1: (2,)}, TypeError, "`grid` must have texts as names; got 1 in"),
+        (3, TypeError, "`grid` must map names to sequences of values, .*; got 3$"),
+        ("ab", TypeError, "`grid` must map names to sequences of values, .*; got 'ab'"),
+        ([{"rate": 1}, ("rate", 2)], TypeError, r"`grid` must map .*; got \('rate', 2\) in it"),
     ],
 )
 def test_bad_grids(grid, error, text):
@@ -401,6 +412,13 @@ def test_bad_grids(grid, error, text):
         ((2**31,), ValueError, "got 2147483648"),
         (1.5, TypeError, "`seeds` must be a count or a sequence of whole numbers; got 1.5"),
         (True, TypeError, "got True"),
+        ([0, True], TypeError, "a count or a sequence of whole numbers; got"),
+        ({1, 2}, TypeError, "`seeds` must be a sequence, as a set has no order"),
+        ({1: 2}, TypeError, "a count or a sequence of whole numbers; got"),
+        (b"ab", TypeError, "a count or a sequence of whole numbers; got"),
+        ([[0, 1]], TypeError, "a count or a sequence of whole numbers; got"),
+        (20261129, ValueError, r"`seeds` must be 2\^24 at most, .*; for this one seed give \[20261129\]"),
+        (2**31, ValueError, "`seeds` must be 2\\^24 at most, as results are held in memory; got 2147483648$"),
     ],
 )
 def test_bad_seeds(seeds, error, text):
@@ -458,9 +476,14 @@ def shapes(key, depth):
             "`rate` must hold numbers that float32 can hold; got 16777217: name it in `integers`",
         ),
         (train, {"grid": {"rate": (1e39,), "decay": (0.0,)}}, ValueError, "float32 can hold; got 1e.39: rescale it"),
-        (train, {"grid": {"rate": (1e-50,), "decay": (0.0,)}}, ValueError, "float32 can hold; got 1e-50: rescale it"),
+        (
+            train,
+            {"grid": {"rate": (1e-50,), "decay": (0.0,)}},
+            ValueError,
+            "float32 can hold; got 1e-50: below .* for 0; rescale it",
+        ),
         (train, {"grid": {"rate": (10**400,), "decay": (0.0,)}}, ValueError, "`rate` must hold numbers that float32"),
-        (train, {"grid": GRID, "chunk": 0}, ValueError, "`chunk` must be a whole number >= 1; got 0"),
+        (train, {"grid": GRID, "chunk": 0}, ValueError, '`chunk` must be "auto" or a whole number >= 1; got 0'),
         (train, {"grid": GRID, "chunk": "big"}, ValueError, '`chunk` must be "auto" or a whole number'),
         (
             train,
@@ -481,12 +504,67 @@ def shapes(key, depth):
             ValueError,
             "float32\\[1\\] with {'depth': 1}",
         ),
-        (lambda key, shared: {"x": 1.0}, {"shared": {"a": "text"}}, TypeError, "`shared` must hold arrays; got 'text'"),
+        (lambda key, shared: {"x": 1.0}, {"shared": {"a": "text"}}, TypeError, "`shared\\['a'\\]` must be an array"),
     ],
 )
 def test_bad_calls(run, options, error, text):
     with pytest.raises(error, match=text):
         sweep(run, seeds=2, **options)
+
+
+FLOATS = {"decay": (0.0,)}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"mesh": "cpu"}, TypeError, "`mesh` must be a jax.sharding.Mesh, .*; got 'cpu'"),
+        ({"store": ""}, ValueError, "`store` must name a folder .*; got ''"),
+        ({"store": 3}, TypeError, "`store` must be the path of a folder, a text or a Path; got 3"),
+        ({"store": b"a"}, TypeError, "`store` must be the path of a folder, .*; got b'a'"),
+        ({"chunk": True}, TypeError, '`chunk` must be "auto" or a whole number >= 1; got True'),
+        ({"chunk": 2.0}, ValueError, '`chunk` must be "auto" or a whole number >= 1; got 2.0'),
+        ({"chunk": None}, TypeError, '`chunk` must be "auto" or a whole number >= 1; got None'),
+        ({"progress": "yes"}, TypeError, "`progress` must be True, False or a function of a Progress; got 'yes'"),
+        ({"finite": ["y"]}, ValueError, r"`finite` must name outputs of `train` \(curve, .*\); got 'y'"),
+        ({"finite": 3}, TypeError, "`finite` must be a sequence of names; got 3"),
+        ({"static": None}, TypeError, "`static` must be a sequence of names; got None"),
+        ({"integers": [3]}, TypeError, r"`integers` must be a sequence of names; got \[3\]"),
+        ({"train": None}, TypeError, "`train` must be a function train\\(key, .*; got None"),
+        ({"grid": {"rate": (True, 0.5)} | FLOATS}, ValueError, "`rate` must hold booleans or numbers, not both"),
+        ({"grid": {"rate": (1e-45,)} | FLOATS}, ValueError, "got 1e-45: below 1.18e-38 XLA takes numbers for 0"),
+        ({"grid": {"rate": (1e-38,)} | FLOATS}, ValueError, "got 1e-38: below 1.18e-38 XLA takes numbers for 0"),
+        ({"grid": {"rate": (0.1, np.float32(0.1))} | FLOATS}, ValueError, "and 0.1 are one number of float32"),
+        ({"grid": {"rate": (10**400, 1.0)} | FLOATS}, ValueError, "`rate` must hold numbers that float32 can hold"),
+        ({"shared": 2**31}, ValueError, "`shared` must hold whole numbers of int32; got 2147483648: give differences"),
+        ({"shared": [1, {"t": np.array([0, -(2**40)])}]}, ValueError, r"`shared\[1\]\['t'\]` .*; got -1099511627776"),
+        ({"shared": np.array([2**32], np.uint64)}, ValueError, "whole numbers of uint32; got 4294967296"),
+        ({"shared": np.array([0.1, -1e39])}, ValueError, "`shared` must hold numbers that float32 .*; got -1e.39"),
+        ({"shared": 10**400}, TypeError, "`shared` must be an array of JAX's dtypes; got object"),
+        ({"shared": np.zeros(1, np.longdouble)}, TypeError, "`shared` must be an array of JAX's dtypes"),
+        ({"shared": np.ma.array([1.0], mask=[True])}, TypeError, "`shared` must be an array without a mask"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_compile(caplog, options, error, text):
+    if np.finfo(np.longdouble).bits == 64 and "JAX's dtypes" in text and "object" not in text:
+        pytest.skip("longdouble is float64 here")
+    run = (lambda key, shared, rate, decay: train(key, rate, decay)) if "shared" in options else train
+
+    def call():
+        with pytest.raises(error, match=text):
+            sweep(**{"train": run, "seeds": 2, "grid": GRID} | options)
+
+    # The keys of two seeds may be made, once.
+    assert not [name for name in compilations(caplog, call) if "sweep" in name or "train" in name]
+
+
+def test_names_may_come_from_a_generator():
+    run = lambda key, depth: {"x": jnp.full((), np.nan), "y": jnp.ones(depth).sum() + jax.random.uniform(key)}
+    names = lambda *listed: (name for name in listed)
+    with pytest.warns(UserWarning, match="2 of 2 runs diverged"):  # and `depth` is static: it is a shape
+        result = sweep(run, seeds=2, grid={"depth": names(3)}, static=names("depth"), finite=names("x"), chunk=2)
+    assert result.finite == ("x",)
+    assert result.failed.all()
 
 
 def test_unknown_names_of_a_result():
