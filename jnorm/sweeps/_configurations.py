@@ -61,7 +61,7 @@ def expand(grid: Grid) -> tuple[Configuration, ...]:
 
 
 def _product(grid: Mapping[str, Iterable[Any]]) -> tuple[Configuration, ...]:
-    axes = {_name(name, grid): _values(name, values) for name, values in grid.items()}
+    axes = {_name(name, grid): values_of(name, values) for name, values in grid.items()}
     if not axes:
         raise ValueError("`grid` must name at least one hyperparameter; got an empty one (None runs seeds alone)")
     return tuple(dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values()))
@@ -98,7 +98,8 @@ def _single(name: str, value: Any) -> Any:
     return as_python(value)
 
 
-def _values(name: str, values: Any) -> tuple[Any, ...]:
+def values_of(name: str, values: Any) -> tuple[Any, ...]:
+    """A sequence of different values, numbers as Python's."""
     shape = getattr(values, "shape", None)
     not_one_by_one = isinstance(values, str | bytes | Mapping) or hasattr(values, "_fields")  # a NamedTuple is a value
     if not_one_by_one or not isinstance(values, Iterable) or shape == ():

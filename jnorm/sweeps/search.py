@@ -14,14 +14,15 @@ key gives the same configurations, and each name has a stream of its own, so tha
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
-from jnorm.sweeps._configurations import Configuration, expand, sort_key
+from jnorm.sweeps._configurations import Configuration, expand, sort_key, values_of
+from jnorm.sweeps._numbers import is_number, whole_number
+from jnorm.sweeps._ranges import Range, checked, integers, log_uniform, one_minus_log_uniform, uniform
 
 __all__ = [
     "Range",
@@ -34,152 +35,7 @@ __all__ = [
     "uniform",
 ]
 
-_SCALES = ("linear", "log", "one_minus_log")
-
-
-class Range(NamedTuple):
-    """An interval of numbers that is searched evenly on some scale.
-
-    Attributes:
-        low: the least value.
-        high: the greatest.
-        scale: ``"linear"``, ``"log"`` or ``"one_minus_log"``: what is uniform is x, log(x) or log(1 - x).
-        whole: whether only whole numbers are meant, both ends included.
-    """
-
-    low: float
-    high: float
-    scale: str = "linear"
-    whole: bool = False
-
-    def at(self, u: float) -> float:
-        """The value at a share of the way, by this scale.
-
-        Args:
-            u: the share, in [0, 1].
-
-        Returns:
-            A number in [low, high].
-
-        >>> log_uniform(1e-4, 1.0).at(1.0), uniform(0.0, 1.0).at(0.25), integers(1, 6).at(0.99)
-        (1.0, 0.25, 6)
-        """
-        if u in (0, 1):
-            return self.high if u else self.low
-        low, high = self._ends()
-        t = low + u * (high - low)
-        value = t if self.scale == "linear" else math.exp(t) if self.scale == "log" else 1 - math.exp(t)
-        inside = min(max(value, self.low), self.high)
-        return round(inside) if self.whole else inside
-
-    def share(self, value: float) -> float:
-        """The share of the way at a value: the inverse of `at`.
-
-        Args:
-            value: a number in [low, high].
-
-        Returns:
-            A number in [0, 1]; a half where low and high are one.
-
-        >>> round(one_minus_log_uniform(0.9, 0.999).share(0.99), 9)
-        0.5
-        """
-        low, high = self._ends()
-        return (self._coordinate(value) - low) / (high - low) if high != low else 0.5
-
-    def _ends(self) -> tuple[float, float]:
-        half = 0.5 if self.whole else 0.0  # each whole number has the numbers that round to it
-        return self._coordinate(self.low - half), self._coordinate(self.high + half)
-
-    def _coordinate(self, value: float) -> float:
-        if self.scale == "linear":
-            return value
-        return math.log(value if self.scale == "log" else 1 - value)
-
-
 _Space = Mapping[str, Range | Sequence[Any]]
-
-
-def uniform(low: float, high: float) -> Range:
-    """Real numbers, evenly.
-
-    Args:
-        low: the least value.
-        high: the greatest.
-
-    Returns:
-        The range.
-
-    Raises:
-        ValueError: low >= high.
-
-    >>> uniform(0.0, 0.5).at(0.5)
-    0.25
-    """
-    return _range(low, high, "linear")
-
-
-def log_uniform(low: float, high: float) -> Range:
-    """Real numbers whose logarithm is uniform: for learning rates.
-
-    Args:
-        low: the least value, positive.
-        high: the greatest.
-
-    Returns:
-        The range.
-
-    Raises:
-        ValueError: low <= 0, or low >= high.
-
-    >>> round(log_uniform(1.0, 100.0).at(0.5), 9)
-    10.0
-    """
-    checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", low=low)
-    return _range(low, high, "log")
-
-
-def one_minus_log_uniform(low: float, high: float) -> Range:
-    """Numbers whose distance to 1 is log-uniform: for momentum and decays.
-
-    Args:
-        low: the least value.
-        high: the greatest, below 1.
-
-    Returns:
-        The range.
-
-    Raises:
-        ValueError: high >= 1, or low >= high.
-
-    >>> round(one_minus_log_uniform(0.9, 0.999).at(0.5), 9)
-    0.99
-    """
-    checks.require(lambda v: v < 1, "`{}` must satisfy {} < 1", high=high)
-    return _range(low, high, "one_minus_log")
-
-
-def integers(low: int, high: int, *, log: bool = False) -> Range:
-    """Whole numbers, equally likely or about as 1/n.
-
-    Args:
-        low: the least value.
-        high: the greatest, which may occur too.
-        log: whether n comes up about as often as 1/n says; then low must be at least 1.
-
-    Returns:
-        The range.
-
-    Raises:
-        ValueError: low or high is not whole, low >= high, or low < 1 with ``log``.
-
-    >>> [integers(1, 3).at(u) for u in (0.0, 0.5, 1.0)]
-    [1, 2, 3]
-    """
-    checks.require(lambda v: v == np.floor(v), "`{}` must be a whole number", low=low, high=high)
-    if log:
-        checks.require(lambda v: v >= 1, "`{}` must satisfy {} >= 1", low=low)
-    return _range(int(low), int(high), "log" if log else "linear", whole=True)
 
 
 def grid(space: Mapping[str, Sequence[Any]]) -> list[Configuration]:
@@ -197,6 +53,8 @@ def grid(space: Mapping[str, Sequence[Any]]) -> list[Configuration]:
     >>> grid({"depth": [2, 4], "rate": [0.1, 0.2]})[:2]
     [{'depth': 2, 'rate': 0.1}, {'depth': 2, 'rate': 0.2}]
     """
+    if not isinstance(space, Mapping):
+        raise TypeError(f"`space` must map names to sequences of values; got {space!r}")
     return [dict(configuration) for configuration in expand(space)]
 
 
@@ -212,15 +70,17 @@ def random(key: jax.Array, space: _Space, count: int) -> list[Configuration]:
         The configurations, in the order in which they were drawn.
 
     Raises:
-        ValueError: the space or a set of choices is empty, choices are repeated, a range is the wrong way round, or
-            there are fewer than ``count`` configurations.
+        ValueError: the space or a set of choices is empty, choices are repeated, a range is the wrong way round or not
+            on its scale, or there are fewer than ``count`` configurations.
+        TypeError: the key is no key, the space no mapping of names to ranges and sequences.
 
     >>> space = {"depth": [2, 4], "units": integers(64, 256)}
     >>> sorted({configuration["depth"] for configuration in random(jax.random.key(0), space, 10)})
     [2, 4]
     """
-    checks.whole(1, count=count)
-    _check(space)
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise TypeError(f"`key` must be a random key, such as jax.random.key(0); got {key!r}")
+    count, space = whole_number("count", count), _checked(space)
     sizes = [_size(values) for values in space.values()]
     if math.prod(sizes) < count:
         raise ValueError(f"`count` must satisfy count <= {math.prod(sizes):.0f}, the configurations; got {count}")
@@ -229,7 +89,7 @@ def random(key: jax.Array, space: _Space, count: int) -> list[Configuration]:
     for turn in range(10_000):
         shares = {name: _shares(jax.random.fold_in(k, turn), count) for name, k in keys.items()}
         for i in range(count):
-            configuration = {name: _drawn(values, shares[name][i]) for name, values in space.items()}
+            configuration = {name: _drawn(values, float(shares[name][i])) for name, values in space.items()}
             different.setdefault(sort_key(configuration), configuration)
             if len(different) == count:
                 return list(different.values())
@@ -262,25 +122,43 @@ def coarse_to_fine(
         A space, for `random`.
 
     Raises:
-        ValueError: scores are not one for each configuration, or fewer than ``keep`` of them are not NaN.
+        ValueError: scores are not one for each configuration, or fewer than ``keep`` of them are not NaN; one of the
+            best configurations does not lie in the space.
+        TypeError: scores are no numbers; the space is not as for `random`.
 
     >>> space, tried = {"rate": log_uniform(1e-4, 1.0)}, [{"rate": r} for r in (1e-3, 1e-2, 1e-1)]
     >>> fine = coarse_to_fine(space, tried, [0.9, 0.1, 0.2], keep=2, margin=0.125)["rate"]
     >>> round(fine.low, 6), round(fine.high, 6)
     (0.003162, 0.316228)
     """
-    _check(space)
-    numbers = np.asarray(scores, np.float64)
+    space = _checked(space)
+    try:
+        numbers = np.asarray(scores, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"`scores` must hold numbers; got {scores!r}") from None
     if numbers.shape != (len(configurations),):
         raise ValueError(f"`scores` must be one for each of {len(configurations)} configurations; got {numbers.shape}")
-    checks.whole(1, keep=keep)
-    checks.require(lambda m: m >= 0, "`{}` must satisfy {} >= 0", margin=margin)
+    keep = whole_number("keep", keep)
+    if not margin >= 0:
+        raise ValueError(f"`margin` must satisfy margin >= 0; got {margin}")
     usable = int(np.sum(~np.isnan(numbers)))
     if usable < keep:
         raise ValueError(f"`keep` must satisfy keep <= {usable}, the scores that are not NaN; got {keep}")
     order = np.argsort(-numbers if maximize else numbers, kind="stable")
     best = [configurations[i] for i in order[:keep]]
+    for configuration in best:
+        for name, values in space.items():
+            if name not in configuration or not _holds(values, configuration[name]):
+                raise ValueError(
+                    f"`configurations` must lie in the space, where `{name}` is {values}; got {configuration}"
+                )
     return {name: _narrowed(values, [chosen[name] for chosen in best], margin) for name, values in space.items()}
+
+
+def _holds(values: Range | Sequence[Any], value: Any) -> bool:
+    if not isinstance(values, Range):
+        return value in values
+    return is_number(value) and values.low <= value <= values.high
 
 
 def _narrowed(values: Range | Sequence[Any], best: Sequence[Any], margin: float) -> Range | Sequence[Any]:
@@ -291,20 +169,25 @@ def _narrowed(values: Range | Sequence[Any], best: Sequence[Any], margin: float)
     return values._replace(low=low, high=high)
 
 
-def _range(low: float, high: float, scale: str, *, whole: bool = False) -> Range:
-    checks.require(lambda v: v > low, f"`{{}}` must satisfy {{}} > low = {low}", high=high)
-    return Range(low, high, scale, whole)
-
-
-def _check(space: _Space) -> None:
+def _checked(space: _Space) -> dict[str, Range | Sequence[Any]]:
+    """The space, with Python's numbers."""
+    if not isinstance(space, Mapping):
+        raise TypeError(f"`space` must map names to ranges and sequences of values; got {space!r}")
     if not space:
         raise ValueError("`space` must name at least one hyperparameter; got an empty one")
-    expand({name: values for name, values in space.items() if not isinstance(values, Range)} or None)
+    known: dict[str, Range | Sequence[Any]] = {}
     for name, values in space.items():
-        if isinstance(values, Range):
-            checks.choice("scale", values.scale, _SCALES)
-            if values.low > values.high:
-                raise ValueError(f"`{name}` must not go from high to low; got {values.low} to {values.high}")
+        if not isinstance(name, str):
+            raise TypeError(f"`space` must have texts as names; got {name!r}")
+        if not isinstance(values, Range):
+            known[name] = values_of(name, values)
+            expand({name: known[name]})
+            continue
+        try:
+            known[name] = checked(values, point=True)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`{name}` must be a range of numbers: {error}") from None
+    return known
 
 
 def _size(values: Range | Sequence[Any]) -> float:

@@ -7,6 +7,7 @@ from scipy import stats
 
 from jnorm.sweeps import search
 
+KEY = jax.random.key(0)
 SPACE = {
     "rate": search.log_uniform(1e-5, 10.0),
     "momentum": search.one_minus_log_uniform(0.9, 0.9999),
@@ -111,7 +112,10 @@ def test_narrowing_is_around_the_best():
         (lambda: search.random(jax.random.key(0), {}, 3), "`space` must name at least one hyperparameter"),
         (lambda: search.random(jax.random.key(0), {"a": []}, 3), "`a` must have at least one value; got none"),
         (lambda: search.random(jax.random.key(0), {"a": [2, 2]}, 1), "`a` must not repeat a value; got 2 twice"),
-        (lambda: search.random(jax.random.key(0), {"a": search.Range(2, 1)}, 1), "`a` must not go from high to low"),
+        (
+            lambda: search.random(jax.random.key(0), {"a": search.Range(2, 1)}, 1),
+            r"`a` must be a range of numbers: `high` must satisfy high > low = 2; got 1",
+        ),
         (lambda: search.random(jax.random.key(0), SPACE, 0), "`count` must be a whole number >= 1; got 0"),
         (
             lambda: search.coarse_to_fine(SPACE, [], [1.0], keep=1),
@@ -121,8 +125,44 @@ def test_narrowing_is_around_the_best():
             lambda: search.coarse_to_fine({"depth": [2]}, [{"depth": 2}], [np.nan], keep=1),
             "`keep` must satisfy keep <= 0, the scores that are not NaN; got 1",
         ),
+        (lambda: search.uniform(0.0, np.inf), "`high` must be a finite number of double precision; got inf"),
+        (lambda: search.uniform(np.nan, 1.0), "`low` must be a finite number of double precision; got nan"),
+        (lambda: search.uniform(-1e308, 1e308), "`high` must satisfy high - low < 1.8e308; got -1e.308 and 1e.308"),
+        (lambda: search.uniform("a", 1), "`low` must be a number; got 'a'"),
+        (lambda: search.uniform(True, 5), "`low` must be a number; got True"),
+        (lambda: search.log_uniform(-1.0, 1.0), "`low` must satisfy low > 0; got -1.0"),
+        (lambda: search.log_uniform(1.0, 0.1), "`high` must satisfy high > low = 1.0; got 0.1"),
+        (lambda: search.one_minus_log_uniform(-np.inf, 0.5), "`low` must be a finite number"),
+        (lambda: search.integers(1, np.inf), "`high` must be a finite number"),
+        (lambda: search.integers(1, 10**400), "`high` must be a finite number"),
+        (lambda: search.uniform(0, 1).at(2.0), "`u` must satisfy 0 <= u <= 1; got 2.0"),
+        (lambda: search.uniform(0, 1).share(2.0), "`value` must satisfy 0 <= value <= 1; got 2.0"),
+        (lambda: search.random(KEY, {"a": search.Range(0, 1, "log")}, 1), "`a` must be .*: `low` must satisfy low > 0"),
+        (lambda: search.random(KEY, {"a": search.Range(0, np.nan)}, 1), "`a` must be .*: `high` must be a finite"),
+        (lambda: search.random(KEY, {"a": {1, 2}}, 1), "`a` must be a sequence, as a set has no order"),
+        (lambda: search.random(KEY, {1: [1, 2]}, 1), "`space` must have texts as names; got 1"),
+        (lambda: search.random(KEY, [1], 1), r"`space` must map names to ranges and sequences of values; got \[1\]"),
+        (lambda: search.random(KEY, SPACE, True), "`count` must be a whole number >= 1; got True"),
+        (lambda: search.random(KEY, SPACE, 2.0), "`count` must be a whole number >= 1; got 2.0"),
+        (lambda: search.random(0, SPACE, 2), r"`key` must be a random key, such as jax.random.key\(0\); got 0"),
+        (lambda: search.grid(None), "`space` must map names to sequences of values; got None"),
+        (lambda: narrowed([{"b": 1}], [1.0]), "`configurations` must lie in the space, where `a` is"),
+        (lambda: narrowed([{"a": 11.0}], [1.0]), r"where `a` is Range\(low=1.0, high=10.0.*; got {'a': 11.0}"),
+        (lambda: narrowed([{"a": 2.0}], [1.0], margin=np.nan), "`margin` must satisfy margin >= 0; got nan"),
+        (lambda: narrowed([{"a": 2.0}], ["x"]), r"`scores` must hold numbers; got \['x'\]"),
     ],
 )
 def test_bad_input_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+def narrowed(configurations, scores, **options):
+    return search.coarse_to_fine({"a": search.log_uniform(1.0, 10.0)}, configurations, scores, keep=1, **options)
+
+
+def test_numbers_of_numpy_and_jax_become_pythons():
+    values = search.uniform(np.float32(0.5), jax.numpy.array(2.0))
+    assert (type(values.low), type(values.high)) == (float, float)
+    drawn = search.random(KEY, {"a": values, "b": np.array([1.0, 2.0]), "c": (n for n in (1, 2.5))}, 4)
+    assert {type(value) for one in drawn for value in one.values()} == {float, int}
