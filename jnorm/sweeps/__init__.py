@@ -11,8 +11,9 @@
   own devices, and all return the whole result. Where one dies, the others end with an error; the same call resumes.
 - **Stores.** With ``store`` every finished chunk is on the disk before the next one starts: see `load`. A
   sweep that was killed goes on where it was, by the plan that it had, and ends as if it had not been killed, bit for
-  bit on the same machine. A store belongs to one program, one grid, one set of seeds, data and settings of JAX: any
-  other sweep is refused, and told what differs.
+  bit on the same machine. A store belongs to one program, one grid, one set of seeds, data and those settings of JAX
+  that change numbers: any other sweep is refused, and told what differs. Rounding also depends on the device, on jaxlib
+  and on ``XLA_FLAGS``: with others a store goes on, and its journal says which chunks were made with what.
 - **Failures.** A run that diverges is NaN in its own lane and the rest go on: see `SweepResult`.
 """
 

@@ -132,7 +132,7 @@ def settings() -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, platform and source revision, for the record."""
+    """Versions, platform, ``XLA_FLAGS`` and source revision, for the record: they are not compared."""
     devices = jax.devices()
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:

@@ -1,9 +1,9 @@
 r"""A folder that holds a sweep: what was asked, what is finished, and the outputs of every finished chunk of runs.
 
 - ``manifest.json``: what identifies the sweep (see `jnorm.sweeps._manifest`), how its runs are cut into chunks, and
-  versions, platform and source revision of its first run;
-- ``journal.P.jsonl`` of process P, a line an event: its starts (with versions, platform, revision) and the chunks that
-  it has finished, with their SHA-256;
+  versions, platform, ``XLA_FLAGS`` and source revision of its first run, for the record;
+- ``journal.P.jsonl`` of process P, a line an event: its starts (with versions, platform, flags, revision) and the
+  chunks that it has finished, with their SHA-256;
 - ``chunks/A-B.PofN.npz``: the outputs of runs A, ..., B - 1, part P of N;
 - ``lock``: held by the process that writes.
 

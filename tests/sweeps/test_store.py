@@ -76,6 +76,7 @@ def test_what_the_manifest_and_the_journal_say(tmp_path):
     assert manifest["plans"] == [[2, 1, 2, 2, 1]]
     start, *kept = files.lines(tmp_path / "journal.0.jsonl")
     assert start["run"]["versions"] == manifest["versions"]
+    assert start["run"]["flags"] == manifest["flags"] == os.environ.get("XLA_FLAGS", "")
     for record in kept:
         assert record["sha256"] == store._sum((tmp_path / "chunks" / record["file"]).read_bytes())
 
