@@ -69,8 +69,8 @@ def check_in_training(in_training: Any, module: str, known: set[str] | None) -> 
 def known_state(mean: jax.Array, var: jax.Array, count: jax.Array | None) -> State:
     """Statistics that may come from Flax: without a count, or with none beside values that are not fresh, warmed up.
 
-    >>> known_state(jnp.array([0.0, 5.0]), jnp.array([1.0, 1.0]), jnp.zeros(2)).count.tolist()
-    [0.0, 1073741824.0]
+    >>> known_state(jnp.array([0.0, 5.0]), jnp.array([1.0, 1.0]), jnp.zeros(2)).count
+    Array([0.0000000e+00, 1.2676506e+30], dtype=float32)
     """
     count = jnp.zeros_like(mean) if count is None else count
     fresh = (mean == 0) & (var == 1)
@@ -93,7 +93,7 @@ def normalize(
     """`jnorm.nn.batch_norm.apply` or a sibling with a Flax module's options and its conventions for types and masks.
 
     ``dtype`` is that of the result, to which ``x`` is promoted first; a mask broadcasts against ``x`` as in NumPy.
-    Batch norm takes complex inputs, as Flax's does.
+    Batch norm takes complex inputs, and the running variance is biased, as Flax has it.
     """
     if axis_name is not None and module.axis_index_groups is not None:
         axis_name = Groups(axis_name, tuple(map(tuple, module.axis_index_groups)))
@@ -105,7 +105,7 @@ def normalize(
         mask = mask.reshape((1,) * (x.ndim - mask.ndim) + mask.shape)
     if jnp.iscomplexobj(x) and not options:
         apply = _complex.batch_norm
-    options |= {"decay": module.momentum, "eps": module.epsilon, "axis": module.axis}
+    options |= {"decay": module.momentum, "eps": module.epsilon, "axis": module.axis, "unbiased": False}
     y, state = apply(params, state, x, train=train, axis_name=axis_name, mask=mask, **options)
     return y.astype(dtype), state
 

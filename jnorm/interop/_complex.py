@@ -25,6 +25,7 @@ def batch_norm(
     axis: Any,
     axis_name: Any = None,
     mask: jax.Array | None = None,
+    unbiased: bool = False,
 ) -> tuple[jax.Array, State]:
     """`jnorm.nn.batch_norm.apply` for a complex ``x``; the mean of the state is complex, its variance real.
 
@@ -51,8 +52,9 @@ def batch_norm(
         ]
         # A bad number in one part keeps out the other as well.
         bad = jnp.where(jnp.all(jnp.isfinite(both.mean), 0), 0, jnp.nan)
+        freedom = both.count[0] - 1 if unbiased else None
         new = [
-            update(o, BatchMoments(m + bad, total, both.count[0]), decay=decay)
+            update(o, BatchMoments(m + bad, total, both.count[0]), decay=decay, freedom=freedom)
             for o, m in zip(old, both.mean, strict=True)
         ]
         mean = jnp.where(counted, jax.lax.complex(both.mean[0], both.mean[1]), mean)

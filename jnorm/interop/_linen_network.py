@@ -50,7 +50,7 @@ def network(module: nn.Module, example: Any, *, in_training: Mapping[str, bool] 
     >>> params, state = model.init(jax.random.key(0))
     >>> y, state = model.apply(params, state, jnp.ones((2, 3)), train=True, key=jax.random.key(1))
     >>> sorted(params), y.shape, state["batch_stats"]["BatchNorm_0"]["count"].tolist()
-    (['BatchNorm_0', 'Dense_0'], (2, 4), [1.0, 1.0, 1.0, 1.0])
+    (['BatchNorm_0', 'Dense_0'], (2, 4), [2.0, 2.0, 2.0, 2.0])
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"`module` must be a flax.linen.Module; got {module!r}")

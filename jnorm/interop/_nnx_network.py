@@ -48,7 +48,7 @@ def network(make: Callable[..., nnx.Module], *, in_training: Mapping[str, bool] 
     >>> params, state = model.init(jax.random.key(0))
     >>> y, state = model.apply(params, state, jnp.ones((2, 3)), train=True, key=jax.random.key(1))
     >>> sorted(params), y.shape, state["norm"]["count"].tolist()
-    (['dense', 'norm'], (2, 4), [1.0, 1.0, 1.0, 1.0])
+    (['dense', 'norm'], (2, 4), [2.0, 2.0, 2.0, 2.0])
     """
     if isinstance(make, nnx.Module) or not callable(make):
         raise TypeError(f"`make` must be a function, such as lambda rngs: Model(rngs=rngs); got {type(make).__name__}")

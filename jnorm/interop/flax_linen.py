@@ -5,8 +5,8 @@ fields, defaults, call arguments, collections and leaf names. What changes is th
 at least float32, and added up over ``axis_name`` by counts, so ``use_fast_variance`` no longer matters, nor does
 ``epsilon`` for weights; running statistics are debiased; and the rate of dropout may be traced.
 
-Batch statistics carry one more leaf, ``count``, of the features' shape: the updates behind them. A checkpoint of Flax
-has none and is taken as fully warmed up, also where its leaves are copied over fresh ones that count zero updates;
+Batch statistics carry one more leaf, ``count``, of the features' shape: the entries behind them. A checkpoint of Flax
+has none and is taken as fully warmed up, also where its leaves are copied over fresh ones that count none;
 `restore` fills it in where a tool insists on equal trees. Flax's modules ignore the extra leaf.
 """
 
@@ -212,7 +212,7 @@ def restore(variables: Any, checkpoint: Any) -> Any:
     >>> theirs = nn.BatchNorm(use_running_average=False).init(jax.random.key(0), jnp.ones((4, 2)))
     >>> ours = BatchNorm(use_running_average=False).init(jax.random.key(0), jnp.ones((4, 2)))
     >>> restore(ours, theirs)["batch_stats"]["count"]
-    Array([1.0737418e+09, 1.0737418e+09], dtype=float32)
+    Array([1.2676506e+30, 1.2676506e+30], dtype=float32)
     """
     if not isinstance(variables, Mapping):
         return checkpoint

@@ -40,7 +40,7 @@ __all__ = [
 
 
 class BatchCount(nnx.BatchStat):
-    """The number of updates behind running statistics."""
+    """The entries behind running statistics, as `jnorm.nn.batch_norm.State` counts them."""
 
 
 class BatchNorm(nnx.BatchNorm):

@@ -31,7 +31,7 @@ def precise_state(
     Args:
         batches: The layer's inputs ``x``, or pairs ``(x, mask)`` with a mask as in `jnorm.nn.batch_norm.apply`.
         axis: The feature axis of ``x``, or several.
-        unbiased: Whether the variance is divided by n - 1 instead of n.
+        unbiased: Whether the variance is divided by n - 1, as the running one is by default, instead of n.
 
     Returns:
         A state of at least float32, whose ``count`` is `WARM`.
@@ -45,8 +45,8 @@ def precise_state(
 
     >>> data = [jnp.array([[1.0], [2.0]]), jnp.array([[6.0]])]
     >>> state = precise_state(data)
-    >>> state.mean.tolist(), round(float(state.var[0]), 5), float(state.count)
-    ([3.0], 4.66667, 1073741824.0)
+    >>> state.mean.tolist(), round(float(state.var[0]), 5), float(state.count) == WARM
+    ([3.0], 4.66667, True)
     """
     n: Any = 0.0
     mean: Any = 0.0

@@ -13,9 +13,12 @@ from jnorm.nn._axes import lengths, other_axes
 from jnorm.nn._moments import BatchMoments
 from jnorm.nn._params import Params, per_feature
 
-WARM = 2.0**30
-"""The count of statistics that are fully warmed up: so many updates that one more weighs 1 - decay, and finite, so that
-states may be averaged. A count stops here."""
+WARM = 2.0**100
+"""The count of statistics that are fully warmed up, from wherever they come: the next batch weighs 1 - decay. More than
+batches hold, and finite, so that states may be averaged; the average of warm and other ones is warm."""
+
+_FULL = 2.0**60
+"""From this count on statistics are warm."""
 
 
 class State(NamedTuple):
@@ -24,9 +27,11 @@ class State(NamedTuple):
     Attributes:
         mean: Average of the batches' means, of the features' shape.
         var: Average of their variances, of the same shape.
-        count: The number of updates behind them, a floating number: 0 for none, `WARM` for fully warmed up, which
-            suits statistics from elsewhere (a checkpoint without a count). Of shape (), or of the features' shape where
-            masks differ between features or a bad feature is not to keep the others back.
+        count: The entries behind them, the sum of n * decay^age over batches of n entries, a floating number: 0 for
+            none, `WARM` for statistics from elsewhere (a checkpoint without a count), which the next batch turns into
+            the n / (1 - decay) of endless batches of its size. Of shape (), or of the features' shape where masks
+            differ between features or a bad feature is not to keep the others back. A count of updates, as
+            states had before they counted entries, is taken for entries: then the averages move faster at first.
     """
 
     mean: jax.Array
@@ -94,9 +99,13 @@ def update(state: State, batch: BatchMoments, *, decay: ArrayLike = 0.99, freedo
     """The debiased running statistics after one more batch, by the rule of `jnorm.nn.batch_norm.apply`.
 
     ``freedom`` is the number of degrees of freedom, n - 1 for one batch: then the state takes ``var * n / freedom``,
-    otherwise ``var`` as it is. Where there is no entry, or no freedom, or the mean or the variance is not finite, the
-    state stays: of that feature where it has a count of its own, otherwise of all. A traced ``decay`` outside [0, 1)
-    gives NaN.
+    otherwise ``var`` as it is. Without freedom the mean moves and the variance stays; a state that counts none stays
+    altogether, so that its placeholder of a variance never becomes part of an average. Where there is no entry, or the
+    mean or the variance is not finite, the state stays: of that feature where it has a count of its own, otherwise of
+    all. A traced ``decay`` outside [0, 1) gives NaN.
+
+    Both averages weigh a batch by n. For the variance n - 1 would be as free of bias and a little less noisy (2.5 % for
+    batches of 32 and 2), but would need a count of its own.
 
     >>> batch = BatchMoments(jnp.array([5.0]), jnp.array([3.0]), jnp.array([8.0]))
     >>> update(State(jnp.zeros(1), jnp.ones(1), jnp.zeros(())), batch, freedom=jnp.array([6.0])).var.tolist()
@@ -111,22 +120,29 @@ def update(state: State, batch: BatchMoments, *, decay: ArrayLike = 0.99, freedo
             "a `mask` that differs between features needs a `state.count` for each of them: "
             f"state._replace(count=jnp.zeros({shape})); got a scalar"
         )
-    valid = batch.count > 0 if freedom is None else freedom > 0
-    var = batch.var if freedom is None else batch.var * (batch.count / jnp.where(valid, freedom, 1))
-    finite = jnp.isfinite(batch.mean) & jnp.isfinite(var)
-    # A mask may vary over some of several feature axes only.
-    valid = (valid & finite).reshape(shape) if jnp.ndim(state.count) else valid.reshape(()) & jnp.all(finite)
 
+    def as_counts(v: jax.Array) -> jax.Array:
+        # A mask may vary over some of several feature axes only.
+        return jnp.broadcast_to(v, batch.mean.shape).reshape(shape) if jnp.ndim(state.count) else v.reshape(())
+
+    free = batch.count > 0 if freedom is None else freedom > 0
+    var = batch.var if freedom is None else batch.var * (batch.count / jnp.where(free, freedom, 1))
+    finite = jnp.isfinite(batch.mean) & jnp.isfinite(var)
+    valid = as_counts(batch.count > 0) & (as_counts(finite) if jnp.ndim(state.count) else jnp.all(finite))
+    free = valid & as_counts(free)
+    valid = valid & (free | (state.count > 0))
+
+    n, count = as_counts(batch.count.astype(dtype)), state.count.astype(dtype)
     # A decay out of range is NaN, on the first step too, where a good one does not matter.
     rate = jnp.asarray(decay, dtype)
     good = (rate >= 0) & (rate < 1)
-    log_decay = jnp.where(good, jnp.log(rate), jnp.nan)
-    weight = jnp.asarray(1 - decay, dtype) / -jnp.expm1((state.count.astype(dtype) + 1) * log_decay)
-    first = (state.count == 0) & good
+    before = jnp.where(good, rate, jnp.nan) * jnp.where(count < _FULL, count, n / jnp.asarray(1 - decay, dtype))
+    weight = n / jnp.where(valid, before + n, 1)
+    first = (count == 0) & good
 
-    def moved(old: jax.Array, new: jax.Array) -> jax.Array:
+    def moved(enters: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
         new = new.astype(dtype).reshape(shape)
-        return jnp.where(valid, jnp.where(first, new, old + weight * (new - old)), old)
+        return jnp.where(enters, jnp.where(first, new, old + weight * (new - old)), old)
 
-    count = jnp.where(valid, jnp.minimum(state.count + 1, WARM), state.count)
-    return State(moved(state.mean, batch.mean), moved(state.var, var), count)
+    count = jnp.where(valid, before + n, count).astype(state.count.dtype)
+    return State(moved(valid, state.mean, batch.mean), moved(free, state.var, var), count)

@@ -13,15 +13,16 @@ Common to the normalizers with a state:
 - **axis_name** is an axis of ``shard_map`` or ``vmap`` over which the statistics are added up; its members may hold
   unequal numbers of entries, or none. `Groups` splits them into groups with statistics of their own.
 - **What is not finite** in a batch makes y NaN or inf as it is met, but does not enter the state: a batch whose mean or
-  variance is not finite leaves it as it was, and ``state.count``, the number of batches that entered, does not move.
-  With a count for each feature (``state._replace(count=jnp.zeros(features))``, and in the modules for Flax) this goes
-  feature by feature; with a scalar one a single bad feature keeps the whole batch out.
+  variance is not finite leaves it as it was, and ``state.count`` with it. With a count for each feature
+  (``state._replace(count=jnp.zeros(features))``, and in the modules for Flax) this goes feature by feature; with a
+  scalar one a single bad feature keeps the whole batch out.
 - **Domain.** In float32, half precision too, standard deviations from 1e-16 to 1e16 (over up to 1e6 entries) have
   accurate values and gradients, whatever ``eps``; in float64 from 1e-150 to 1e150. Beyond it squares overflow, and y
   is the shift, or vanish beside ``eps=0``, and y is not finite: scale such data.
-- **Singular points.** Without a valid entry (for ``unbiased``, without two) the state stays as it was, and y is
-  normalized by it. A single entry, or a constant feature, gives y = shift, and NaN at ``eps=0``. A traced ``decay``
-  outside [0, 1) makes the state NaN.
+- **Singular points.** Without a valid entry the state stays as it was, and y is normalized by it. A single entry, or a
+  constant feature, gives y = shift, and NaN at ``eps=0``. A single entry has no variance: of the state only the mean
+  moves, and nothing before the first batch that has one (with ``unbiased=False`` it counts as a variance of 0). A
+  traced ``decay`` outside [0, 1) makes the state NaN.
 """
 
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ def apply(
     axis: int | Sequence[int] = -1,
     axis_name: Any = None,
     mask: ArrayLike | None = None,
-    unbiased: bool = False,
+    unbiased: bool = True,
     ghost: int | None = None,
 ) -> tuple[jax.Array, State]:
     """``y = (x - mean) / sqrt(var + eps) * scale + shift`` per feature, and the next state.
@@ -73,9 +74,11 @@ def apply(
     With ``train`` the mean and the (biased) variance are those of the batch, over all axes but ``axis``, and the state
     moves towards them; otherwise they are the state's and it stays. Statistics are centred, in at least float32.
 
-    The t-th update is ``mean += w * (batch mean - mean)`` with ``w = (1 - decay) / (1 - decay^t)``: the average of
-    the batches so far with weights decay^age, so that a constant stream gives its true statistics after any number of
-    steps; likewise the variance. Singular points are in the module's docstring.
+    An update is ``mean += w * (batch mean - mean)``, ``w = n / (n + decay * count)`` for n entries, and likewise the
+    variance; then ``count = n + decay * count``. That is the average of the batches so far with weights n * decay^age:
+    a constant stream gives its true statistics after any number of steps, and the remainder of an epoch, a batch of
+    one or two examples, counts as what it is. For equal batches ``w = (1 - decay) / (1 - decay^t)`` at the t-th update.
+    The expected variance is that of the data, whatever the sizes. Singular points are in the module's docstring.
 
     Args:
         params: Scale and shift, of the features' shape.
@@ -87,7 +90,7 @@ def apply(
         axis: The feature axis, or several.
         axis_name: Mapped axis, or `Groups` of its members, whose members share their statistics.
         mask: Which entries count, as in the module's docstring; None for all.
-        unbiased: Whether the state takes n/(n - 1) times the variance of the batch; y never does.
+        unbiased: Whether the state takes n/(n - 1) times the variance of the batch, as the paper does; y never does.
         ghost: Normalizes every ``ghost`` successive examples (of axis 0) by their own statistics. The state then moves
             towards the mean over all of them and their pooled variance within the ghost batches, also over
             ``axis_name``.
@@ -107,10 +110,10 @@ def apply(
     >>> x = jnp.array([[1.0, 3000.0], [3.0, 3001.0]])
     >>> y, state = apply(params, state, x, train=True)
     >>> y.round(3).tolist(), state.mean.tolist(), state.var.tolist()
-    ([[-1.0, -1.0], [1.0, 1.0]], [2.0, 3000.5], [1.0, 0.25])
+    ([[-1.0, -1.0], [1.0, 1.0]], [2.0, 3000.5], [2.0, 0.5])
     >>> y, _ = apply(params, state, jnp.array([[2.0, 3002.0]]), train=False)
     >>> [f"{v:.3f}" for v in y[0]]
-    ['0.000', '3.000']
+    ['0.000', '2.121']
     """
     x = floating(x)
     features = axes_of(x, axis)

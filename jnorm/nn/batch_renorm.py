@@ -41,7 +41,7 @@ def apply(
     axis: int | Sequence[int] = -1,
     axis_name: Any = None,
     mask: ArrayLike | None = None,
-    unbiased: bool = False,
+    unbiased: bool = True,
 ) -> tuple[jax.Array, State]:
     """``y = ((x - mean_B) / sigma_B * r + d) * scale + shift`` while training, and the next state.
 
@@ -64,7 +64,7 @@ def apply(
         axis: The feature axis, or several.
         axis_name: Mapped axis, or `jnorm.nn.batch_norm.Groups`, whose members share their statistics.
         mask: Which entries count; None for all.
-        unbiased: Whether the state takes n/(n - 1) times the variance of the batch; y never does.
+        unbiased: Whether the state takes n/(n - 1) times the variance of the batch, as the paper does; y never does.
 
     Returns:
         ``y``, in the shape and dtype of ``x``, and the state, which moves as that of `jnorm.nn.batch_norm.apply`.

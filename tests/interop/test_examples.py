@@ -59,7 +59,8 @@ def test_flax_linen():
     assert losses[-1] < 0.3 * losses[0]
     out = model.apply({"params": params, "batch_stats": stats}, X, train=False)
     assert jnp.mean((out - Y) ** 2) < 0.3 * losses[0]
-    assert np.all(stats["BatchNorm_0"]["count"] == 50)
+    # The entries behind them, of which older ones fade: fifty sums in float32.
+    np.testing.assert_allclose(stats["BatchNorm_0"]["count"], len(X) * np.sum(0.99 ** np.arange(50)), rtol=1e-5)
 
 
 def test_flax_nnx():
@@ -130,4 +131,4 @@ def test_equinox():
     out, same = model(X, state)
     assert jnp.mean((out - Y) ** 2) < 0.3 * losses[0]
     assert same is state
-    assert state.count == 50
+    np.testing.assert_allclose(state.count, len(X) * np.sum(0.99 ** np.arange(50)), rtol=1e-5)  # sums in float32

@@ -117,9 +117,10 @@ def test_the_normalizer_stands_where_it_is_put(normalize):
     np.testing.assert_allclose(y, affine(params[1], expected), atol=2e-4)
     normalized = z if normalize == "before" else np.tanh(z)
     np.testing.assert_allclose(new[0].mean, normalized.mean(0), atol=1e-5)
-    assert new[0].count == 1
-    again, same = network.apply(params, new, x, train=False)
-    assert same == new
+    assert new[0].count == len(x)
+    assert network.apply(params, new, x, train=False)[1] == new
+    biased = [new[0]._replace(var=new[0].var * (1 - 1 / len(x))), *new[1:]]  # as the batch was normalized
+    again, _ = network.apply(params, biased, x, train=False)
     np.testing.assert_allclose(again, y, atol=1e-3)  # evaluation after one step on that batch
 
 
