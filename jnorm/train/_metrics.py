@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
@@ -134,7 +135,8 @@ def is_whole(metric: Any) -> bool:
 def r_squared(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
     """The share of the targets' variance that is predicted, ``1 - sum (y - t)^2 / sum (t - mean t)^2``.
 
-    Of several columns the mean of theirs. Where the targets are constant it is -inf, or NaN if they are met.
+    Of several columns the mean of theirs. Where the targets are constant it is -inf, or NaN if they are met. Deviations
+    may have any size from 1e-37 on (1e-307 in float64): they are scaled before they are squared.
 
     Args:
         outputs: Predictions ``[examples, ...]``.
@@ -154,8 +156,27 @@ def r_squared(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
         raise ValueError(f"`targets` must have the shape of `outputs`, [examples, ...]; got {t.shape} for {y.shape}")
     dtype = checks.wide(jnp.result_type(y.dtype, float) if jnp.issubdtype(y.dtype, jnp.integer) else y.dtype)
     y, t = (a.astype(dtype).reshape(len(a), -1) for a in (y, t))
-    spread = jnp.sum(jnp.square(t - jnp.mean(t, 0, keepdims=True)), 0)
-    return jnp.mean(1 - jnp.sum(jnp.square(y - t), 0) / spread)
+    third = jnp.finfo(dtype).maxexp // 3
+    # Numbers whose sum could overflow first get smaller; what vanishes beside them would not have counted.
+    largest = lax.stop_gradient(jnp.max(jnp.maximum(jnp.abs(y), jnp.abs(t)), 0, keepdims=True, initial=0))
+    smaller = jnp.where(largest > 2.0 ** (2 * third), jnp.asarray(2.0**-third, dtype), 1)
+    y, t = y * smaller, t * smaller
+    constant = jnp.max(t, 0, keepdims=True, initial=-jnp.inf) == jnp.min(t, 0, keepdims=True, initial=jnp.inf)
+    errors, deviations = y - t, t - jnp.mean(t, 0, keepdims=True)
+    of_errors = _unit(errors)
+    of_deviations = jnp.where(constant, of_errors, _unit(deviations))
+    unit = jnp.maximum(of_deviations, of_errors * jnp.asarray(2.0**-third, dtype))
+    spread = jnp.where(constant, 0, jnp.sum(jnp.square(deviations / of_deviations), 0, keepdims=True))
+    ratio = unit / of_deviations
+    return jnp.mean(1 - jnp.sum(jnp.square(errors / unit), 0, keepdims=True) / spread * ratio * ratio)
+
+
+def _unit(values: jax.Array) -> jax.Array:
+    """A power of two for each column, near its largest entry in size."""
+    largest = lax.stop_gradient(jnp.max(jnp.abs(values), 0, keepdims=True, initial=0))
+    _, exponent = jnp.frexp(jnp.where((largest > 0) & (largest < jnp.inf), largest, 1))
+    info = jnp.finfo(values.dtype)
+    return jnp.ldexp(jnp.ones_like(largest), jnp.clip(exponent - 1, info.minexp, info.maxexp - 2))
 
 
 @whole

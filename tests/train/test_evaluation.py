@@ -97,6 +97,35 @@ def test_metrics_that_are_no_means_see_all_examples_at_once(block, x64):
         evaluation.evaluate(lambda x: x, (x, t), {"spread": evaluation.whole(lambda y, t: jnp.std(y, 0))})
 
 
+@pytest.mark.parametrize("errors", [1e-20, 1.0, 1e12])
+@pytest.mark.parametrize("size", [1e-35, 1e-25, 1.0, 1e20, 5e37])
+def test_r_squared_of_numbers_of_any_size(size, errors):
+    rng = np.random.default_rng(4)
+    t = (size * rng.normal(size=(40, 2))).astype(np.float32)
+    with np.errstate(over="ignore"):
+        y = (t + size * errors * rng.normal(size=(40, 2))).astype(np.float32)
+    if not np.isfinite(y).all():
+        y = np.zeros_like(t)  # predicts the mean, nearly
+    a, b = y.astype(np.float64), t.astype(np.float64)
+    spread = np.sum((b - b.mean(0)) ** 2, 0)
+    value, slope = np.mean(1 - np.sum((a - b) ** 2, 0) / spread), -(a - b) / spread
+    got, slopes = jax.value_and_grad(evaluation.r_squared)(jnp.asarray(y), jnp.asarray(t))
+    np.testing.assert_allclose(got, value, rtol=1e-5, atol=1e-6)  # sums of 40 in float32, and 1 - what is about 1
+    turned = jax.grad(evaluation.r_squared, 1)(jnp.asarray(y), jnp.asarray(t))
+    turn = -slope + np.sum((a - b) ** 2, 0) / spread * (b - b.mean(0)) / spread
+    for ours, exact in ((slopes, slope), (turned, turn)):
+        kept = (np.abs(exact) > 1e-37) & (np.abs(exact) < 1e38)
+        np.testing.assert_allclose(ours[kept], exact[kept], rtol=1e-4)  # the mean's rounding, where a target is near it
+
+
+def test_r_squared_of_constant_targets_is_not_decided_by_rounding():
+    t = jnp.full(7, 0.1)  # their mean in float32 is another number
+    assert evaluation.r_squared(jnp.zeros(7), t) == -jnp.inf
+    assert jnp.isnan(evaluation.r_squared(t, t))
+    assert evaluation.r_squared(jnp.full(2, 1e-30), jnp.zeros(2)) == -jnp.inf
+    assert jnp.isnan(evaluation.r_squared(jnp.array([jnp.nan, 1.0]), jnp.array([1.0, 2.0])))
+
+
 def test_half_precision_outputs_are_judged_in_float32():
     data = jnp.full((4, 1), 400.0, jnp.float16), jnp.zeros((4, 1), jnp.float16)
     got = evaluation.evaluate(lambda x: x, data, {"error": losses.squared_error})
