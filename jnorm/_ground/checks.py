@@ -65,6 +65,19 @@ def whole(least: int, **named: Any) -> None:
     require(lambda n: (n >= least) & (n == np.floor(n)), f"`{{}}` must be a whole number >= {least}", **named)
 
 
+def boolean(**named: Any) -> None:
+    """Raise ``TypeError`` unless every argument is True or False.
+
+    >>> boolean(drop_remainder="no")
+    Traceback (most recent call last):
+    ...
+    TypeError: `drop_remainder` must be True or False; got 'no'
+    """
+    for name, value in named.items():
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"`{name}` must be True or False; got {value!r}")
+
+
 def choice(name: str, value: object, known: Iterable[str]) -> None:
     """Refuse an option that is not one of the known ones.
 

@@ -10,8 +10,9 @@ An epoch is planned at once and costs four bytes an example; the data stay where
 Array(45., dtype=float32)
 
 - **The last batch.** All batches have one shape. The last is filled up with examples from the beginning of the pass,
-  each of them valid, and ``mask`` is False there: average with ``jnp.mean(loss, where=mask)``. To drop it instead,
-  keep the first ``size // batch_size`` rows; dropped examples differ from epoch to epoch.
+  each of them valid, and ``mask`` is False there: average with ``jnp.mean(loss, where=mask)``, and mind what looks at
+  the batch as a whole, such as batch norm. ``drop_remainder=True`` leaves it out, as in tf.data and Grain; the examples
+  left out differ from epoch to epoch.
 - **Keys.** One key (typed or raw, of any implementation), one order. Each epoch wants a key of its own,
   ``jax.random.fold_in(key, epoch)``. What else is drawn by the same key, splits, augmentations and all streams of a
   training, has nothing to do with the order: the name of what is drawn is folded into each.
@@ -52,25 +53,35 @@ class Batches(NamedTuple):
     mask: jax.Array
 
 
-def steps(size: int, batch_size: int) -> int:
-    """Batches in one pass, ceil(size / batch_size): with the number of epochs, the length of a schedule.
+def steps(size: int, batch_size: int, *, drop_remainder: bool = False) -> int:
+    """Batches in one pass, size / batch_size rounded up: with the number of epochs, the length of a schedule.
 
     Args:
         size: Number of examples.
         batch_size: Examples in a batch.
+        drop_remainder: Whether examples that do not fill a batch are left out; then it is rounded down.
+
+    Returns:
+        The number, at least 1.
 
     Raises:
-        ValueError: One of them is not a whole number >= 1.
+        ValueError: A size is not a whole number >= 1, or no batch is left.
+        TypeError: ``drop_remainder`` is neither True nor False.
 
-    >>> steps(10, 4), steps(8, 4), steps(3, 4)
-    (3, 2, 1)
+    >>> steps(10, 4), steps(10, 4, drop_remainder=True), steps(8, 4), steps(3, 4)
+    (3, 2, 2, 1)
     """
     checks.whole(1, size=size, batch_size=batch_size)
-    return -(-int(size) // int(batch_size))
+    checks.boolean(drop_remainder=drop_remainder)
+    if not drop_remainder:
+        return -(-int(size) // int(batch_size))
+    rule = f"`{{}}` must satisfy {{}} <= {size}, the examples: `drop_remainder` would leave no batch"
+    checks.require(lambda b: b <= size, rule, batch_size=batch_size)
+    return int(size) // int(batch_size)
 
 
-def epoch(key: jax.Array, size: int, batch_size: int) -> Batches:
-    """One pass over all examples in random order: each index once where ``mask`` is True.
+def epoch(key: jax.Array, size: int, batch_size: int, *, drop_remainder: bool = False) -> Batches:
+    """One pass over the examples in random order: each index once where ``mask`` is True.
 
     Under ``vmap`` over keys every lane has its own order. The order is uniform; sorting is what an epoch costs.
 
@@ -78,23 +89,25 @@ def epoch(key: jax.Array, size: int, batch_size: int) -> Batches:
         key: A random key.
         size: Number of examples, static.
         batch_size: Examples in a batch, static; may exceed ``size``.
+        drop_remainder: Whether examples that do not fill a batch are left out, others in each epoch; static.
 
     Returns:
-        Indices and mask, ``[steps(size, batch_size), batch_size]`` each.
+        Indices and mask, `steps` rows of ``batch_size`` each.
 
     Raises:
-        ValueError: ``size`` or ``batch_size`` is not a whole number >= 1.
+        ValueError: ``size`` or ``batch_size`` is not a whole number >= 1, or no batch is left.
+        TypeError: ``drop_remainder`` is neither True nor False.
 
     >>> indices, mask = epoch(jax.random.key(0), 5, 2)
     >>> indices.shape, sorted(indices[mask].tolist())
     ((3, 2), [0, 1, 2, 3, 4])
     """
-    shape = (steps(size, batch_size), int(batch_size))
+    shape = (steps(size, batch_size, drop_remainder=drop_remainder), int(batch_size))
     count = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
     mask = jnp.asarray(count < size)
     order = _orders.permutation(keys.stream(key, "data.batches"), size)
-    if count.size == size:  # nothing to fill up, no gather
-        return Batches(order.reshape(shape), mask)
+    if count.size <= size:  # nothing to fill up, no gather
+        return Batches(order[: count.size].reshape(shape), mask)
     return Batches(order[jnp.asarray(count % size)], mask)
 
 

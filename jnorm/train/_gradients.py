@@ -1,6 +1,6 @@
 """Gradients of batches whose examples all can be computed, valid or not; `jnorm.train.gradients` says of what."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -40,13 +40,11 @@ def of_clean(
     penalty: Callable[[Any], jax.Array] | None = None,
     accumulate: int = 1,
 ) -> Gradient:
-    """`jnorm.train.gradients.gradient`, but for NaN in what is not valid, which would become NaN in the gradient."""
-    checks.whole(1, accumulate=accumulate)
+    """`jnorm.train.gradients.gradient`, but for NaN in what is not valid, which would become NaN in the gradient.
+
+    Microbatches of a batch that ``accumulate`` does not divide are as equal as can be, larger ones first.
+    """
     size = batches.length(batch)
-    if size % accumulate:
-        raise ValueError(f"`accumulate` must divide the batch of {size} examples; got {accumulate}")
-    if mask is not None and jnp.shape(mask) != (size,):
-        raise ValueError(f"`mask` must hold a boolean for each of the {size} examples; got shape {jnp.shape(mask)}")
     count = size if mask is None else jnp.sum(mask)
     params = jax.tree.map(jnp.asarray, params)
 
@@ -54,7 +52,7 @@ def of_clean(
         params: Any, state: Any, batch: Any, mask: Any, key: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, Any]]:
         losses, state = loss(params, state, batch, mask, key)
-        losses = _examples.per_example(losses, size // accumulate, "loss")
+        losses = _examples.per_example(losses, batches.length(batch), "loss")
         mean = jnp.sum(losses if mask is None else jnp.where(mask, losses, 0)) / jnp.asarray(count, losses.dtype)
         value = mean if penalty is None or accumulate > 1 else mean + penalty(params).astype(mean.dtype)
         return value, (mean, state)
@@ -70,18 +68,33 @@ def of_clean(
         (value, (_, state)), new = jax.value_and_grad(total, has_aux=True)(params, state, batch, mask, own_key)
         return (mean + value, jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, new), state), None
 
-    cut = lambda a: a.reshape(accumulate, size // accumulate, *a.shape[1:])
-    batch, mask = jax.tree.map(cut, (batch, mask))
-    first = jax.tree.map(lambda a: a[0], (batch, mask))
+    first = jax.tree.map(lambda a: a[: size // accumulate], (batch, mask))
     mean = jnp.zeros((), jax.eval_shape(total, params, state, *first, key)[0].dtype)
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, checks.wide(p.dtype)), params)
-    (mean, grads, state), _ = jax.lax.scan(add, (mean, zeros, state), (jnp.arange(accumulate), batch, mask))
+    carry = mean, zeros, state
+    for numbers, microbatches in _microbatches((batch, mask), size, accumulate):
+        carry, _ = jax.lax.scan(add, carry, (numbers, *microbatches))
+    mean, grads, state = carry
     value = mean
     if penalty is not None:
         extra, more = jax.value_and_grad(penalty)(params)
         value, grads = mean + extra.astype(mean.dtype), jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, more)
     grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
     return Gradient(mean, value, grads, state)
+
+
+def _microbatches(batch: Any, size: int, count: int) -> Iterator[tuple[jax.Array, Any]]:
+    """The batch cut into as many pieces, those of one size stacked, with their numbers; larger ones first.
+
+    >>> [pieces.tolist() for _, pieces in _microbatches(jnp.arange(5), 5, 3)]
+    [[[0, 1], [2, 3]], [[4]]]
+    """
+    least, larger = divmod(size, count)
+    border = larger * (least + 1)
+    if larger:
+        yield jnp.arange(larger), jax.tree.map(lambda a: a[:border].reshape(larger, least + 1, *a.shape[1:]), batch)
+    rest = lambda a: a[border:].reshape(count - larger, least, *a.shape[1:])
+    yield jnp.arange(larger, count), jax.tree.map(rest, batch)
 
 
 def without_invalid(batch: Any, mask: jax.Array) -> Any:

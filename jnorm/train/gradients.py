@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jnorm._ground import checks
 from jnorm.data import batches
 from jnorm.train import _gradients
 from jnorm.train._gradients import Gradient
@@ -63,6 +64,13 @@ def gradient(
     4.6667
     4.6667
     """
-    if mask is not None and jnp.shape(mask) == (batches.length(batch),):
+    checks.whole(1, accumulate=accumulate)
+    size = batches.length(batch)
+    if size % accumulate:
+        raise ValueError(f"`accumulate` must divide the batch of {size} examples; got {accumulate}")
+    if mask is not None:
+        if jnp.shape(mask) != (size,):
+            must = f"`mask` must hold a boolean for each of the {size} examples"
+            raise ValueError(f"{must}; got shape {jnp.shape(mask)}")
         batch = _gradients.without_invalid(batch, jnp.asarray(mask))
     return _gradients.of_clean(loss, params, state, batch, mask, key, penalty=penalty, accumulate=accumulate)

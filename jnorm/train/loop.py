@@ -31,10 +31,9 @@
   the run's key and the stream's name. ``init_key``, ``order_key``, ``dropout_key``, ``augment_key`` and ``noise_key``,
   keys or seeds, make single streams of other keys: ``init_key=3`` initializes as the run of ``jax.random.key(3)`` does,
   whatever the run's own key is. Equal seeds never make equal streams. `streams` is how.
-- **Batches.** Each epoch is a new permutation; the loss of a step is the mean over the valid examples, so a last
-  batch of fewer counts as what it is. To a model whose ``apply`` takes ``mask`` (True where an example is valid) it is
-  passed; one that has state and takes none gets the last batch at its own size, so that batch norm's statistics are
-  exact too.
+- **Batches.** Each epoch is a new permutation. Where examples remain that do not fill a batch, they are a last one of
+  its own size, and its loss is the mean over them; ``drop_remainder=True`` leaves them out. Only a model whose
+  ``apply`` takes ``mask`` gets that batch filled up, and the mask (True where an example is valid).
 - **What is not finite.** A state that would become NaN or infinite, such as running statistics after a batch with an
   infinite value, stays as it was, and so does that of a step that ``optax.apply_if_finite`` refused;
   ``Report(steps=["skipped"])`` shows where. Targets that a loss refuses are an error, and NaN in the data a warning,
@@ -109,6 +108,7 @@ def trainer(
     *,
     epochs: int,
     batch_size: int,
+    drop_remainder: bool = False,
     accumulate: int = 1,
     penalty: Callable[..., jax.Array] | None = None,
     augment: Callable[[jax.Array, Any], Any] | None = None,
@@ -134,7 +134,10 @@ def trainer(
         optimizer: An Optax one, or a function of hyperparameters that returns one.
         epochs: Passes over the training data; with ``stop`` the most.
         batch_size: Examples in a step.
-        accumulate: Microbatches that each batch is split into, as `jnorm.train.gradients.gradient` does.
+        drop_remainder: Whether examples that do not fill a batch are left out, others in each epoch. Then an epoch has
+            ``size // batch_size`` steps, else one more where examples remain; `jnorm.data.batches.steps` counts them.
+        accumulate: Microbatches that each batch is split into, as `jnorm.train.gradients.gradient` does. A smaller last
+            batch goes in the fewest that are no larger than those of others.
         penalty: ``penalty(params, **hyperparameters)``, a number that is added to the mean loss of a step; it is not
             part of reported losses.
         augment: ``augment(key, x)``, applied to the inputs of a step.
@@ -168,6 +171,7 @@ def trainer(
     '0.000'
     """
     checks.whole(1, epochs=epochs, batch_size=batch_size, accumulate=accumulate)
+    checks.boolean(drop_remainder=drop_remainder)
     if batch_size % accumulate:
         raise ValueError(f"`accumulate` must divide batch_size = {batch_size}; got {accumulate}")
     _validation.refuse_flax(model)
@@ -202,7 +206,7 @@ def trainer(
             penalty and _hyperparameters.bind(penalty, values, 1),
             augment,
             report.steps,
-            accumulate,
+            None if accumulate == 1 else batch_size // accumulate,
         )
         bound = measures | {"loss": recipe.loss}
         _validation.fitting(recipe.network, bound, data, ["train", *parts, *after_each])
@@ -218,7 +222,7 @@ def trainer(
 
         def epoch(carry: _steps.Carry, number: jax.Array) -> tuple[_steps.Carry, dict[str, jax.Array]]:
             order = jax.random.fold_in(drawn_by["order_key"], number)
-            carry, rows = _steps.epoch(recipe, carry, data["train"], order, batch_size)
+            carry, rows = _steps.epoch(recipe, carry, data["train"], order, batch_size, drop_remainder)
             rows |= evaluated(*view(carry), after_each, "curve_")
             if report.probe is not None:
                 rows |= {f"probe_{name}": value for name, value in report.probe(*view(carry)).items()}

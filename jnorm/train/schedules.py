@@ -1,10 +1,10 @@
 """Learning-rate schedules that Optax lacks, as functions of the step count; every coefficient may be traced.
 
 A schedule goes where Optax takes one: ``optax.sgd(inverse_time(rate, decay))``. Steps count from 0; ``steps`` is the
-unit of time, with the steps of an epoch the epoch, and ``staircase`` keeps the value constant within it. Optax has
-linear, polynomial, cosine and one-cycle schedules, and ``join_schedules`` for a warmup, but its exponential and its
-piecewise constant one cannot be traced in all coefficients; `jnorm.nn.batch_renorm.schedule` has the ramps
-of batch renorm.
+unit of time, with the steps of an epoch (`jnorm.data.batches.steps`) the epoch, and ``staircase`` keeps the value
+constant within it. Optax has linear, polynomial, cosine and one-cycle schedules, and ``join_schedules`` for a warmup,
+but its exponential and its piecewise constant one cannot be traced in all coefficients;
+`jnorm.nn.batch_renorm.schedule` has the ramps of batch renorm.
 
 Rules for numbers hold for Python numbers and NumPy arrays. In a JAX array, ``steps`` of 0 give NaN or the limit.
 """

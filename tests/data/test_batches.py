@@ -82,6 +82,15 @@ def test_the_last_batch_holds_no_example_twice_while_they_suffice():
     assert len(set(indices[-1].tolist())) == 4
 
 
+@pytest.mark.parametrize(("size", "batch_size"), [(10, 4), (8, 4), (4, 4), (5, 1)])
+def test_a_remainder_that_is_dropped_leaves_the_full_batches(size, batch_size):
+    all_of_it, full = (batches.epoch(KEY, size, batch_size, drop_remainder=drop) for drop in (False, True))
+    assert full.indices.shape == (size // batch_size, batch_size)
+    assert batches.steps(size, batch_size, drop_remainder=True) == size // batch_size
+    assert np.all(full.mask)
+    np.testing.assert_array_equal(full.indices, all_of_it.indices[: size // batch_size])
+
+
 def test_epochs_in_scan_under_vmap_equal_a_loop():
     def train(key):
         def step(total, batch):
@@ -138,6 +147,13 @@ def test_an_index_out_of_range_is_nan_inside_jit():
         (lambda: batches.epoch(KEY, 0, 4), ValueError, "`size` must be a whole number >= 1; got 0"),
         (lambda: batches.epoch(KEY, 4, 0), ValueError, "`batch_size` must be a whole number >= 1; got 0"),
         (lambda: batches.epoch(KEY, 4, 1.5), ValueError, "`batch_size` must be a whole number >= 1; got 1.5"),
+        (
+            lambda: batches.epoch(KEY, 3, 4, drop_remainder=True),
+            ValueError,
+            "`batch_size` must satisfy batch_size <= 3, the examples: `drop_remainder` would leave no batch; got 4",
+        ),
+        (lambda: batches.steps(3, 4, drop_remainder=True), ValueError, "`batch_size` must satisfy batch_size <= 3, "),
+        (lambda: batches.steps(3, 4, drop_remainder=1), TypeError, "`drop_remainder` must be True or False; got 1"),
         (lambda: permutation(KEY, -1), ValueError, "`size` must be a whole number >= 1; got -1"),
         (lambda: batches.take(X, [11]), ValueError, "`indices` must satisfy -11 <= indices < 11; got 11"),
         (lambda: batches.take(X, np.array([0.0])), TypeError, "`indices` must hold integers; got dtype float"),

@@ -20,8 +20,11 @@ class Settings:
         size: Examples to train on; a last batch that is not full counts as what it is.
         batch: Examples in a step.
         epochs: Passes over the data, the most of them where training stops early.
-        accumulate: Microbatches of a step, of which each has statistics of its own.
+        accumulate: Microbatches of a step, of which each has statistics of its own; of a last batch that is not full as
+            many as it takes for them to be no larger.
+        drop: Whether a last batch that is not full is left out.
         norm: Whether there is batch norm.
+        running: Whether it keeps running statistics; else evaluation goes by those of the data set.
         optimizer: "momentum" or "adam".
         schedule: "constant", "inverse time" or "cosine".
         wait: Epochs without progress that are waited for; None: no early stopping.
@@ -32,7 +35,9 @@ class Settings:
     batch: int
     epochs: int = 3
     accumulate: int = 1
+    drop: bool = False
     norm: bool = False
+    running: bool = True
     optimizer: str = "momentum"
     schedule: str = "constant"
     wait: int | None = None
@@ -105,21 +110,24 @@ def train(settings, p, orders, parts, *, rate, l2, clip):
     x, y = parts["train"]
     running = np.zeros_like(p["scale"]), np.ones_like(p["scale"]), 0
     memory = {k: np.zeros_like(v) for k, v in p.items()}, {k: np.zeros_like(v) for k, v in p.items()}
-    total = settings.epochs * -(-settings.size // settings.batch)
+    used = settings.size // settings.batch * settings.batch if settings.drop else settings.size
+    total = settings.epochs * -(-used // settings.batch)
     steps = np.full((total, 2), np.nan)
     curve = np.full((settings.epochs, 2), np.nan)
     best, waited, kept, best_epoch, step = np.inf, 0, None, -1, 0
 
     def score(p, running, part):
-        logits, _ = forward(p, parts[part][0], running[:2] if settings.norm else None)
+        x = parts[part][0]
+        whole = (x @ p["in"]).mean(0), (x @ p["in"]).var(0)
+        logits, _ = forward(p, x, (running[:2] if settings.running else whole) if settings.norm else None)
         return surprisals(logits, parts[part][1])[0].mean(), np.mean(logits.argmax(-1) == parts[part][1])
 
     for epoch in range(settings.epochs):
-        for first in range(0, settings.size, settings.batch):
+        for first in range(0, used, settings.batch):
             row = orders[epoch][first : first + settings.batch]
-            pieces = settings.accumulate if len(row) % settings.accumulate == 0 else 1
+            pieces = -(-len(row) * settings.accumulate // settings.batch)
             loss, grads = 0.0, {k: np.zeros_like(v) for k, v in p.items()}
-            for piece in np.split(row, pieces):
+            for piece in np.array_split(row, pieces):
                 part, new, running = gradient(settings, p, running, x[piece], y[piece], len(row))
                 loss, grads = loss + part / len(row), {k: g + new[k] for k, g in grads.items()}
             grads["out"] = grads["out"] + l2 * p["out"]
@@ -141,7 +149,7 @@ def train(settings, p, orders, parts, *, rate, l2, clip):
     report = {"params": p, "step_loss": steps[:, 0], "step_gradient_norm": steps[:, 1]}
     report |= {"curve_dev_loss": curve[:, 0], "curve_dev_accuracy": curve[:, 1]}
     report |= {} if settings.wait is None else {"epochs": epoch + 1, "best_epoch": best_epoch}
-    report |= {"state": running} if settings.norm else {}
+    report |= {"state": running} if settings.norm and settings.running else {}
     for part in ("dev", "test"):
         report[f"{part}_loss"], report[f"{part}_accuracy"] = score(p, running, part)
     return report

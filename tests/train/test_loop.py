@@ -158,6 +158,52 @@ def without_mask(network):
     return networks.Network(network.init, lambda p, s, x, *, train, key: network.apply(p, s, x, train=train, key=key))
 
 
+def without_state(network):
+    """It normalizes by the batch that it sees, in evaluation too, and declares nothing."""
+    state = network.init(jax.random.key(0))[1]
+
+    def apply(params, none, x, *, train, key):
+        return network.apply(params, state, x, train=True, key=key)[0], none
+
+    return networks.Network(lambda key: (network.init(key)[0], ()), apply)
+
+
+def test_a_network_that_declares_no_state_sees_no_padding(x64):
+    network = without_state(masked_batch_norm())
+    key, pairs = jax.random.key(2), data(float)
+    got = jax.jit(trainer(network, optax.sgd(0.1), report={"steps": ["loss"]}))(key, pairs)
+    params, _, history = by_hand(network, optax.sgd(0.1), key, pairs["train"])
+    np.testing.assert_allclose(got["step_loss"], history[:, 0], rtol=1e-12)  # as below
+    assert_close(got["params"], params, 1e3)
+
+
+def test_the_remainder_may_be_left_out(x64):
+    """The same as training on the examples that fill batches alone, others in each epoch."""
+    seen = []
+    network = networks.Network(
+        lambda key: (jnp.zeros((3, 2)), ()),
+        lambda w, s, x, *, train, key: (seen.append(len(x)) if train else None) or (x @ w, s),
+    )
+    options = {"loss": losses.squared_error, "report": {"steps": ["loss"]}, "epochs": 3}
+    pairs = {"train": (jnp.asarray(X[:SIZE]), jnp.asarray(X[:SIZE, :2]))}
+    got = jax.jit(trainer(network, optax.sgd(0.1), drop_remainder=True, **options))(jax.random.key(2), pairs)
+    assert set(seen) == {BATCH}
+    w, history, left_out = np.zeros((3, 2)), [], []
+    for epoch in range(3):
+        key = jax.random.fold_in(loop.streams(jax.random.key(2))["order_key"], epoch)
+        order = np.asarray(batches.epoch(key, SIZE, SIZE).indices[0])
+        left_out.append(set(order[8:].tolist()))
+        for row in (order[:4], order[4:8]):
+            error = X[row] @ w - X[row, :2]
+            history.append(np.mean(error**2))
+            w = w - 0.1 * 2 * X[row].T @ error / error.size
+    np.testing.assert_allclose(got["step_loss"], history, rtol=1e-13)  # six steps of sums of four
+    np.testing.assert_allclose(got["params"], w, rtol=1e-13, atol=1e-15)
+    assert len(left_out[0] | left_out[1] | left_out[2]) > 3
+    with pytest.raises(TypeError, match="`drop_remainder` must be True or False; got 'no'"):
+        trainer(drop_remainder="no")
+
+
 @pytest.mark.parametrize("takes_mask", [True, False])
 def test_statistics_of_the_last_batch_are_of_its_valid_examples(takes_mask, x64):
     network = masked_batch_norm()
@@ -178,8 +224,10 @@ def test_batch_norm_of_the_library_learns_in_microbatches():
     norm = Normalizer(batch_norm.init, batch_norm.apply)
     train = trainer(mlp(normalizer=norm), accumulate=2, report={"steps": ["loss"]})
     got = jax.jit(train)(jax.random.key(0), data(), learning_rate=0.1)
-    # Two updates of the statistics for each full batch, one for the last; ten sums in float32.
-    np.testing.assert_allclose(got["state"][0].count, np.sum([2, 2, 2, 2, 3] * 2 * 0.99 ** np.arange(9, -1, -1)), rtol=1e-6)
+    # Microbatches of two, and of what remains; twelve sums in float32.
+    np.testing.assert_allclose(
+        got["state"][0].count, np.sum([2, 2, 2, 2, 2, 1] * 2 * 0.99 ** np.arange(11, -1, -1)), rtol=1e-6
+    )
     assert np.all(np.isfinite(got["step_loss"]))
 
 
