@@ -23,14 +23,15 @@ class Params(NamedTuple):
     shift: jax.Array | None
 
 
-def init(features: int | Sequence[int], *, scale: bool = True, shift: bool = True, dtype: Any = jnp.float32) -> Params:
+def init(features: int | Sequence[int], *, scale: bool = True, shift: bool = True, dtype: Any = None) -> Params:
     """Parameters that change nothing: a scale of ones and a shift of zeros.
 
     Args:
         features: Length of the feature axis, or of several in ascending order of the axes.
         scale: Whether there is a scale.
         shift: Whether there is a shift; `jnorm.nn.feature_norm.rms_norm` as published has none.
-        dtype: Of the parameters; layers keep the dtype of their input whatever it is.
+        dtype: Of the parameters; None is the default float (float64 under ``jax.enable_x64``), as for initializers.
+            Layers keep the dtype of their input whatever it is.
 
     Returns:
         `Params` whose parts have the shape ``features``, or are None.

@@ -40,7 +40,7 @@ class State(NamedTuple):
 
 
 def init(
-    features: int | Sequence[int], *, scale: bool = True, shift: bool = True, dtype: Any = jnp.float32
+    features: int | Sequence[int], *, scale: bool = True, shift: bool = True, dtype: Any = None
 ) -> tuple[Params, State]:
     """Parameters (ones and zeros) and a state that evaluates to the identity up to eps: mean 0, variance 1, count 0.
 
@@ -48,7 +48,8 @@ def init(
         features: Length of the feature axis, or of several in ascending order of the axes.
         scale: Whether the parameters have a scale; without one it is None.
         shift: Likewise for the shift.
-        dtype: Of the parameters; the state has at least float32.
+        dtype: Of the parameters; None is the default float (float64 under ``jax.enable_x64``), as for initializers. The
+            state has at least float32.
 
     Returns:
         The parameters, and the state.
@@ -61,7 +62,7 @@ def init(
     ([1.0, 1.0], None, [0.0, 0.0], [1.0, 1.0], 0.0)
     """
     params = _params.init(features, scale=scale, shift=shift, dtype=dtype)
-    wide = checks.wide(dtype)
+    wide = checks.wide(jnp.result_type(float) if dtype is None else dtype)
     mean = jnp.zeros(features, wide)
     return params, State(mean, jnp.ones(mean.shape, wide), jnp.zeros((), wide))
 

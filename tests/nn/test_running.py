@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jnorm.nn import batch_norm, batch_renorm
+from jnorm import initializers
+from jnorm.nn import batch_norm, batch_renorm, feature_norm, networks
 from jnorm.nn._moments import BatchMoments
 from jnorm.nn._running import update
 from jnorm.nn.batch_norm import WARM, Params, State
+from jnorm.nn.layers import Layer
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -208,3 +210,34 @@ def test_a_count_of_updates_is_taken_for_entries(x64):
     weights = np.array([50 * 0.99**2, 32 * 0.99, 32])
     exact = np.average([np.ones(3), *[b.mean(0) for b in batches]], axis=0, weights=weights)
     np.testing.assert_allclose(state.mean, exact, rtol=1e-13)
+
+
+@pytest.mark.parametrize("norm", [batch_norm, batch_renorm, feature_norm])
+def test_fresh_values_have_the_default_float(norm):
+    dtypes = lambda **options: {leaf.dtype.name for leaf in jax.tree.leaves(norm.init(3, **options))}
+    assert dtypes() == {"float32"}
+    with jax.enable_x64(True):
+        assert dtypes() == {"float64"}
+        assert dtypes(dtype=jnp.float32) == {"float32"}
+
+
+def test_a_network_in_double_precision(x64):
+    """Parameters, running statistics and outputs, against NumPy."""
+    rng = np.random.default_rng(30)
+    xs = [rng.normal(size=(n, 3)) + 100 for n in (16, 16, 5)]
+    layer = Layer(jnp.tanh, initializers.lecun_normal(), normalizer=batch_norm)
+    network = networks.mlp((3, 4, 2), layer)
+    params, state = jax.jit(network.init)(jax.random.key(0))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((params, state))} == {"float64"}
+    step = jax.jit(lambda state, x: network.apply(params, state, x, train=True)[1])
+    for x in xs:
+        state = step(state, jnp.asarray(x))
+    kernel = np.asarray(params[0]["kernel"])
+    mean, var, count = average([x @ kernel for x in xs], 0.99)
+    # Sums of three products of 100: 1e-14 of them, beside deviations of 1.
+    np.testing.assert_allclose(state[0].mean, mean, rtol=1e-13)
+    np.testing.assert_allclose(state[0].var, var, rtol=1e-12)
+    np.testing.assert_allclose(state[0].count, count, rtol=1e-14)
+    y, _ = network.apply(params, state, jnp.asarray(xs[0]), train=False)
+    hidden = np.tanh((xs[0] @ kernel - mean) / np.sqrt(var + 1e-5))
+    np.testing.assert_allclose(y, hidden @ np.asarray(params[1]["kernel"]) + np.asarray(params[1]["bias"]), atol=1e-12)
