@@ -178,6 +178,8 @@ def apply(scale: Scale, x: ArrayLike, *, axis: _Axes = -1) -> jax.Array:
 def invert(scale: Scale, y: ArrayLike, *, axis: _Axes = -1) -> jax.Array:
     """The values that `apply` maps to ``y``: ``y * sqrt(var) + mean``, rounded to the result's dtype.
 
+    ``y`` may have any size for which that is neither infinite nor, beside a mean of 0, below 1e-38 in float32.
+
     Args:
         scale: Statistics of the features.
         y: Standardized values of any shape.
@@ -195,7 +197,7 @@ def invert(scale: Scale, y: ArrayLike, *, axis: _Axes = -1) -> jax.Array:
     """
     dtype, y, rest, (mean, low, root, unit) = _prepare(scale, axis, y=y)
     y = y if rest is None else y + rest
-    return ((y * root * unit + low) + mean).astype(dtype)
+    return ((y * (root * unit) + low) + mean).astype(dtype)  # y * root alone could overflow, or vanish
 
 
 def _prepare(scale: Scale, axis: _Axes, **named: ArrayLike) -> tuple[Any, ...]:

@@ -185,6 +185,18 @@ def test_data_of_any_size_are_standardized(size):
     np.testing.assert_allclose(apply(parts, x), standardized(x), rtol=32 * EPS, atol=32 * EPS)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_inverted_may_have_any_size(size):
+    scale = fit(np.array([[-size], [size]], np.float32))  # mean 0, deviation ``size`` in float32
+    y = np.float32(2.0) ** np.arange(-120, 128, 4, dtype=np.float32)[:, None]
+    exact = np.float64(y) * np.float64(np.float32(size))
+    kept = ((exact > 1.2e-38) & (exact < 3.4e38))[:, 0]
+    got, slope = invert(scale, y), jax.vmap(jax.grad(lambda v: invert(scale, v).sum()))(jnp.asarray(y))
+    np.testing.assert_allclose(got[kept], exact[kept], rtol=4 * EPS)
+    np.testing.assert_allclose(slope[kept], np.full_like(slope[kept], size), rtol=4 * EPS)
+    assert np.all(np.isinf(got[exact > 3.5e38]))
+
+
 @pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32])
 def test_ordinary_sizes_have_unit_one(dtype):
     scale = fit(jnp.asarray(draws(17, (100, 2), 3.0, 1e3), dtype))
