@@ -71,9 +71,9 @@ def test_edited_files_fail(written, tmp_path):
 
 
 def forged(path, place, change):
-    """The file with its first certificate changed and the digest made to fit."""
+    """The file's first certificate, changed, with a digest that fits."""
     content = json.loads(path.read_text())
-    del content["digest"]
+    del content["digest"], content["certificates"][1:]
     change(content["certificates"][0])
     content["digest"] = files.digest(content)
     place.write_text(json.dumps(content))
