@@ -3,10 +3,11 @@
 Equal keys must mean equal functions. Where that is in doubt keys are unequal, which costs a compilation and no more.
 """
 
+import functools
 import inspect
-import itertools
 import weakref
 from collections.abc import Callable, Sequence
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,6 +16,13 @@ import numpy as np
 
 if TYPE_CHECKING:
     from jax.extend.core import Jaxpr, JaxprEqn  # at run time where it is needed: it takes longer to import than jnorm
+
+
+JITTED = type(jax.jit(lambda: None))
+_STEADY = (  # what does not change without being another object, or is compared by content
+    *(int, float, complex, str, np.dtype, np.generic, np.ndarray, jax.Array, type, ModuleType, FunctionType),
+    *(BuiltinFunctionType, JITTED, type(functools.cache(len)), jax.custom_jvp, jax.custom_vjp, jnp.ufunc),
+)
 
 
 class Key:
@@ -50,12 +58,11 @@ class _Itself:
         return id(self.value)
 
 
-def key(value: Any, above: tuple[Any, ...] = ()) -> Any:
+def key(value: Any) -> Any:
     """What a static value is compared by: numbers by type and bits, arrays by content, jaxprs by structure.
 
     Args:
         value: The value.
-        above: The derivative rules inside which it was found.
 
     Returns:
         Something hashable.
@@ -63,17 +70,17 @@ def key(value: Any, above: tuple[Any, ...] = ()) -> Any:
     from jax.extend.core import ClosedJaxpr, Jaxpr
 
     if isinstance(value, ClosedJaxpr):
-        return Key(_jaxpr_key(value.jaxpr, above), *(key(const, above) for const in value.consts))
+        return Key(_jaxpr_key(value.jaxpr), *(key(const) for const in value.consts))
     if isinstance(value, Jaxpr):
-        return _jaxpr_key(value, above)
+        return _jaxpr_key(value)
     if isinstance(value, jax.Array):
         return _Itself(value)  # it cannot change
     if isinstance(value, float | complex):
         return (type(value), repr(value))  # -0.0 is not 0.0, and nan is nan
     if isinstance(value, tuple | list):
-        return Key(type(value), *(key(part, above) for part in value))
+        return Key(type(value), *(key(part) for part in value))
     if isinstance(value, dict):
-        return Key(dict, *((name, key(part, above)) for name, part in value.items()))
+        return Key(dict, *((name, key(part)) for name, part in value.items()))
     if isinstance(value, np.ndarray | np.generic) or type(value).__name__ == "TypedNdArray":
         array = np.asarray(value)
         content = _Itself(value) if array.dtype.hasobject else array.tobytes()
@@ -88,8 +95,8 @@ def key(value: Any, above: tuple[Any, ...] = ()) -> Any:
 _KEYS: "weakref.WeakKeyDictionary[Jaxpr, Key]" = weakref.WeakKeyDictionary()  # jitted functions hand out the same jaxpr
 
 
-def _jaxpr_key(jaxpr: "Jaxpr", above: tuple[Any, ...] = ()) -> Key:
-    if not above and jaxpr in _KEYS:
+def _jaxpr_key(jaxpr: "Jaxpr") -> Key:
+    if jaxpr in _KEYS:
         return _KEYS[jaxpr]
     from jax.extend.core import Literal
 
@@ -105,40 +112,62 @@ def _jaxpr_key(jaxpr: "Jaxpr", above: tuple[Any, ...] = ()) -> Key:
 
     heads = define(jaxpr.constvars), define(jaxpr.invars)
     equations = [
-        Key(e.primitive, read(e.invars), define(e.outvars), _params_key(e, above), getattr(e, "ctx", None))
-        for e in jaxpr.eqns
+        Key(e.primitive, read(e.invars), define(e.outvars), _params_key(e), getattr(e, "ctx", None)) for e in jaxpr.eqns
     ]
-    found = Key(*heads, *equations, read(jaxpr.outvars))
-    if not above:
-        _KEYS[jaxpr] = found
-    return found
+    _KEYS[jaxpr] = Key(*heads, *equations, read(jaxpr.outvars))
+    return _KEYS[jaxpr]
 
 
-def _params_key(equation: "JaxprEqn", above: tuple[Any, ...]) -> Key:
+def _params_key(equation: "JaxprEqn") -> Key:
     params = dict(equation.params)
     rule = params.pop("jvp_jaxpr_fun", None)
-    return Key(key(params, above), rule and _rule_key(rule, params, above))
+    return Key(key(params), rule and _rule_key(rule))
 
 
-def _rule_key(rule: Any, params: dict[str, Any], above: tuple[Any, ...]) -> Any:
-    """A derivative rule by what it does: each trace of the function wraps the same rule anew.
-
-    A rule calls its own function, or another one whose rule calls it; such a call counts by how far up its rule stands.
-    """
-    count = len(params["call_jaxpr"].jaxpr.invars) - params["num_consts"]
+def _rule_key(rule: Any) -> Any:
+    """A derivative rule by the function that was declared: each trace of what it belongs to wraps that one anew."""
     try:
         own = inspect.getclosurevars(inspect.getclosurevars(rule.f).nonlocals["fn"]).nonlocals["jvp"]
-        plain = len(own.transforms) == 1  # what else there is binds arguments that are not differentiated
-        own = Key(_Itself(own.f), key(params["call_jaxpr"].in_avals))
-        if not plain or count > 2 or len(above) > 8:
-            return _Itself(rule)
-        if own in above:
-            return above.index(own) - len(above)
-        patterns = [zeros for zeros in itertools.product((False, True), repeat=count) if not all(zeros)]
-        traced = [rule.call_wrapped(*pattern) for pattern in patterns]
-    except Exception:  # a rule that does not serve every pattern, or a JAX that keeps rules elsewhere
+    except (TypeError, KeyError):  # a JAX that keeps rules elsewhere
         return _Itself(rule)
-    return Key(*(Key(_jaxpr_key(jaxpr, (*above, own)), key(consts), key(zeros)) for jaxpr, consts, zeros in traced))
+    if len(own.transforms) > 1:  # what more there is binds arguments that are not differentiated
+        return _Itself(rule)
+    try:
+        return _function_key(own.f)
+    except _Unclear:
+        return _Itself(rule)
+
+
+class _Unclear(Exception):
+    """A function reads something that may change without being another object."""
+
+
+def _function_key(value: Any, above: tuple[Any, ...] = ()) -> Any:
+    """A function by its code and the values that it reads: one written anew is the same if these are.
+
+    Functions that it closes over count likewise, those of its module by identity; one that it is itself part of, by how
+    far up that stands.
+    """
+    for up, outer in enumerate(above):
+        if outer is value:
+            return up - len(above)
+    within = (*above, value)
+    if isinstance(value, jax.custom_jvp):
+        return Key(jax.custom_jvp, *(_function_key(part, within) for part in (value.fun, value.jvp)))
+    if not isinstance(value, FunctionType):
+        return _read_key(value)
+    try:
+        cells = [_function_key(cell.cell_contents, within) for cell in value.__closure__ or ()]
+    except ValueError:  # a variable that has no value yet
+        raise _Unclear from None
+    reads = inspect.getclosurevars(value).globals
+    return Key(value.__code__, *cells, _read_key(reads), _read_key((value.__defaults__, value.__kwdefaults__)))
+
+
+def _read_key(value: Any) -> Any:
+    if not all(isinstance(leaf, _STEADY) for leaf in jax.tree.leaves(value)):
+        raise _Unclear
+    return key(value)
 
 
 @jax.tree_util.register_static

@@ -22,8 +22,7 @@ from jnorm._ground import _programs
 F = TypeVar("F", bound=Callable[..., Any])
 Program = _programs.Program
 
-_JITTED = type(jax.jit(lambda: None))
-_SETTLED = (_JITTED, jax.custom_jvp, jax.custom_vjp, jnp.ufunc)
+_SETTLED = (_programs.JITTED, jax.custom_jvp, jax.custom_vjp, jnp.ufunc)
 _NUMBERS = (float, complex, np.inexact, np.ndarray, jax.Array)
 _CONCRETE = (
     jax.errors.ConcretizationTypeError,
@@ -216,7 +215,7 @@ def is_jitted(f: Any) -> bool:
     >>> is_jitted(jax.jit(abs)), is_jitted(jax.grad(abs))
     (True, False)
     """
-    return isinstance(f, _JITTED)
+    return isinstance(f, _programs.JITTED)
 
 
 def _is_leaf(f: Any) -> bool:

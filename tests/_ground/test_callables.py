@@ -88,7 +88,7 @@ def test_another_captured_number_is_another_function(make):
             assert float(slope) == pytest.approx(float(jax.grad(make(b))(0.3)), rel=1e-6)  # custom rules survive
 
 
-@pytest.mark.parametrize("make", [scanned, branched, looped, saved, mapped], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("make", [scanned, branched, looped, rule, saved, mapped], ids=lambda m: m.__name__)
 def test_the_same_code_written_anew_is_the_same_function(make):
     assert same(make(2.0), make(2.0))
 
@@ -118,6 +118,37 @@ def test_globals_and_mutable_captures_are_never_stale():
     second = callables.settle(f, POINT)
     assert jax.tree.structure(first) != jax.tree.structure(second)
     assert float(second(jnp.float32(1.0))) == 5.0
+
+
+class Slope:
+    value = 2.0
+
+
+def test_a_rule_that_reads_what_may_change_is_never_taken_for_another():
+    held = Slope()
+    changing = jax.custom_jvp(jnp.sin)
+    changing.defjvp(lambda z, dz: (changing(*z), held.value * dz[0]))
+    first = callables.settle(lambda z: changing(z) + 0.0, POINT)
+    held.value = 3.0
+    second = callables.settle(lambda z: changing(z) + 0.0, POINT)
+    assert jax.tree.structure(first) != jax.tree.structure(second)
+
+
+def test_rules_are_told_apart_without_being_run():
+    """The derivative of a derivative of one is as long as it likes: that of tanh took minutes."""
+    runs = []
+
+    def slope(z, dz):
+        runs.append(z)
+        return jnp.sin(*z), dz[0]
+
+    def made():
+        f = jax.custom_jvp(jnp.sin)
+        f.defjvp(slope)
+        return lambda z: f(z) * f(2 * z)
+
+    assert same(made(), made())
+    assert not runs
 
 
 def test_settled_functions_stay_what_they_are():
