@@ -1,5 +1,6 @@
 """Checks of the call of a sweep, before anything runs."""
 
+import functools
 import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from jax.sharding import Mesh
 
 from jnorm.sweeps._configurations import Configuration, Group, describe
 from jnorm.sweeps._numbers import whole_number
-from jnorm.sweeps._programs import Program, Train
+from jnorm.sweeps._programs import Lanes, Program, Train
 
 
 def check_types(train: Any, mesh: Any, progress: Any, version: Any) -> None:
@@ -56,6 +57,28 @@ def check_names(train: Train, configuration: Configuration, shared: Any) -> None
     except TypeError as error:
         call = ", ".join([*positional, *(f"{name}=..." for name in configuration)])
         raise TypeError(f"`train` must accept train({call}); its signature is {signature}: {error}") from None
+
+
+def check_data(train: Train, group: Group, lanes: Lanes, shared: Any) -> None:
+    """Let ``train.check(shared, **hyperparameters)``, if there is one, look at data of NumPy.
+
+    Arrays on devices are not fetched for it. Traced hyperparameters have no value, as in ``train``. A check that cannot
+    do with NumPy's arrays stops nothing.
+    """
+    fixed: dict[str, Any] = dict(group.static)
+    while isinstance(train, functools.partial) and not train.args:
+        fixed, train = train.keywords | fixed, train.func
+    check, leaves = getattr(train, "check", None), jax.tree.leaves(shared)
+    if not callable(check) or not leaves or any(isinstance(leaf, jax.Array) for leaf in leaves):
+        return
+    shapes = {name: jax.ShapeDtypeStruct((), values.dtype) for name, values in lanes.traced.items()}
+    try:
+        inspect.signature(check).bind(shared, **fixed | shapes)
+        jax.eval_shape(lambda traced: check(shared, **fixed | traced), shapes)
+    except (AttributeError, IndexError, TypeError):  # of the program itself, tracing tells of it again
+        return
+    except ValueError as error:
+        raise ValueError(f"`shared`: {error}") from error
 
 
 def check_finite(finite: Sequence[str] | None, program: Program) -> None:

@@ -12,6 +12,7 @@ from jnorm.sweeps import _programs as programs
 from jnorm.sweeps._calls import (
     arrays_of,
     as_chunk,
+    check_data,
     check_finite,
     check_names,
     check_outputs,
@@ -56,7 +57,8 @@ def sweep(
 
     Args:
         train: ``train(key, **hyperparameters)``, or ``train(key, shared, **hyperparameters)`` where ``shared`` is
-            given: pure, and returns a dictionary of arrays.
+            given: pure, and returns a dictionary of arrays. One with a function ``train.check(shared,
+            **hyperparameters)``, as those of `jnorm.train.loop.trainer`, has it look at data of NumPy first.
         seeds: a count n, for 0, ..., n - 1, or a sequence of whole numbers from 0 to 2^31 - 1; 2^24 at most.
         grid: sequences of values by name, of which the product is run, or a sequence of configurations. Sets, which
             have no order, are refused.
@@ -89,7 +91,7 @@ def sweep(
     Raises:
         ValueError: the grid is empty or repeats itself; a value is no number and not static, beyond its type or a
             subnormal number, which XLA takes for 0; programs return arrays of unequal shapes; the store is damaged or
-            holds another sweep, with what differs, or ``version`` is lacking.
+            holds another sweep, with what differs, or ``version`` is lacking; ``train.check`` refuses the data.
         TypeError: an argument is of another kind; ``train`` does not accept the names, or returns something else than a
             dictionary of arrays.
         OSError: the store cannot be written or is in use. Where a disk gets full later, what is finished stays.
@@ -116,6 +118,7 @@ def sweep(
     devices, shared = programs.one_axis(mesh), arrays_of(shared)
     keys = key_data(tuple(sorted(numbers)), impl)
     lanes = [_lanes(keys, group, integers) for group in groups]
+    check_data(train, groups[0], lanes[0], shared)
     traced = [programs.trace(train, g.static, lane, shared, impl) for g, lane in zip(groups, lanes, strict=True)]
     check_outputs(groups, traced)
     check_finite(finite, traced[0])

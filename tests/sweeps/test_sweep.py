@@ -1,3 +1,4 @@
+import functools
 import logging
 import re
 import sys
@@ -6,13 +7,16 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from jnorm import losses
 from jnorm.sweeps import _plans as plans
 from jnorm.sweeps import load, search, sweep
 from jnorm.sweeps._configurations import describe, expand, seed_numbers
 from jnorm.sweeps._divergence import failed_runs, not_finite
 from jnorm.sweeps._plans import Plan
+from jnorm.train.loop import trainer
 
 GRID = {"rate": (0.3, 0.01, 0.1), "decay": (0.0, 0.5)}
 
@@ -556,6 +560,37 @@ def test_bad_arguments_are_refused_before_any_compile(caplog, options, error, te
 
     # The keys of two seeds may be made, once.
     assert not [name for name in compilations(caplog, call) if "sweep" in name or "train" in name]
+
+
+def classifier(classes=3):
+    """A trainer of scores w x."""
+    init = lambda key: (jax.random.normal(key, (2, classes)), ())
+    apply = lambda w, state, x, *, train, key: (x @ w, state)
+    network = SimpleNamespace(init=init, apply=apply)
+    return trainer(network, losses.softmax_cross_entropy, optax.sgd, epochs=1, batch_size=4)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_data_that_do_not_fit_say_so_before_anything_runs(partial):
+    x, y = np.ones((8, 2), np.float32), np.arange(8) % 3
+    train, grid = classifier(), {"learning_rate": (0.1, 0.2)}
+    if partial:
+        train, grid = functools.partial(train, learning_rate=0.1), None
+    with pytest.raises(ValueError, match=r"`shared`: `data`, part 'train': .* 0 <= targets < 3; got 3; classes are"):
+        sweep(train, seeds=2, grid=grid, shared={"train": (x, y + 1)})
+    x[5, 1] = np.nan
+    with pytest.raises(UserWarning, match=r"NaN or infinite inputs in part 'train', first at \[5, 1\]"):
+        sweep(train, seeds=2, grid=grid, shared={"train": (x, y)})
+
+
+def test_a_check_that_cannot_look_at_numpy_data_stops_nothing():
+    def run(key, shared):
+        return {"x": shared.at[0].set(jax.random.normal(key))}
+
+    run.check = lambda shared: run(None, shared)  # NumPy's arrays have no `at`
+    assert sweep(run, seeds=2, shared=np.ones(2), chunk=2)["x"].shape == (1, 2, 2)
+    run.check = lambda: None  # something else of this name
+    assert sweep(run, seeds=2, shared=np.ones(2), chunk=2)["x"].shape == (1, 2, 2)
 
 
 def test_names_may_come_from_a_generator():
