@@ -8,9 +8,9 @@ from tests.proofs.falsifying import attract, falsify, follow
 
 
 def test_no_optimized_point_passes_a_bound():
-    counts, wrong = falsify(4, seed=1)
+    counts, wrong = falsify(2, seed=1)
     assert wrong == []
-    assert counts["bounds"] == 36
+    assert counts["bounds"] == 18
 
 
 def test_no_trajectory_leaves_its_path():

@@ -17,6 +17,11 @@ def everywhere():
     return global_convergence()
 
 
+@pytest.fixture(scope="module")
+def wide():
+    return limit_set((-3.5, 3.5), (0.01, 12), tau=(0.8, 1.25))
+
+
 def test_global_convergence_with_changing_weights(everywhere):
     assert everywhere.holds is True
     assert everywhere.path[0] == ((-3.0, 3.0), (1e-3, 100.0))
@@ -26,9 +31,9 @@ def test_global_convergence_with_changing_weights(everywhere):
     assert everywhere.rate < 1
 
 
-def test_the_hull_is_reached(everywhere):
+def test_the_hull_is_reached(everywhere, wide):
     """Fixed points at constant weights lie in the limit set, and come within 1e-5 of all four ends of its hull."""
-    for proof, taus in ((everywhere, (0.95, 1.1)), (limit_set((-3.5, 3.5), (0.01, 12), tau=(0.8, 1.25)), (0.8, 1.25))):
+    for proof, taus in ((everywhere, (0.95, 1.1)), (wide, (0.8, 1.25))):
         assert proof.holds is True
         points = [fixed_point(omega, tau) for omega in OMEGA for tau in taus]
         assert all(point.holds is True for point in points)
@@ -56,10 +61,9 @@ def test_every_start_reaches_the_fixed_point():
     assert var[0] <= 1 <= var[1] < 1 + 1e-5
 
 
-def test_limit_set_for_wide_tau():
-    proof = limit_set((-3.5, 3.5), (0.01, 12), tau=(0.8, 1.25))
-    assert proof.holds is True
-    for end, floor in zip(proof.path[-1], FIGURES["wide limit set"], strict=True):
+def test_limit_set_for_wide_tau(wide):
+    assert wide.holds is True
+    for end, floor in zip(wide.path[-1], FIGURES["wide limit set"], strict=True):
         assert floor[0] <= end[0] <= end[1] <= floor[1]
     assert limit_set((-3, 3), (1e-3, 100), layers=0).holds is None  # its image has means up to 3.76
     assert limit_set((-0.1, 0.1), (1e-5, 1), omega=0, tau=0.4).holds is None  # below the lowest tau all variance dies
