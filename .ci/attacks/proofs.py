@@ -36,7 +36,7 @@ def forge():
         print(
             f"  {len(files)} honest files; {len(forging.KINDS)} kinds of tampering: the library refuses {refused[0]},"
         )
-        print(f"  the second checker {refused[1]} ({len(STILL_TRUE)} leave a claim that it shows by halving leaves)")
+        print(f"  the second checker {refused[1]} (it shows {', '.join(STILL_TRUE)} true, by halving leaves)")
         counts, false = forging.mutate(files, Path(folder), 5000, seed=11)
         print(f"  5000 mutations: {counts}")
     return wrong + false

@@ -26,7 +26,10 @@ def mills(x):
 
 
 def parts(m, v):
-    """Derivatives 0 to 4 in m of the means of z over z > 0 and e^z - 1 over z < 0, their squares and squared slopes."""
+    """Derivatives 0 to 4 in m of the means of z over z > 0 and e^z - 1 over z < 0, their squares and squared slopes.
+
+    They are made of P(z > 0), its slope, and E[e^(kz); z < 0], whose slope is k times itself less that one.
+    """
     s, t, peak = v.sqrt(), m / v.sqrt(), 1 / (2 * arb.pi()).sqrt()
     bell = lambda x: (-x * x / 2).exp() * peak
     density = bell(t.abs_lower()).union(bell(t.abs_upper())) / s
