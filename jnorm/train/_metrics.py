@@ -136,7 +136,7 @@ def r_squared(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
     """The share of the targets' variance that is predicted, ``1 - sum (y - t)^2 / sum (t - mean t)^2``.
 
     Of several columns the mean of theirs. Where the targets are constant it is -inf, or NaN if they are met. Deviations
-    may have any size from 1e-37 on (1e-307 in float64): they are scaled before they are squared.
+    may have any size from 1e-35 on (1e-305 in float64): they are scaled before they are squared.
 
     Args:
         outputs: Predictions ``[examples, ...]``.
@@ -146,7 +146,7 @@ def r_squared(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
         A number, in at least float32.
 
     Raises:
-        ValueError: Other shapes.
+        ValueError: Other shapes, no example.
 
     >>> r_squared(jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 2.0, 3.0]))
     Array(0.5, dtype=float32)
@@ -154,18 +154,21 @@ def r_squared(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
     y, t = jnp.asarray(outputs), jnp.asarray(targets)
     if y.shape != t.shape or y.ndim < 1:
         raise ValueError(f"`targets` must have the shape of `outputs`, [examples, ...]; got {t.shape} for {y.shape}")
+    if not y.size:
+        raise ValueError(f"`outputs` must hold at least one prediction; got shape {y.shape}")
     dtype = checks.wide(jnp.result_type(y.dtype, float) if jnp.issubdtype(y.dtype, jnp.integer) else y.dtype)
     y, t = (a.astype(dtype).reshape(len(a), -1) for a in (y, t))
     third = jnp.finfo(dtype).maxexp // 3
-    # Numbers whose sum could overflow first get smaller; what vanishes beside them would not have counted.
+    # Numbers whose sum could overflow first get smaller, those whose differences could vanish get larger.
     largest = lax.stop_gradient(jnp.max(jnp.maximum(jnp.abs(y), jnp.abs(t)), 0, keepdims=True, initial=0))
-    smaller = jnp.where(largest > 2.0 ** (2 * third), jnp.asarray(2.0**-third, dtype), 1)
-    y, t = y * smaller, t * smaller
+    smaller, larger = jnp.asarray(2.0**-third, dtype), jnp.asarray(2.0**third, dtype)
+    factor = jnp.where(largest > larger**2, smaller, jnp.where(largest < smaller**2, larger, 1))
+    y, t = y * factor, t * factor
     constant = jnp.max(t, 0, keepdims=True, initial=-jnp.inf) == jnp.min(t, 0, keepdims=True, initial=jnp.inf)
     errors, deviations = y - t, t - jnp.mean(t, 0, keepdims=True)
     of_errors = _unit(errors)
     of_deviations = jnp.where(constant, of_errors, _unit(deviations))
-    unit = jnp.maximum(of_deviations, of_errors * jnp.asarray(2.0**-third, dtype))
+    unit = jnp.maximum(of_deviations, of_errors * smaller)
     spread = jnp.where(constant, 0, jnp.sum(jnp.square(deviations / of_deviations), 0, keepdims=True))
     ratio = unit / of_deviations
     return jnp.mean(1 - jnp.sum(jnp.square(errors / unit), 0, keepdims=True) / spread * ratio * ratio)
@@ -174,8 +177,8 @@ def r_squared(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
 def _unit(values: jax.Array) -> jax.Array:
     """A power of two for each column, near its largest entry in size."""
     largest = lax.stop_gradient(jnp.max(jnp.abs(values), 0, keepdims=True, initial=0))
-    _, exponent = jnp.frexp(jnp.where((largest > 0) & (largest < jnp.inf), largest, 1))
     info = jnp.finfo(values.dtype)
+    _, exponent = jnp.frexp(jnp.where(largest < jnp.inf, jnp.maximum(largest, info.tiny), 1))
     return jnp.ldexp(jnp.ones_like(largest), jnp.clip(exponent - 1, info.minexp, info.maxexp - 2))
 
 
