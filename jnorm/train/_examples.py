@@ -1,5 +1,6 @@
 """One number for each example, from whatever a loss or a metric returns."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,6 +25,21 @@ def per_example(values: ArrayLike, examples: int, name: str = "metric") -> jax.A
         raise ValueError(f"{must}; got shape {values.shape}{whole}")
     values = values.astype(checks.wide(values.dtype) if jnp.issubdtype(values.dtype, jnp.floating) else float)
     return jnp.mean(values.reshape(examples, -1), -1) if values.ndim > 1 else values
+
+
+def measured(name: str, metric: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Any:
+    """What a metric makes of outputs and targets.
+
+    Raises ``TypeError`` where it wants NumPy arrays, as those of scikit-learn do: it is part of a compiled program.
+
+    >>> measured("error", lambda y, t: jnp.abs(y - t), jnp.ones(1), jnp.zeros(1))
+    Array([1.], dtype=float32)
+    """
+    try:
+        return metric(outputs, targets)
+    except jax.errors.TracerArrayConversionError as error:
+        got = f"{getattr(metric, '__name__', type(metric).__name__)}, which asks for a NumPy array"
+        raise TypeError(f"`{name}` must compute with jax.numpy, as it is compiled; got {got}") from error
 
 
 def wide(outputs: Any) -> Any:

@@ -1,7 +1,8 @@
 """What an optimizer is given, which of its steps it refused, and at which parameters it wants to be judged."""
 
 import inspect
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -48,16 +49,40 @@ def prepared(optimizer: Any) -> Optimizer:
 
     def update(gradient: Any, state: Any, params: Any, **offered: Any) -> tuple[Any, Any]:
         taken = {name: value for name, value in offered.items() if name in parameters or (anything and name in _USUAL)}
-        try:
-            with jax.numpy_dtype_promotion("standard"):  # Optax multiplies counts by floats, which strict JAX refuses
-                return optimizer.update(gradient, state, params, **taken)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise TypeError(
-                f"`optimizer` must make its updates of the gradient, its state, the parameters and those of "
-                f"{', '.join(_OFFERED)} that its update names; got {type(error).__name__}: {error}"
-            ) from error
+        left_out: dict[str, str] = {}
+        while True:
+            try:
+                with jax.numpy_dtype_promotion(
+                    "standard"
+                ):  # Optax multiplies counts by floats, which strict JAX refuses
+                    return optimizer.update(gradient, state, params, **taken)
+            except (TypeError, ValueError, AttributeError) as error:
+                # A chain or a wrapper takes all names, and hands them to parts that may know none of them, as sam does,
+                # or need another.
+                unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+                wanted = [n for n in _OFFERED if anything and n not in [*taken, *left_out] and n in str(error)]
+                if anything and unknown and unknown[1] in taken:
+                    left_out[unknown[1]] = str(error)
+                    del taken[unknown[1]]
+                elif wanted:
+                    taken[wanted[0]] = offered[wanted[0]]
+                else:
+                    raise _refusal(error, left_out) from error
 
     return Optimizer(init, update)
+
+
+def _refusal(error: Exception, left_out: Mapping[str, str]) -> TypeError:
+    must = (
+        f"`optimizer` must make its updates of the gradient, its state, the parameters and those of "
+        f"{', '.join(_OFFERED)} that its update names; got {type(error).__name__}: {error}"
+    )
+    for name, message in left_out.items():
+        if name in str(error):
+            must += (
+                f"; another part refuses {name!r} ({message}): optax.GradientTransformation(*part) hides it from that"
+            )
+    return TypeError(must)
 
 
 def refused(state: Any) -> jax.Array | None:

@@ -173,7 +173,12 @@ def epoch(
         return scan(scanned, carry, (jnp.where(mask, indices, indices[:, :1]), mask))
     # Nobody knows whether a network looks at the batch as a whole, as one with batch norm does, state or not.
     carry, reports = scan(scanned, carry, (indices[:-1], None))
-    carry, last = scanned(carry, (indices[-1, :rest], None))
+    try:
+        carry, last = scanned(carry, (indices[-1, :rest], None))
+    except (ValueError, TypeError) as error:  # of a network that took the full batches
+        raise ValueError(
+            f"{error}; this is the last batch, of {rest} examples: `drop_remainder` leaves it out"
+        ) from error
     return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), reports, last)
 
 

@@ -2,7 +2,6 @@
 
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -98,11 +97,14 @@ def _better_when_larger(metric: Any) -> bool | None:
     return False if metric in [getattr(losses, name) for name in losses.__all__] else None
 
 
-def distinct(names: Iterable[str]) -> None:
-    """Names of results that stand for two things: of a part, a metric and what they are joined by."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"names of parts, metrics and probes must not meet in one result; two are called {twice[0]!r}")
+def distinct(results: Iterable[tuple[str, str]]) -> None:
+    """Names of results, each with what it stands for: two may meet, of a part, a metric and what they are joined by."""
+    meanings: dict[str, str] = {}
+    for name, what in results:
+        if name in meanings:
+            both = f"two are called {name!r}, {meanings[name]} and {what}: rename one"
+            raise ValueError(f"names of parts, metrics and probes must not meet in one result; {both}")
+        meanings[name] = what
 
 
 def dictionary(parts: Any) -> None:
@@ -112,17 +114,35 @@ def dictionary(parts: Any) -> None:
         raise TypeError(f'`data` must be a dictionary, such as {{"train": (inputs, targets)}}; got a {kind}')
 
 
-def data(parts: Mapping[str, Any], needed: Collection[str], batch_size: int) -> None:
-    """Pairs of equal lengths, all that are needed, none empty, and enough to train on."""
+def data(parts: Mapping[str, Any], needed: Collection[str], batch_size: int, monitor: tuple[str, str] | None) -> None:
+    """Pairs of equal lengths, all that are needed, none empty, and enough to train on.
+
+    ``monitor`` is the part that a stopping rule watches, and what it was told to watch.
+    """
     for name in dict.fromkeys(needed):
+        watched = monitor is not None and name == monitor[0]
         if name not in parts:
-            raise ValueError(f"`data` must have a part {name!r}; got {', '.join(map(repr, parts)) or 'none'}")
-        if not isinstance(parts[name], tuple | list) or len(parts[name]) != 2:
-            raise ValueError(f"`data` must hold pairs (inputs, targets); got {type(parts[name]).__name__} as {name!r}")
-        if batches.length(parts[name]) == 0:
-            raise ValueError(
-                f"`data` must have at least one example in each part; part {name!r} is empty: leave it out"
-            )
+            asked = f"; `monitor` = {monitor[1]!r} asks for it" if monitor is not None and watched else ""
+            raise ValueError(f"`data` must have a part {name!r}; got {', '.join(map(repr, parts)) or 'none'}{asked}")
+        pair = parts[name]
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            got = f"{type(pair).__name__} of {len(pair)}" if isinstance(pair, tuple | list) else type(pair).__name__
+            raise ValueError(f"`data` must hold pairs (inputs, targets); got {got} as {name!r}")
+        for side, tree in zip(("inputs", "targets"), pair, strict=True):
+            if isinstance(tree, tuple | list) and not all(map(jnp.shape, jax.tree.leaves(tree) or [0])):
+                got = f"a {type(tree).__name__} as {side} of part {name!r}"
+                raise TypeError(f"`data` must hold arrays, the examples first; got {got}: np.asarray makes one of it")
+        try:
+            size = batches.length(pair)
+        except ValueError as error:
+            raise ValueError(f"{error} in part {name!r}") from None
+        if size == 0:
+            repair = "leave it out"
+            if name == "train":
+                repair = "there is nothing to train on"
+            elif monitor is not None and watched:
+                repair = f"`monitor` = {monitor[1]!r} cannot judge by it"
+            raise ValueError(f"`data` must have at least one example in each part; part {name!r} is empty: {repair}")
     size = batches.length(parts["train"])
     checks.require(lambda b: b <= size, f"`{{}}` must satisfy {{}} <= {size}, the examples", batch_size=batch_size)
 
@@ -144,7 +164,7 @@ def fitting(network: Any, measures: Mapping[str, Any], parts: Mapping[str, Any],
 
         def measured(params: Any, state: Any, x: Any, targets: Any = targets) -> list[Any]:
             outputs = _examples.wide(network.apply(params, state, x, train=False, key=None)[0])
-            return [measure(outputs, targets) for measure in measures.values()]
+            return [_examples.measured(name, measure, outputs, targets) for name, measure in measures.items()]
 
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), x)
         try:

@@ -50,6 +50,7 @@ def evaluate(
 
     Raises:
         ValueError: No example, unequal numbers of examples, a metric of another shape, a block below 1.
+        TypeError: A metric that wants NumPy arrays, inside ``jit``.
 
     >>> data = jnp.arange(5.0), jnp.zeros(5)
     >>> evaluate(lambda x: 2 * x, data, {"error": lambda y, t: (y - t) ** 2}, block=2)
@@ -66,7 +67,11 @@ def evaluate(
         """The sums over a block, and its outputs where they are needed."""
         x, targets = part
         outputs = _examples.wide(predict(x))
-        values = {name: metric(outputs, targets) for name, metric in metrics.items() if name not in together}
+        values = {
+            name: _examples.measured(name, metric, outputs, targets)
+            for name, metric in metrics.items()
+            if name not in together
+        }
         sums = {name: jnp.sum(_examples.per_example(v, batches.length(part), name)) for name, v in values.items()}
         return sums, outputs if together else ()
 
@@ -79,7 +84,8 @@ def evaluate(
     means = jax.tree.map(lambda *parts: sum(parts[1:], parts[0]) / size, *[sums for sums, _ in rows])
     if together:
         outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), *[outputs for _, outputs in rows])
-        means |= {name: _number(metric(outputs, data[1]), name) for name, metric in together.items()}
+        of_all = {name: _examples.measured(name, metric, outputs, data[1]) for name, metric in together.items()}
+        means |= {name: _number(value, name) for name, value in of_all.items()}
     return {name: means[name] for name in metrics}
 
 

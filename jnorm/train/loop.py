@@ -197,7 +197,8 @@ def trainer(
         monitored = [] if part is None else [part]
         parts = [part for part in data if part != "train"] if report.parts is None else list(report.parts)
         after_each = list(dict.fromkeys([*report.curves, *monitored]))
-        _validation.data(data, ["train", *parts, *after_each], batch_size)
+        monitor = None if patience is None or part is None else (part, patience.monitor)
+        _validation.data(data, ["train", *parts, *after_each], batch_size, monitor)
         recipe = _steps.Recipe(
             _validation.network(made(model)),
             _hyperparameters.bind(loss, values, 2, _OF_AN_EXAMPLE),
@@ -231,13 +232,13 @@ def trainer(
         start, result = _steps.start(recipe), {}
         _validation.warn_of_half(start.params)
         steps = {f"step_{name}" for name in report.steps}
-        curves = [f"curve_{part}_{name}" for part in after_each for name in measures]
-        kept = ["params", "state", "epochs", "best_epoch"]
-        probed = (
-            [] if report.probe is None else [f"probe_{name}" for name in jax.eval_shape(report.probe, *view(start))]
-        )
-        ends = [f"{part}_{name}" for part in dict.fromkeys(parts) for name in measures]
-        _validation.distinct([*steps, *curves, *kept, *probed, *ends])
+        probed = {} if report.probe is None else jax.eval_shape(report.probe, *view(start))
+        results = [(name, "a report of steps") for name in steps]
+        results += [(f"curve_{p}_{name}", f"the curve of {name!r} on {p!r}") for p in after_each for name in measures]
+        results += [(name, "what is returned beside") for name in ("params", "state", "epochs", "best_epoch")]
+        results += [(f"probe_{name}", "a probe") for name in probed]
+        results += [(f"{p}_{name}", f"{name!r} on {p!r}") for p in dict.fromkeys(parts) for name in measures]
+        _validation.distinct(results)
         if patience is None:
             last, rows = lax.scan(epoch, start, jnp.arange(epochs))
             params, state = view(last)

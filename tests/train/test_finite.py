@@ -224,6 +224,33 @@ def test_sam_is_the_rule_of_its_paper_in_numpy(opaque, x64):
     np.testing.assert_allclose(got["train_loss"], np.mean((X @ base - T) ** 2), rtol=1e-13)
 
 
+@pytest.mark.parametrize("opaque", [False, True])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda sam: optax.chain(optax.clip_by_global_norm(1e9), sam),
+        lambda sam: optax.apply_if_finite(sam, 3),
+        lambda sam: optax.MultiSteps(sam, 1),
+    ],
+    ids=["chain", "apply_if_finite", "MultiSteps"],
+)
+def test_what_takes_all_names_hands_sam_those_that_it_knows(wrap, opaque, x64):
+    ascend = optax.chain(optax.contrib.normalize(), optax.sgd(0.2))
+    sam = optax.contrib.sam(optax.sgd(0.05), ascend, sync_period=2, opaque_mode=opaque)
+    got, alone = (run(linear(), optimizer, epochs=1) for optimizer in (wrap(sam), sam))
+    np.testing.assert_allclose(got["params"], alone["params"], rtol=1e-7)  # MultiSteps adds up in float32
+    np.testing.assert_allclose(got["train_loss"], alone["train_loss"], rtol=1e-7)
+
+
+def test_names_that_one_part_needs_and_another_refuses():
+    sam = optax.contrib.sam(optax.sgd(0.05), optax.sgd(0.2))
+    plateau = optax.contrib.reduce_on_plateau()
+    repair = r"another part refuses 'value' \(.*\): optax.GradientTransformation\(\*part\) hides it from that"
+    with pytest.raises(TypeError, match=rf"`optimizer` must make its updates .*'value'; {repair}"):
+        run(linear(np.float32), optax.chain(sam, plateau))
+    run(linear(np.float32), optax.chain(optax.GradientTransformation(*sam), plateau))
+
+
 def test_multi_steps_hand_on_what_reduce_on_plateau_needs(x64):
     """Gradients of two steps are averaged; the rate falls by half after two updates whose loss was no better."""
     rule = optax.contrib.reduce_on_plateau(factor=0.5, patience=1, rtol=0.5)

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 from jnorm import losses
 from jnorm.data import batches
 from jnorm.interop import flax_linen
-from jnorm.nn import networks
+from jnorm.nn import batch_norm, networks
 from jnorm.nn.layers import Layer
 from jnorm.train import early_stopping, evaluation, loop
 
@@ -84,13 +84,36 @@ def test_a_part_is_told_from_a_metric_by_what_there_is():
     for part in ("dev", "dev_aux"):
         shapes = jax.eval_shape(train, KEY, {"train": (x, y), part: (x, y)})
         assert set(shapes) == {"epochs", "best_epoch"}
-    with pytest.raises(ValueError, match="`data` must have a part 'dev'; got 'train', 'test'"):
+    asked = "`data` must have a part 'dev'; got 'train', 'test'; `monitor` = 'dev_aux_loss' asks for it"
+    with pytest.raises(ValueError, match=asked):
         train(KEY, {"train": (x, y), "test": (x, y)})
+    with pytest.raises(ValueError, match="part 'dev' is empty: `monitor` = 'dev_aux_loss' cannot judge by it"):
+        train(KEY, {"train": (x, y), "dev": (x[:0], y[:0])})
 
 
 def test_results_of_one_name_are_refused():
-    with pytest.raises(ValueError, match=r"names of parts, metrics and probes .* two are called 'dev_aux_loss'"):
+    both = r"two are called 'dev_aux_loss', 'aux_loss' on 'dev' and 'loss' on 'dev_aux': rename one"
+    with pytest.raises(ValueError, match=rf"names of parts, metrics and probes .* {both}"):
         trainer(metrics={"aux_loss": sparse})(KEY, data(dev_aux=data()["dev"]))
+
+
+def test_metrics_of_scikit_learn_are_refused_by_name():
+    train = jax.jit(trainer(metrics={"log_loss": log_loss}))
+    with pytest.raises(TypeError, match=r"`log_loss` must compute with jax.numpy, as it is compiled; got log_loss, wh"):
+        train(KEY, data())
+
+
+def test_what_the_last_batch_alone_breaks_names_it():
+    """Batch norm in ghost batches of four, and a last batch of two."""
+
+    def apply(params, state, x, *, train, key):
+        return batch_norm.apply(params, state, x, train=train, ghost=4)
+
+    train = trainer(networks.Network(lambda key: batch_norm.init(3), apply))
+    with pytest.raises(ValueError, match=r"`ghost` must divide .*; this is the last batch, of 2 examples: `drop_rem"):
+        train(KEY, data())
+    with pytest.raises(ValueError, match=r"`ghost` must divide .*`drop_remainder` leaves it out"):
+        train.check(data())
 
 
 @pytest.mark.parametrize(
@@ -144,13 +167,28 @@ BAD_DATA = {
         r"`data` must be a dictionary, such as \{\"train\": \(inputs, targets\)\}; got a tuple",
     ),
     "an array": (lambda: X, TypeError, "`data` must be a dictionary, .*; got a ndarray"),
-    "three arrays": (lambda: data(dev=(X, Y, Y)), ValueError, r"`data` must hold pairs \(inputs, targets\); got tuple"),
+    "three arrays": (
+        lambda: data(dev=(X, Y, Y)),
+        ValueError,
+        r"`data` must hold pairs \(inputs, targets\); got tuple of 3",
+    ),
+    "lists": (
+        lambda: data(dev=(SQUARES, Y[:SIZE].tolist())),
+        TypeError,
+        "`data` must hold arrays, the examples first; got a list as targets of part 'dev': np.asarray makes one of it",
+    ),
+    "empty lists": (lambda: data(dev=([], [])), TypeError, "got a list as inputs of part 'dev'"),
+    "inputs and targets of two lengths": (
+        lambda: data(dev=(SQUARES, Y[:3])),
+        ValueError,
+        r"`data` must be arrays with a first axis of one length; got shapes .* in part 'dev'",
+    ),
     "an empty part": (
         lambda: data(dev=(SQUARES[:0], Y[:0])),
         ValueError,
-        "`data` must have at least one example in each part; part 'dev' is empty: leave it out",
+        r"`data` must have at least one example in each part; part 'dev' is empty: (leave it out|`monitor`)",
     ),
-    "nothing to train on": (lambda: data(train=(SQUARES[:0], Y[:0])), ValueError, "part 'train' is empty"),
+    "nothing to train on": (lambda: data(train=(SQUARES[:0], Y[:0])), ValueError, "'train' is empty: there is noth"),
     "labels from 1 on": (
         lambda: data(train=(SQUARES, Y[:SIZE] + 1)),
         ValueError,
