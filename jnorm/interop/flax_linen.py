@@ -3,7 +3,8 @@
 BatchNorm, BatchRenorm, AlphaDropout and WeightStandardization: each extends its sibling in ``flax.linen`` and has its
 fields, defaults, call arguments, collections and leaf names. What changes is the arithmetic: statistics are centred, in
 at least float32, and added up over ``axis_name`` by counts, so ``use_fast_variance`` no longer matters, nor does
-``epsilon`` for weights; running statistics are debiased; and the rate of dropout may be traced.
+``epsilon`` for weights; running statistics are debiased, and weigh batches by their entries (the variance is biased, as
+in Flax); and the rate of dropout may be traced.
 
 Batch statistics carry one more leaf, ``count``, of the features' shape: the entries behind them. A checkpoint of Flax
 has none and is taken as fully warmed up, also where its leaves are copied over fresh ones that count none;

@@ -1,5 +1,6 @@
 """Running statistics: debiased averages over the batches so far."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -114,30 +115,37 @@ def update(state: State, batch: BatchMoments, *, decay: ArrayLike = 0.99, freedo
     >>> float(update(State(jnp.zeros(1), jnp.ones(1), jnp.zeros(())), batch._replace(mean=batch.mean * jnp.inf)).count)
     0.0
     """
-    shape, dtype = state.mean.shape, state.mean.dtype
-    varies = batch.count.size > 1
-    if varies and jnp.ndim(state.count) == 0:
+    if batch.count.size > 1 and jnp.ndim(state.count) == 0:
         raise ValueError(
             "a `mask` that differs between features needs a `state.count` for each of them: "
-            f"state._replace(count=jnp.zeros({shape})); got a scalar"
+            f"state._replace(count=jnp.zeros({state.mean.shape})); got a scalar"
         )
+    return _updated(state, batch, decay, 1 - decay, freedom)
+
+
+@functools.partial(jax.jit, inline=True)
+def _updated(
+    state: State, batch: BatchMoments, decay: ArrayLike, new_share: ArrayLike, freedom: jax.Array | None
+) -> State:
+    """`update` as one program, with 1 - decay as exact as it comes."""
+    shape, dtype = state.mean.shape, state.mean.dtype
 
     def as_counts(v: jax.Array) -> jax.Array:
         # A mask may vary over some of several feature axes only.
         return jnp.broadcast_to(v, batch.mean.shape).reshape(shape) if jnp.ndim(state.count) else v.reshape(())
 
-    free = batch.count > 0 if freedom is None else freedom > 0
-    var = batch.var if freedom is None else batch.var * (batch.count / jnp.where(free, freedom, 1))
+    var = batch.var if freedom is None else batch.var * (batch.count / jnp.maximum(freedom, 1))
     finite = jnp.isfinite(batch.mean) & jnp.isfinite(var)
-    valid = as_counts(batch.count > 0) & (as_counts(finite) if jnp.ndim(state.count) else jnp.all(finite))
-    free = valid & as_counts(free)
-    valid = valid & (free | (state.count > 0))
+    n, count = as_counts(batch.count).astype(dtype), state.count.astype(dtype)
+    free = valid = (n > 0) & (as_counts(finite) if jnp.ndim(state.count) else jnp.all(finite))
+    if freedom is not None:
+        free = valid & (as_counts(freedom) > 0)
+        valid = free | (valid & (count > 0))
 
-    n, count = as_counts(batch.count.astype(dtype)), state.count.astype(dtype)
     # A decay out of range is NaN, on the first step too, where a good one does not matter.
     rate = jnp.asarray(decay, dtype)
     good = (rate >= 0) & (rate < 1)
-    before = jnp.where(good, rate, jnp.nan) * jnp.where(count < _FULL, count, n / jnp.asarray(1 - decay, dtype))
+    before = jnp.where(good, rate, jnp.nan) * jnp.where(count < _FULL, count, n / jnp.asarray(new_share, dtype))
     weight = n / jnp.where(valid, before + n, 1)
     first = (count == 0) & good
 
