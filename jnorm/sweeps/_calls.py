@@ -60,16 +60,16 @@ def check_names(train: Train, configuration: Configuration, shared: Any) -> None
 
 
 def check_data(train: Train, group: Group, lanes: Lanes, shared: Any) -> None:
-    """Let ``train.check(shared, **hyperparameters)``, if there is one, look at data of NumPy.
+    """Let ``train.check(shared, **hyperparameters)``, if there is one, look at the data, with their values.
 
-    Arrays on devices are not fetched for it. Traced hyperparameters have no value, as in ``train``. A check that cannot
-    do with NumPy's arrays stops nothing.
+    It may fetch them; those that are spread over processes stay unseen. Traced hyperparameters have no value, as in
+    ``train``. A check that cannot do with such arguments stops nothing.
     """
     fixed: dict[str, Any] = dict(group.static)
     while isinstance(train, functools.partial) and not train.args:
         fixed, train = train.keywords | fixed, train.func
     check, leaves = getattr(train, "check", None), jax.tree.leaves(shared)
-    if not callable(check) or not leaves or any(isinstance(leaf, jax.Array) for leaf in leaves):
+    if not callable(check) or not leaves or not all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves):
         return
     shapes = {name: jax.ShapeDtypeStruct((), values.dtype) for name, values in lanes.traced.items()}
     try:

@@ -58,7 +58,7 @@ def sweep(
     Args:
         train: ``train(key, **hyperparameters)``, or ``train(key, shared, **hyperparameters)`` where ``shared`` is
             given: pure, and returns a dictionary of arrays. One with a function ``train.check(shared,
-            **hyperparameters)``, as those of `jnorm.train.loop.trainer`, has it look at data of NumPy first.
+            **hyperparameters)``, as those of `jnorm.train.loop.trainer`, has it look at the data first.
         seeds: a count n, for 0, ..., n - 1, or a sequence of whole numbers from 0 to 2^31 - 1; 2^24 at most.
         grid: sequences of values by name, of which the product is run, or a sequence of configurations. Sets, which
             have no order, are refused.

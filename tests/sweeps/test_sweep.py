@@ -570,17 +570,18 @@ def classifier(classes=3):
     return trainer(network, losses.softmax_cross_entropy, optax.sgd, epochs=1, batch_size=4)
 
 
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
 @pytest.mark.parametrize("partial", [False, True])
-def test_data_that_do_not_fit_say_so_before_anything_runs(partial):
+def test_data_that_do_not_fit_say_so_before_anything_runs(partial, array):
     x, y = np.ones((8, 2), np.float32), np.arange(8) % 3
     train, grid = classifier(), {"learning_rate": (0.1, 0.2)}
     if partial:
         train, grid = functools.partial(train, learning_rate=0.1), None
     with pytest.raises(ValueError, match=r"`shared`: `data`, part 'train': .* 0 <= targets < 3; got 3; classes are"):
-        sweep(train, seeds=2, grid=grid, shared={"train": (x, y + 1)})
+        sweep(train, seeds=2, grid=grid, shared={"train": (array(x), array(y + 1))})
     x[5, 1] = np.nan
     with pytest.raises(UserWarning, match=r"NaN or infinite inputs in part 'train', first at \[5, 1\]"):
-        sweep(train, seeds=2, grid=grid, shared={"train": (x, y)})
+        sweep(train, seeds=2, grid=grid, shared={"train": (array(x), y)})
 
 
 def test_a_check_that_cannot_look_at_numpy_data_stops_nothing():
