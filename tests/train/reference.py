@@ -80,10 +80,11 @@ def gradient(settings, p, running, x, y, count):
         centred = at_unit - at_unit.mean(0) - unit * (at_unit * unit).mean(0)
         at_z = centred / np.sqrt(stats[1] + EPS)
         n, (mean, var, entries) = len(x), running
-        entries = n + DECAY * entries
-        mean = mean + n / entries * (stats[0] - mean)
-        var = var + n / entries * (stats[1] * n / (n - 1) - var) if n > 1 else var  # one example has no variance
-        running = mean, var, entries
+        weight = n / (n + DECAY * entries)
+        if n > 1:
+            var = var + weight * (stats[1] * n / (n - 1) - var)
+        if n > 1 or entries > 0:  # one example has no variance, and begins no average
+            running = mean + weight * (stats[0] - mean), var, n + DECAY * entries
     grads = {"in": x.T @ at_z, "scale": (at_y * unit).sum(0), "shift": at_y.sum(0), "out": h.T @ at_logits}
     return losses.sum(), grads, running
 
