@@ -20,6 +20,7 @@ An activation is one entry of a table: the function, its kinks, its exact Gaussi
 adds one, `ELEMENTWISE` lists those of the library and of the user by name, and the theory reads the rest.
 """
 
+from jnorm.activations._algebraic import softsign, squareplus
 from jnorm.activations._piecewise import (
     SELU_ALPHA,
     SELU_LAMBDA,
@@ -31,10 +32,9 @@ from jnorm.activations._piecewise import (
     relu,
     scaled_elu,
     selu,
-    softsign,
 )
 from jnorm.activations._probabilities import hardmax, log_softmax, softmax
-from jnorm.activations._smooth import erf, gelu, mish, sigmoid, silu, sin, softplus, squareplus, tanh
+from jnorm.activations._smooth import erf, gelu, mish, sigmoid, silu, sin, softplus, tanh
 from jnorm.activations._table import ELEMENTWISE, closed_form, kinks, register
 
 __all__ = [

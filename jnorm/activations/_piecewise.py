@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from jnorm._ground.callables import settled
 from jnorm._ground.checks import require
-from jnorm.activations._elementwise import derivative, elementwise, expm1, left
+from jnorm.activations._elementwise import elementwise, expm1, left
 from jnorm.activations._table import register
 
 SELU_LAMBDA = 1.0507009873554805
@@ -176,25 +176,3 @@ def hard_tanh(x: jax.Array) -> jax.Array:
     Array([-1. ,  0.5,  1. ], dtype=float32)
     """
     return jnp.where(x <= -1, -1, jnp.where(x > 1, 1, x))
-
-
-@register(kinks=(0.0,))
-@elementwise
-@derivative(lambda x: jnp.where(x <= 0, 1 - x, 1 + x) ** -2)
-def softsign(x: jax.Array) -> jax.Array:
-    """Slowly saturating sigmoid, f(x) = x/(1 + |x|), with f'(x) = 1/(1 + |x|)^2 (Bergstra et al. 2009).
-
-    The second derivative jumps at 0: f''(0) = 2.
-
-    Args:
-        x: Real array of any shape.
-
-    Returns:
-        f(x), of the shape and floating dtype of ``x``.
-
-    >>> softsign(jnp.array([-1.0, 3.0]))
-    Array([-0.5 ,  0.75], dtype=float32)
-    """
-    largest = float(jnp.finfo(x.dtype).max)
-    x = jnp.clip(x, -largest, largest)
-    return x / (1 + jnp.abs(x))
