@@ -158,25 +158,6 @@ def without_mask(network):
     return networks.Network(network.init, lambda p, s, x, *, train, key: network.apply(p, s, x, train=train, key=key))
 
 
-def without_state(network):
-    """It normalizes by the batch that it sees, in evaluation too, and declares nothing."""
-    state = network.init(jax.random.key(0))[1]
-
-    def apply(params, none, x, *, train, key):
-        return network.apply(params, state, x, train=True, key=key)[0], none
-
-    return networks.Network(lambda key: (network.init(key)[0], ()), apply)
-
-
-def test_a_network_that_declares_no_state_sees_no_padding(x64):
-    network = without_state(masked_batch_norm())
-    key, pairs = jax.random.key(2), data(float)
-    got = jax.jit(trainer(network, optax.sgd(0.1), report={"steps": ["loss"]}))(key, pairs)
-    params, _, history = by_hand(network, optax.sgd(0.1), key, pairs["train"])
-    np.testing.assert_allclose(got["step_loss"], history[:, 0], rtol=1e-12)  # as below
-    assert_close(got["params"], params, 1e3)
-
-
 def test_the_remainder_may_be_left_out(x64):
     """The same as training on the examples that fill batches alone, others in each epoch."""
     seen = []

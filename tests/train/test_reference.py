@@ -1,5 +1,6 @@
 """The trainer against a training in NumPy (`tests/train/reference.py`), alone and as lanes of ``vmap``."""
 
+import functools
 import zlib
 
 import jax
@@ -48,7 +49,10 @@ COMBINATIONS = {
 }
 
 
-UNROLLED = ("full batches", "batch norm, a rest")
+LANES_ONLY = ("full batches", "microbatches", "batch norm in microbatches", "stopping")
+"""Beside others of their kind with a rest, which run alone too."""
+
+UNROLLED = ("batch norm, a rest",)
 """Run as users do, two steps at a time; the others one by one, which compiles in two thirds of the time."""
 
 
@@ -100,12 +104,26 @@ def trainer(s):
     )
 
 
-def by_hand(s, key, parts, **values):
-    stream = lambda name: jax.random.fold_in(key, np.uint32(zlib.crc32(name.encode())))
-    params = jax.tree.map(np.asarray, network(s.norm).init(stream("train.init_key"))[0])
-    order_key = stream("train.order_key")
-    orders = [batches.epoch(jax.random.fold_in(order_key, e), s.size, s.size).indices[0] for e in range(s.epochs)]
-    return reference.train(s, params, np.asarray(orders), parts, **values)
+@functools.cache
+def drawn(s):
+    """Of each lane the parameters at the start and the orders of its epochs, in one program."""
+
+    def of(key):
+        stream = lambda name: jax.random.fold_in(key, np.uint32(zlib.crc32(name.encode())))
+        epochs = jax.vmap(lambda e: jax.random.fold_in(stream("train.order_key"), e))(jnp.arange(s.epochs))
+        orders = jax.vmap(lambda epoch: batches.epoch(epoch, s.size, s.size).indices[0])(epochs)
+        return network(s.norm).init(stream("train.init_key"))[0], orders
+
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(of))(KEYS))
+
+
+def by_hand(s, lane, parts):
+    params, orders = jax.tree.map(lambda a: a[lane], drawn(s))
+    return reference.train(s, params, orders, parts, rate=RATES[lane], l2=L2[lane], clip=CLIPS[lane])
+
+
+def parts_of(s):
+    return {"train": (X[: s.size], Y[: s.size]), "dev": (X[30:45], Y[30:45]), "test": (X[45:], Y[45:])}
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)
@@ -113,18 +131,17 @@ def test_trainings_are_those_of_numpy(name, x64, monkeypatch):
     if name not in UNROLLED:
         monkeypatch.setattr(_steps, "UNROLL", 1)
     s = COMBINATIONS[name]
-    parts = {"train": (X[: s.size], Y[: s.size]), "dev": (X[30:45], Y[30:45]), "test": (X[45:], Y[45:])}
-    train = trainer(s)
+    parts, train = parts_of(s), trainer(s)
     one = lambda key, rate, l2, clip: train(key, parts, rate=rate, l2=l2, clip=clip)
-    both = lambda *lanes: (jax.vmap(one)(*lanes), one(*(v[0] for v in lanes)))
-    many, alone = jax.jit(both)(KEYS, RATES, L2, CLIPS)
+    alone = lambda *lanes: None if name in LANES_ONLY else one(*(v[0] for v in lanes))
+    many, single = jax.jit(lambda *lanes: (jax.vmap(one)(*lanes), alone(*lanes)))(KEYS, RATES, L2, CLIPS)
+    exact = [by_hand(s, lane, parts) for lane in range(3)]
     runs = [(f"lane {i}", i, jax.tree.map(lambda a, i=i: np.asarray(a)[i], many)) for i in range(3)]
-    for place, i, got in [*runs, ("alone", 0, alone)]:
-        exact = by_hand(s, KEYS[i], parts, rate=RATES[i], l2=L2[i], clip=CLIPS[i])
+    for place, lane, got in runs if single is None else [*runs, ("alone", 0, single)]:
         if not (s.norm and s.running):
             assert got.pop("state") == ()
-        assert set(got) == set(exact)
-        for result, value in exact.items():
+        assert set(got) == set(exact[lane])
+        for result, value in exact[lane].items():
             # Some ten steps, each a hundred sums of numbers of one size in double precision: a thousand roundings.
             close = lambda a, b, at=f"{result}, {place}": np.testing.assert_allclose(
                 a, b, rtol=1e-12, atol=1e-12, err_msg=at
@@ -135,8 +152,7 @@ def test_trainings_are_those_of_numpy(name, x64, monkeypatch):
 def test_the_combinations_show_what_they_say(x64):
     """Lanes that stop at different epochs, before the last and after the best; gradients are clipped in some."""
     s = COMBINATIONS["all of it"]
-    parts = {"train": (X[: s.size], Y[: s.size]), "dev": (X[30:45], Y[30:45]), "test": (X[45:], Y[45:])}
-    runs = [by_hand(s, KEYS[i], parts, rate=RATES[i], l2=L2[i], clip=CLIPS[i]) for i in range(3)]
+    runs = [by_hand(s, lane, parts_of(s)) for lane in range(3)]
     assert all(run["epochs"] < s.epochs for run in runs)
     assert any(run["best_epoch"] < run["epochs"] - 1 for run in runs)
     assert len({run["epochs"] for run in runs}) > 1
