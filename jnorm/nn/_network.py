@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
+from jnorm._ground import checks, keys
 from jnorm.nn._axes import floating
 from jnorm.nn._blocks import Block, Context, Tap, chain
 from jnorm.nn.layers import Layer
@@ -84,7 +84,8 @@ def sequential(blocks: Sequence[Block], features: int, ndim: int = 1) -> Network
         if x.ndim < ndim or x.shape[-1] != features:
             hint = _repair(x.shape, features, ndim)
             raise ValueError(f"`x` must have {ndim} axes or more, the last of {features} features{hint}; got {x.shape}")
-        return whole.apply(params, state, x, Context(train, key, tap))
+        drawn_by = None if key is None else keys.stream(key, "nn.dropout")  # which shares no key with what init draws
+        return whole.apply(params, state, x, Context(train, drawn_by, tap))
 
     return Network(whole.init, apply)
 

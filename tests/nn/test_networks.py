@@ -481,3 +481,23 @@ def test_initializers_in_their_other_spellings_are_taken():
         ).bias_init
         is None
     )
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_dropout_draws_by_no_key_that_initialization_splits(name):
+    """By one key for both, blocks in blocks too: the bits of one would be the keys of the other."""
+    drawn = []
+
+    def recorded(key, y, *, train):
+        drawn.append(tuple(jax.random.key_data(key).tolist()))
+        return y
+
+    network = BUILD[name](PLAIN._replace(dropout=recorded))
+    network.apply(*network.init(KEY), batch(name), train=True, key=KEY)
+    fold = jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(4)))
+    parents = [KEY.reshape(1)]
+    for _ in range(2):
+        parents.append(fold(parents[-1]).reshape(-1))
+    split = {tuple(words) for keys in parents for words in jax.random.key_data(keys).tolist()}
+    assert drawn
+    assert not split & set(drawn)
