@@ -14,34 +14,19 @@ EPS, DECAY = 1e-5, 0.9
 
 @dataclass(frozen=True)
 class Settings:
-    """What is fixed for a program.
-
-    Attributes:
-        size: Examples to train on; a last batch that is not full counts as what it is.
-        batch: Examples in a step.
-        epochs: Passes over the data, the most of them where training stops early.
-        accumulate: Microbatches of a step, of which each has statistics of its own; of a last batch that is not full as
-            many as it takes for them to be no larger.
-        drop: Whether a last batch that is not full is left out.
-        norm: Whether there is batch norm.
-        running: Whether it keeps running statistics; else evaluation goes by those of the data set.
-        optimizer: "momentum" or "adam".
-        schedule: "constant", "inverse time" or "cosine".
-        wait: Epochs without progress that are waited for; None: no early stopping.
-        tol: What counts as progress.
-    """
+    """What is fixed for a program: sizes, batch norm, the optimizer, and when to stop."""
 
     size: int
     batch: int
-    epochs: int = 3
-    accumulate: int = 1
-    drop: bool = False
+    epochs: int = 3  # the most of them where training stops early
+    accumulate: int = 1  # microbatches, each with statistics of its own; of a rest as many as keep them no larger
+    drop: bool = False  # whether a last batch that is not full is left out
     norm: bool = False
-    running: bool = True
-    optimizer: str = "momentum"
-    schedule: str = "constant"
-    wait: int | None = None
-    tol: float = 1e-4
+    running: bool = True  # whether batch norm keeps statistics; else evaluation goes by those of the data set
+    optimizer: str = "momentum"  # or "adam"
+    schedule: str = "constant"  # or "inverse time", "cosine"
+    wait: int | None = None  # epochs without progress that are waited for; None: no early stopping
+    tol: float = 1e-4  # what counts as progress
 
 
 def rate_at(settings, rate, step, total):
