@@ -29,7 +29,7 @@ COMBINATIONS = {
     "one step an epoch": Settings(size=8, batch=8),
     "one example a step": Settings(size=3, batch=1, epochs=2),
     "full batches": Settings(size=12, batch=4, schedule="cosine"),
-    "a rest of one": Settings(size=13, batch=4, schedule="inverse time"),
+    "a rest of one": Settings(size=13, batch=4, norm=True, schedule="inverse time"),
     "a rest of all but one": Settings(size=15, batch=8, optimizer="adam"),
     "microbatches": Settings(size=12, batch=4, accumulate=2, optimizer="adam", schedule="cosine"),
     "microbatches of one, and a rest": Settings(size=14, batch=4, accumulate=4),
