@@ -16,7 +16,15 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 def pytest_addoption(parser):
     parser.addoption("--optimized", action="store_true", help="compile every module's programs as users do")
+    parser.addoption("--thorough", action="store_true", help="also the cases marked so, of which others are a sample")
     parser.addoption("--data-dir", default=os.environ.get("JNORM_DATA"), help="folder that holds mnist/ and uci/")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--thorough"):
+        left = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
 @pytest.fixture(scope="session")

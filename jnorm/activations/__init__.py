@@ -20,7 +20,6 @@ An activation is one entry of a table: the function, its kinks, its exact Gaussi
 adds one, `ELEMENTWISE` lists those of the library and of the user by name, and the theory reads the rest.
 """
 
-from jnorm.activations._algebraic import softsign, squareplus
 from jnorm.activations._piecewise import (
     SELU_ALPHA,
     SELU_LAMBDA,
@@ -33,6 +32,7 @@ from jnorm.activations._piecewise import (
     scaled_elu,
     selu,
 )
+from jnorm.activations._powers import softsign, squareplus
 from jnorm.activations._probabilities import hardmax, log_softmax, softmax
 from jnorm.activations._smooth import erf, gelu, mish, sigmoid, silu, sin, softplus, tanh
 from jnorm.activations._table import ELEMENTWISE, closed_form, kinks, register

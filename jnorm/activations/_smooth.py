@@ -139,7 +139,7 @@ _scaled_mish_slope = _times_x(_scaled_mish_gate)
 def _one_and_growth(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """1 and exp(-x), and far down both over `SCALE`, where exp(-x) overflows before x*exp(x) underflows."""
     far = x < -80
-    return jnp.where(far, 1 / SCALE, 1).astype(x.dtype), jnp.exp(-x - jnp.where(far, math.log(SCALE), 0))
+    return jnp.where(far, 1 / SCALE, 1.0), jnp.exp(-x - jnp.where(far, math.log(SCALE), 0.0))
 
 
 @derivative(_unscaled(_scaled_silu_slope, 1))

@@ -87,8 +87,9 @@ def apply(
     kernel = jnp.asarray(kernel)
     matrix = _matrix(kernel, axis)
     fixed, output = lax.stop_gradient(matrix), lax.stop_gradient(state.output.astype(matrix.dtype))
-    for _ in range(iterations if train else 0):
-        output = _unit(_product(_unit(_product(fixed, output)), fixed))
+    if train:
+        step = lambda _, u: _unit(_product(_unit(_product(fixed, u)), fixed))
+        output = lax.fori_loop(0, iterations, step, output, unroll=iterations <= 4)
     sigma = jnp.dot(_product(_unit(_product(fixed, output)), matrix), output, precision=lax.Precision.HIGHEST)
     scale = jnp.where(sigma == 0, 1, sigma).astype(matrix.dtype)
     normal = (kernel.astype(matrix.dtype) / scale).astype(kernel.dtype)

@@ -7,6 +7,8 @@ from sklearn import model_selection as sk
 
 from jnorm.data import splits
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 KEY = jax.random.key(7)
 Y = np.random.default_rng(0).choice(4, 211, p=[0.5, 0.3, 0.15, 0.05])
 SOURCES = np.random.default_rng(1).integers(0, 23, 211)

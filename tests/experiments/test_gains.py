@@ -8,6 +8,7 @@ import pytest
 from experiments import gains
 
 
+@pytest.mark.thorough
 def test_known_gains_and_files(tmp_path):
     numbers = gains.run(gains.Config(out=tmp_path))
     # He et al. 2015 for relu; E[z^2] = 1 for the identity; SELU's fixed point (0, 1).

@@ -105,6 +105,7 @@ def test_mnist_without_its_files_is_refused(tmp_path):
         mnist.Config(dropout=1.0)
 
 
+@pytest.mark.thorough
 def test_mnist_learns(tmp_path, data_dir):
     numbers = mnist.run(mnist.Config(out=tmp_path, data_dir=data_dir, seeds=2, units=64, epochs=1))
     # One epoch of a small network reaches 95 %; eight seeds of the defaults are measured by the README's command.

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.sweeps.test_store import KILLS, chunks, script
+from tests.sweeps.test_store import chunks, script
 
 
 def two(folder, *options):
@@ -49,7 +49,8 @@ def test_two_processes_give_the_result_of_one(tmp_path, alone):
     assert "count as not run" in errors
 
 
-@pytest.mark.parametrize("victim", [0, 1] if KILLS > 3 else [1])
+@pytest.mark.thorough
+@pytest.mark.parametrize("victim", [0, 1])
 def test_one_process_is_killed_the_other_ends_with_an_error_and_a_resume_completes(tmp_path, victim):
     steps = ("--steps", 10_000)
     processes = two(tmp_path, *steps)

@@ -19,9 +19,9 @@ import pytest
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _store as store
 from jnorm.sweeps import sweep
+from tests.thorough import beside
 
 SCRIPT = Path(__file__).with_name("sweep_script.py")
-KILLS = int(os.environ.get("JNORM_KILLS", "2"))
 
 
 def train(key, shared, rate):
@@ -481,9 +481,10 @@ def script(folder, *options):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("chunk", ["2", "auto"] if KILLS > 3 else ["2"])
-def test_killed_at_random_moments_and_resumed(tmp_path, chunk):
-    """JNORM_KILLS=20 kills twenty times; every killed sweep ends as the one that nobody killed."""
+@pytest.mark.parametrize("chunk", beside(["2"], ["2", "auto"]))
+def test_killed_at_random_moments_and_resumed(tmp_path, chunk, request):
+    """Every killed sweep ends as the one that nobody killed."""
+    wanted = 5 if request.config.getoption("--thorough") else 1
     options = ["--chunk", chunk, "--steps", 5_000]
     start = time.monotonic()
     whole = script(tmp_path / "whole", *options)
@@ -492,7 +493,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path, chunk):
     assert whole.returncode == 0, errors
     draw = random.Random(0)
     kills = interrupted = 0
-    while kills < KILLS:
+    while kills < wanted:
         folder = tmp_path / "killed"
         if not folder.exists():  # "auto" measures: the same plan is needed for the same bits
             folder.mkdir()

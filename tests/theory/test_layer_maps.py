@@ -11,6 +11,7 @@ import pytest
 from jnorm import activations
 from jnorm.theory import fixed_points, meanfield, portraits
 from jnorm.theory.moments import FixedWeights, LayerMap, Moments, activation_moments, layer_map
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -129,8 +130,8 @@ class TestCompileOnce:
         "kind",
         [
             lambda k: layer_map(activations.selu, omega=0.1, tau=1.0 + k / 10),
-            lambda k: layer_map(partial(activations.leaky_relu, negative_slope=0.1 + k), tau=1.9),
-            lambda k: meanfield.layer_map(activations.gelu, sigma_w=1.5 + k / 10, sigma_b=0.1),
+            thorough(lambda k: layer_map(partial(activations.leaky_relu, negative_slope=0.1 + k), tau=1.9)),
+            thorough(lambda k: meanfield.layer_map(activations.gelu, sigma_w=1.5 + k / 10, sigma_b=0.1)),
             lambda k: shifted(1.0 + k / 10),
             lambda k: partial(lambda gain, x: Moments(0.5 * x.mean, jnp.sqrt(gain * x.var)), jnp.float32(2 + k)),
         ],

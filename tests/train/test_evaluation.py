@@ -9,6 +9,8 @@ from sklearn.metrics import accuracy_score, r2_score, roc_auc_score, top_k_accur
 from jnorm import losses
 from jnorm.train import evaluation
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 METRICS = {"error": losses.squared_error, "accuracy": lambda y, t: evaluation.accuracy(y, jnp.argmax(t, -1))}
 
 

@@ -1,4 +1,4 @@
-"""Algebraic activations: quotients and roots, whose tails fall as powers."""
+"""Activations whose tails fall as powers: quotients and roots."""
 
 import jax
 import jax.numpy as jnp
