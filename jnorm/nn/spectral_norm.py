@@ -7,6 +7,7 @@ slowly moving kernels need one step.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -88,12 +89,18 @@ def apply(
     matrix = _matrix(kernel, axis)
     fixed, output = lax.stop_gradient(matrix), lax.stop_gradient(state.output.astype(matrix.dtype))
     if train:
-        step = lambda _, u: _unit(_product(_unit(_product(fixed, u)), fixed))
-        output = lax.fori_loop(0, iterations, step, output, unroll=iterations <= 4)
+        output = _powers(fixed, output, int(iterations))
     sigma = jnp.dot(_product(_unit(_product(fixed, output)), matrix), output, precision=lax.Precision.HIGHEST)
     scale = jnp.where(sigma == 0, 1, sigma).astype(matrix.dtype)
     normal = (kernel.astype(matrix.dtype) / scale).astype(kernel.dtype)
     return normal, SpectralState(output, lax.stop_gradient(sigma)) if train else state
+
+
+@partial(jax.jit, static_argnums=2, inline=True)
+def _powers(matrix: jax.Array, output: jax.Array, iterations: int) -> jax.Array:
+    """The output's side after steps of power iteration."""
+    step = lambda _, u: _unit(_product(_unit(_product(matrix, u)), matrix))
+    return lax.fori_loop(0, iterations, step, output, unroll=iterations <= 4)
 
 
 def _matrix(kernel: ArrayLike, axis: int | Sequence[int]) -> jax.Array:

@@ -14,6 +14,8 @@ from jnorm import activations
 from jnorm.activations import ELEMENTWISE, SELU_ALPHA, SELU_LAMBDA, kinks
 from tests.golden import make_activations
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "activations.json").read_text())
 POINTS = np.array(GOLDEN["points"])
 NAMES = list(ELEMENTWISE)
@@ -103,7 +105,10 @@ def test_only_the_result_underflows(name, dtype):
     truth, *points = TAILS[name]
     points = points[dtype == "float64"]
     tiny, eps = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).eps)
-    with wide(dtype), mp.workdps(700):  # of which the differences cancel two thirds, and tanh - 1 takes 310
+    with (
+        wide(dtype),
+        mp.workdps(700 if dtype == "float64" else 300),
+    ):  # of which most cancel
         computed = np.float64(jax.jit(derivatives(ELEMENTWISE[name], 2))(jnp.asarray(points, dtype)))
         for i, x in enumerate(points):
             exact = [mp.diff(truth, mp.mpf(x), k, h=mp.mpf(10) ** -60) if k else truth(mp.mpf(x)) for k in range(4)]

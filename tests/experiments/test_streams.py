@@ -20,6 +20,7 @@ def done(tmp_path_factory):
     return config, streams.run(config)
 
 
+@pytest.mark.thorough
 def test_every_stream_brings_something(done):
     _, numbers = done
     assert numbers["runs"] == 12
@@ -33,6 +34,7 @@ def test_every_stream_brings_something(done):
     assert (numbers["test_loss"]["squares"] > 0).all()
 
 
+@pytest.mark.thorough
 def test_files_are_written_and_say_the_same(done):
     config, numbers = done
     names = {path.name for path in config.out.iterdir()}
@@ -56,6 +58,7 @@ def test_without_dropout_its_key_brings_nothing(tmp_path):
     assert squares[np.logical_not(with_it)].min() > 1e4 * squares[with_it].max()
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:12 of 12 runs diverged")
 def test_divergence_is_said(tmp_path):
     numbers = streams.run(streams.Config(out=tmp_path, rate=1e30, **SMALL))

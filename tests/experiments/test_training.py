@@ -36,6 +36,7 @@ def done(tmp_path_factory):
     return config, seed_sweep.run(config)
 
 
+@pytest.mark.thorough
 def test_the_best_rate_is_chosen_and_divergence_is_counted(done):
     config, numbers = done
     assert numbers["runs"] == 2 * 2 * 2 * 3
@@ -51,6 +52,7 @@ def test_the_best_rate_is_chosen_and_divergence_is_counted(done):
     assert numbers["diverged"] >= 6
 
 
+@pytest.mark.thorough
 def test_files_are_written_and_say_the_same(done):
     config, numbers = done
     files = {path.name for path in config.out.iterdir()}
@@ -64,6 +66,7 @@ def test_files_are_written_and_say_the_same(done):
     assert f"{numbers['diverged']} of 24 runs diverged" in text
 
 
+@pytest.mark.thorough
 def test_a_store_is_continued_only_when_asked_and_only_its_own(done):
     config, numbers = done
     options = {"out": config.out, **SMALL}

@@ -21,6 +21,8 @@ from jnorm.sweeps import _store as store
 from jnorm.sweeps import sweep
 from tests.thorough import beside
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 SCRIPT = Path(__file__).with_name("sweep_script.py")
 
 

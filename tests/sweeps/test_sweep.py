@@ -19,6 +19,8 @@ from jnorm.sweeps._plans import Plan
 from jnorm.train.loop import trainer
 from tests.thorough import beside
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 GRID = {"rate": (0.3, 0.01, 0.1), "decay": (0.0, 0.5)}
 
 

@@ -13,6 +13,7 @@ from jnorm import losses
 from jnorm.data import batches
 from jnorm.nn import batch_norm, networks
 from jnorm.train import _steps, early_stopping, evaluation, loop, schedules
+from tests.thorough import beside
 from tests.train import reference
 from tests.train.reference import Settings
 
@@ -126,7 +127,7 @@ def parts_of(s):
     return {"train": (X[: s.size], Y[: s.size]), "dev": (X[30:45], Y[30:45]), "test": (X[45:], Y[45:])}
 
 
-@pytest.mark.parametrize("name", COMBINATIONS)
+@pytest.mark.parametrize("name", beside(COMBINATIONS.keys() - LANES_ONLY, COMBINATIONS))
 def test_trainings_are_those_of_numpy(name, x64, monkeypatch):
     if name not in UNROLLED:
         monkeypatch.setattr(_steps, "UNROLL", 1)
