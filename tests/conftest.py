@@ -3,9 +3,11 @@
 import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from tests import compiling
@@ -45,6 +47,26 @@ def x64():
 def _gpu_marker(request):
     if request.node.get_closest_marker("gpu") and jax.default_backend() != "gpu":
         pytest.skip("needs a GPU; this machine has none")
+
+
+@cache
+def half_is_missing():
+    """Whether XLA compiles no float16, as on processors without F16C."""
+    try:
+        jax.jit(lambda x: x + x)(jnp.ones(3, jnp.float16))
+    except jax.errors.JaxRuntimeError:
+        return True
+    return False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    try:
+        return (yield)
+    except jax.errors.JaxRuntimeError as error:
+        if "Failed to materialize symbols" in str(error) and half_is_missing():
+            pytest.skip("XLA compiles no float16 on this machine")
+        raise
 
 
 def pytest_configure(config):
