@@ -47,7 +47,10 @@ def main(arguments: Sequence[str]) -> int:
 
         module = importlib.import_module(f"experiments.{name}")
         program = f"python -m experiments {name}"
-        config = tyro.cli(module.Config, prog=program, description=module.__doc__, args=options)
+        try:
+            config = tyro.cli(module.Config, prog=program, description=module.__doc__, args=options)
+        except ValueError as error:  # of a Config: older releases of tyro let it through
+            return _refuse(str(error))
         common.use_cores()
         common.use_cache(getattr(config, "cache", None))
         module.run(config)
