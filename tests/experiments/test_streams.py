@@ -49,6 +49,7 @@ def test_files_are_written_and_say_the_same(done):
     assert "diverged" not in text
 
 
+@pytest.mark.thorough
 def test_without_dropout_its_key_brings_nothing(tmp_path):
     numbers = streams.run(streams.Config(out=tmp_path, dropout=0.0, **SMALL))
     with_it = ["dropout" in name for name in numbers["effects"]]

@@ -12,6 +12,7 @@ from jnorm.statistics import METHODS, Rule, Runs, compare, judge, tuned
 from jnorm.statistics._arms import matched
 from jnorm.statistics._keys import Places, same
 from jnorm.statistics._steps import Question
+from tests.thorough import beside
 
 RULE = Rule(claim="greater", effect=0.0, diverged="exclude")
 BOOTSTRAPS = [name for name in METHODS if name.startswith("bootstrap")]
@@ -40,7 +41,7 @@ def test_no_p_is_below_what_so_many_signs_allow(method, n):
 
 
 @pytest.mark.parametrize("method", BOOTSTRAPS)
-@pytest.mark.parametrize("n", [3, 5, 6, 9, 16])
+@pytest.mark.parametrize("n", beside([5, 6], [3, 5, 6, 9, 16]))
 def test_bootstraps_err_no_more_than_they_say_at_the_bound(method, n):
     sets = 2000
     x = np.random.default_rng(n).normal(size=(sets, n))
@@ -50,7 +51,7 @@ def test_bootstraps_err_no_more_than_they_say_at_the_bound(method, n):
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].paired and name != "t"])
-@pytest.mark.parametrize("n", [6, 11])
+@pytest.mark.parametrize("n", beside([6], [6, 11]))
 def test_p_and_interval_agree_on_discrete_runs(method, n):
     """Rounded runs: many differences, and many medians of resamples, lie exactly at the null."""
     rng = np.random.default_rng(0)

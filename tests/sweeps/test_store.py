@@ -19,7 +19,6 @@ import pytest
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _store as store
 from jnorm.sweeps import sweep
-from tests.thorough import beside
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -483,10 +482,10 @@ def script(folder, *options):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("chunk", beside(["2"], ["2", "auto"]))
-def test_killed_at_random_moments_and_resumed(tmp_path, chunk, request):
+@pytest.mark.thorough
+@pytest.mark.parametrize("chunk", ["2", "auto"])
+def test_killed_at_random_moments_and_resumed(tmp_path, chunk):
     """Every killed sweep ends as the one that nobody killed."""
-    wanted = 5 if request.config.getoption("--thorough") else 1
     options = ["--chunk", chunk, "--steps", 5_000]
     start = time.monotonic()
     whole = script(tmp_path / "whole", *options)
@@ -495,7 +494,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path, chunk, request):
     assert whole.returncode == 0, errors
     draw = random.Random(0)
     kills = interrupted = 0
-    while kills < wanted:
+    while kills < 5:
         folder = tmp_path / "killed"
         if not folder.exists():  # "auto" measures: the same plan is needed for the same bits
             folder.mkdir()
