@@ -283,8 +283,8 @@ def test_unbiased_variance():
     unbiased = batch_norm.apply(params, batch_norm.init(3)[1], x, train=True, mask=mask)
     close(biased[1].var, var.ravel())
     close(unbiased[1].var, (var * n / (n - 1)).ravel())
-    np.testing.assert_array_equal(biased[0], unbiased[0])
-    np.testing.assert_array_equal(biased[1].mean, unbiased[1].mean)
+    close(unbiased[0], biased[0])  # of two programs, which may round differently
+    close(unbiased[1].mean, biased[1].mean)
 
 
 @pytest.mark.parametrize("count", [0.0, 5.0, np.inf])
