@@ -6,8 +6,8 @@ Equal keys must mean equal functions. Where that is in doubt keys are unequal, w
 import functools
 import inspect
 import weakref
-from collections.abc import Callable, Sequence
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from collections.abc import Callable, Iterator, Sequence
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -160,8 +160,16 @@ def _function_key(value: Any, above: tuple[Any, ...] = ()) -> Any:
         cells = [_function_key(cell.cell_contents, within) for cell in value.__closure__ or ()]
     except ValueError:  # a variable that has no value yet
         raise _Unclear from None
-    reads = inspect.getclosurevars(value).globals
+    reads = {name: value.__globals__[name] for name in _names(value.__code__) if name in value.__globals__}
     return Key(value.__code__, *cells, _read_key(reads), _read_key((value.__defaults__, value.__kwdefaults__)))
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """What the code may look up, the functions inside it included."""
+    yield from code.co_names
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _names(const)
 
 
 def _read_key(value: Any) -> Any:

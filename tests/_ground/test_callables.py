@@ -12,6 +12,7 @@ from jnorm._ground import callables
 from jnorm.activations import selu
 
 POINT = jax.ShapeDtypeStruct((), jnp.float32)
+SCALE = 2.0
 
 
 def same(f, g, *examples):
@@ -130,6 +131,15 @@ def test_a_rule_that_reads_what_may_change_is_never_taken_for_another():
     changing.defjvp(lambda z, dz: (changing(*z), held.value * dz[0]))
     first = callables.settle(lambda z: changing(z) + 0.0, POINT)
     held.value = 3.0
+    second = callables.settle(lambda z: changing(z) + 0.0, POINT)
+    assert jax.tree.structure(first) != jax.tree.structure(second)
+
+
+def test_a_number_of_the_module_counts_in_a_function_inside_a_rule(monkeypatch):
+    changing = jax.custom_jvp(jnp.sin)
+    changing.defjvp(lambda z, dz: (changing(*z), (lambda t: SCALE * t)(dz[0])))
+    first = callables.settle(lambda z: changing(z) + 0.0, POINT)
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
     second = callables.settle(lambda z: changing(z) + 0.0, POINT)
     assert jax.tree.structure(first) != jax.tree.structure(second)
 
