@@ -2,7 +2,8 @@
 
 Images are real numbers [batch, height, width, ...], channels last if there are any. Each image draws its own change,
 which its channels share. Floating dtypes are kept, integers become floats; NumPy integers past 2^24, which float32
-would round, raise ``ValueError``. `shifted` and `rotated` make a change that the caller chooses.
+would round, raise ``ValueError``. `shifted`, `cropped`, `rotated`, `sheared` and `displaced` make a change that the
+caller chooses.
 
 >>> key, images = jax.random.key(0), jax.random.normal(jax.random.key(1), (32, 28, 28, 1))
 >>> images = rotate(key, shift(key, images, 2), 15.0)
@@ -12,22 +13,29 @@ complex or boolean ones. Rules for numbers hold for Python numbers and NumPy arr
 NaN. Keys are typed or raw, of any implementation of random bits; two functions draw independently by one key.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.scipy import ndimage
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks, keys
 from jnorm.data import _words
+from jnorm.data._warps import displaced, elastic, prepared, rotate, rotated, shear, sheared
 
 __all__ = [
+    "crop",
+    "cropped",
+    "displaced",
+    "elastic",
     "flip",
     "noise",
     "rotate",
     "rotated",
+    "shear",
+    "sheared",
     "shift",
     "shifted",
 ]
@@ -51,7 +59,7 @@ def shift(key: jax.Array, images: ArrayLike, limit: int, *, fill: float = 0.0) -
     1.0
     """
     checks.whole(0, limit=limit)
-    dtype, images = _images(images)
+    dtype, images = prepared(images)
     offsets = jax.random.randint(keys.stream(key, "data.shift"), (len(images), 2), -limit, limit + 1)
     return _shift(images, offsets, int(limit), fill).astype(dtype)
 
@@ -71,14 +79,70 @@ def shifted(images: ArrayLike, offsets: ArrayLike, *, fill: float = 0.0) -> jax.
     >>> shifted(jnp.array([[[1.0, 2.0], [3.0, 4.0]]]), jnp.array([[0, 1]])).tolist()
     [[[0.0, 1.0], [0.0, 3.0]]]
     """
-    dtype, images = _images(images)
-    offsets = jnp.asarray(offsets)
-    if not jnp.issubdtype(offsets.dtype, jnp.integer):
-        raise TypeError(f"`offsets` must hold whole pixels; got dtype {offsets.dtype}")
-    if offsets.shape != (len(images), 2):
-        raise ValueError(f"`offsets` must have shape {(len(images), 2)}; got {offsets.shape}")
+    dtype, images = prepared(images)
+    offsets = _whole("offsets", offsets, len(images))
     reach = max(images.shape[1:3])
     return _shift(images, jnp.clip(offsets, -reach, reach), reach, fill).astype(dtype)
+
+
+def crop(key: jax.Array, images: ArrayLike, size: int | Sequence[int]) -> jax.Array:
+    """Windows of a smaller size, each at a place that is uniform among all where it lies within its image.
+
+    ``jax.image.resize(windows, images.shape, "linear")`` restores the size for a network that needs it.
+
+    Args:
+        key: A random key.
+        images: Images [batch, height, width, ...].
+        size: Height and width of the windows, or one number for both, static.
+
+    Returns:
+        The windows [batch, *size, ...].
+
+    Raises:
+        ValueError: ``size`` is no whole number >= 1, no pair of them, or larger than the images.
+
+    >>> crop(jax.random.key(0), jnp.ones((32, 28, 28, 1)), 24).shape
+    (32, 24, 24, 1)
+    """
+    _, x = prepared(images)
+    height, width = _window(size, x)
+    room = jnp.array([x.shape[1] - height + 1, x.shape[2] - width + 1])
+    corners = jax.random.randint(keys.stream(key, "data.crop"), (len(x), 2), 0, room[None])
+    return cropped(images, corners, (height, width))
+
+
+def cropped(images: ArrayLike, corners: ArrayLike, size: int | Sequence[int]) -> jax.Array:
+    """Windows of the images: `crop` at places that the caller chooses.
+
+    Args:
+        images: Images [batch, height, width, ...].
+        corners: The first row and the first column of each window [batch, 2], integers.
+        size: Height and width of the windows, or one number for both, static.
+
+    Returns:
+        The windows [batch, *size, ...]; NaN where a window does not lie within its image.
+
+    Raises:
+        TypeError: ``corners`` are not integers.
+        ValueError: ``corners`` have another shape or are out of range; ``size`` as for `crop`.
+
+    >>> cropped(jnp.arange(9.0).reshape(1, 3, 3), jnp.array([[1, 0]]), (2, 1)).tolist()
+    [[[3.0], [6.0]]]
+    """
+    dtype, x = prepared(images)
+    shape = _window(size, x)
+    room = np.subtract(x.shape[1:3], shape)
+    at = _whole("corners", corners, len(x))
+    rule = f"`{{}}` must satisfy 0 <= {{}} <= {tuple(room.tolist())}"
+    known = corners if isinstance(corners, jax.Array) else np.asarray(corners)
+    checks.require(lambda c: (c >= 0) & (c <= room), rule, corners=known)
+
+    def window(image: jax.Array, corner: jax.Array) -> jax.Array:
+        inside = jnp.all((corner >= 0) & (corner <= jnp.asarray(room, corner.dtype)))
+        start, lengths = (*corner, *[0] * (image.ndim - 2)), (*shape, *image.shape[2:])
+        return jnp.where(inside, lax.dynamic_slice(image, start, lengths), jnp.nan)
+
+    return jax.vmap(window)(x, at).astype(dtype)
 
 
 def flip(key: jax.Array, images: ArrayLike, rate: ArrayLike = 0.5, *, axis: int = 2) -> jax.Array:
@@ -100,69 +164,11 @@ def flip(key: jax.Array, images: ArrayLike, rate: ArrayLike = 0.5, *, axis: int 
     """
     checks.require(lambda r: (r >= 0) & (r <= 1), "`{}` must satisfy 0 <= {} <= 1", rate=rate)
     checks.require(lambda a: (a == 1) | (a == 2), "`{}` must be 1 (height) or 2 (width)", axis=axis)
-    dtype, images = _images(images)
+    dtype, images = prepared(images)
     _, (rate,) = checks.wide_floats(rate=rate)
     turn = jax.random.bernoulli(keys.stream(key, "data.flip"), rate, images.shape[:1])
     mirrored = jax.vmap(lambda t, image: jnp.where(t, jnp.flip(image, axis - 1), image))(turn, images)
     return jnp.where((rate >= 0) & (rate <= 1), mirrored, jnp.nan).astype(dtype)
-
-
-def rotate(key: jax.Array, images: ArrayLike, limit: ArrayLike, *, fill: float = 0.0) -> jax.Array:
-    """Images turned about their centre by an angle uniform in [-limit, limit] degrees, as by `rotated`.
-
-    Args:
-        key: A random key.
-        images: Images [batch, height, width, ...].
-        limit: The largest angle in degrees.
-        fill: The value outside the image.
-
-    >>> upright = jnp.zeros((1, 5, 5)).at[:, :, 2].set(1.0)
-    >>> turned = rotate(jax.random.key(0), upright, 20.0)
-    >>> float(turned[0, 2, 2]), bool((turned[0, 0, 1:4] > 0).sum() > 1)  # the centre stays, the ends are smeared
-    (1.0, True)
-    """
-    _, (limit,) = checks.wide_floats(limit=limit)
-    count = len(_images(images)[1])
-    draws = jax.random.uniform(keys.stream(key, "data.rotate"), (count,), limit.dtype, -1.0)
-    return rotated(images, limit * draws, fill=fill)
-
-
-def rotated(images: ArrayLike, degrees: ArrayLike, *, fill: float = 0.0) -> jax.Array:
-    """Images turned counterclockwise about their centre: `rotate` by angles that the caller chooses.
-
-    The value at a pixel is that at R(-degrees) of its place, interpolated bilinearly between the four pixels around;
-    outside the image these are ``fill``. Multiples of 90 degrees move pixels exactly, as ``jnp.rot90`` does where
-    height and width are equal. An angle that is not finite gives NaN.
-
-    Args:
-        images: Images [batch, height, width, ...].
-        degrees: Angles [batch], or one for all.
-        fill: The value outside the image.
-
-    Raises:
-        ValueError: ``degrees`` have another shape.
-
-    >>> rotated(jnp.array([[[1.0, 2.0], [3.0, 4.0]]]), 90.0).tolist()
-    [[[2.0, 4.0], [1.0, 3.0]]]
-    """
-    dtype, images = _images(images)
-    _, (degrees,) = checks.wide_floats(degrees=degrees)
-    if degrees.shape not in ((), images.shape[:1]):
-        raise ValueError(f"`degrees` must have shape () or {images.shape[:1]}; got {degrees.shape}")
-    degrees = jnp.broadcast_to(degrees, images.shape[:1]).astype(images.dtype)
-    height, width = images.shape[1:3]
-    y = jnp.arange(height, dtype=images.dtype)[:, None] - (height - 1) / 2
-    x = jnp.arange(width, dtype=images.dtype)[None, :] - (width - 1) / 2
-
-    def turn(image: jax.Array, angle: jax.Array) -> jax.Array:
-        cos, sin = _cos_sin(angle)
-        at = [sin * x + cos * y + (height - 1) / 2, cos * x - sin * y + (width - 1) / 2]
-        value = ndimage.map_coordinates(image, at, order=1, mode="constant", cval=fill)
-        return jnp.where(jnp.isfinite(angle), value, jnp.nan)
-
-    flat = images.reshape(*images.shape[:3], -1)
-    turned = jax.vmap(jax.vmap(turn, (-1, None), -1))(flat, degrees)
-    return turned.reshape(images.shape).astype(dtype)
 
 
 def noise(key: jax.Array, images: ArrayLike, var: ArrayLike) -> jax.Array:
@@ -187,13 +193,24 @@ def noise(key: jax.Array, images: ArrayLike, var: ArrayLike) -> jax.Array:
     return (x + jnp.sqrt(jnp.asarray(var, x.dtype)) * draws).astype(dtype)
 
 
-def _images(images: ArrayLike) -> tuple[Any, jax.Array]:
-    """The dtype of the result, and the images in at least float32."""
-    _words.refuse_rounding(images=images)
-    dtype, (x,) = checks.wide_floats(images=images)
-    if x.ndim < 3:
-        raise ValueError(f"`images` must have shape [batch, height, width, ...]; got {x.shape}")
-    return dtype, x
+def _window(size: int | Sequence[int], images: jax.Array) -> tuple[int, int]:
+    """Height and width of a window, which fit."""
+    pair = (size, size) if isinstance(size, int | np.integer) else tuple(size)
+    checks.whole(1, size=list(pair))
+    height, width = images.shape[1:3]
+    if len(pair) != 2 or pair[0] > height or pair[1] > width:
+        raise ValueError(f"`size` must be a height and a width within those of the images, {height, width}; got {size}")
+    return int(pair[0]), int(pair[1])
+
+
+def _whole(name: str, pairs: ArrayLike, count: int) -> jax.Array:
+    """Two whole numbers of pixels for each image."""
+    pairs = jnp.asarray(pairs)
+    if not jnp.issubdtype(pairs.dtype, jnp.integer):
+        raise TypeError(f"`{name}` must hold whole pixels; got dtype {pairs.dtype}")
+    if pairs.shape != (count, 2):
+        raise ValueError(f"`{name}` must have shape {(count, 2)}; got {pairs.shape}")
+    return pairs
 
 
 def _shift(images: jax.Array, offsets: jax.Array, reach: int, fill: float) -> jax.Array:
@@ -205,12 +222,3 @@ def _shift(images: jax.Array, offsets: jax.Array, reach: int, fill: float) -> ja
         return lax.dynamic_slice(padded, (*(reach - offset), *[0] * (image.ndim - 2)), image.shape)
 
     return jax.vmap(move)(images, offsets)
-
-
-def _cos_sin(degrees: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Exact at multiples of 90."""
-    quarters = jnp.round(degrees / 90)
-    rest = jnp.deg2rad(degrees - 90 * quarters)
-    cos, sin, quarter = jnp.cos(rest), jnp.sin(rest), quarters % 4
-    which = [quarter == 0, quarter == 1, quarter == 2]
-    return jnp.select(which, [cos, -sin, -cos], sin), jnp.select(which, [sin, cos, -sin], -cos)

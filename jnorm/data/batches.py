@@ -32,6 +32,7 @@ from jnorm.data import _orders, _words
 
 __all__ = [
     "Batches",
+    "divide",
     "epoch",
     "length",
     "steps",
@@ -102,10 +103,36 @@ def epoch(key: jax.Array, size: int, batch_size: int, *, drop_remainder: bool = 
     >>> indices.shape, sorted(indices[mask].tolist())
     ((3, 2), [0, 1, 2, 3, 4])
     """
+    steps(size, batch_size, drop_remainder=drop_remainder)  # which raises before anything compiles
+    order = _orders.permutation(keys.stream(key, "data.batches"), size)
+    return divide(order, batch_size, drop_remainder=drop_remainder)
+
+
+def divide(order: ArrayLike, batch_size: int, *, drop_remainder: bool = False) -> Batches:
+    """An order of examples cut into batches, such as one of your own: sorted, the same in each epoch, a part of them.
+
+    Args:
+        order: Numbers of examples [examples], integers.
+        batch_size: Examples in a batch, static; may exceed their number.
+        drop_remainder: Whether examples that do not fill a batch are left out; static.
+
+    Returns:
+        Indices and mask, `steps` rows of ``batch_size`` each.
+
+    Raises:
+        ValueError: No order [examples] of integers; ``batch_size`` as for `epoch`.
+        TypeError: ``drop_remainder`` is neither True nor False.
+
+    >>> divide(jnp.array([2, 0, 1]), 2).indices.tolist()
+    [[2, 0], [1, 2]]
+    """
+    order = jnp.asarray(order)
+    if order.ndim != 1 or not jnp.issubdtype(order.dtype, jnp.integer):
+        raise ValueError(f"`order` must be whole numbers [examples]; got {order.dtype} of shape {order.shape}")
+    size = len(order)
     shape = (steps(size, batch_size, drop_remainder=drop_remainder), int(batch_size))
     count = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
     mask = jnp.asarray(count < size)
-    order = _orders.permutation(keys.stream(key, "data.batches"), size)
     if count.size <= size:  # nothing to fill up, no gather
         return Batches(order[: count.size].reshape(shape), mask)
     return Batches(order[jnp.asarray(count % size)], mask)

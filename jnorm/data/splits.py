@@ -1,4 +1,4 @@
-"""Train, dev and test sets and folds, as arrays of indices: at random, by class, or by source.
+"""Train, dev and test sets and folds, as arrays of indices: at random, by class, by source, or for a target source.
 
 >>> y = np.array([0] * 60 + [1] * 20)
 >>> split = stratified(jax.random.key(0), y, dev=0.1, test=0.2)
@@ -32,6 +32,7 @@ __all__ = [
     "Fold",
     "Split",
     "by_source",
+    "by_target",
     "folds",
     "random",
     "source_folds",
@@ -161,6 +162,43 @@ def by_source(key: _Key, sources: ArrayLike | Sequence[Any], *, dev: float = 0.1
         part_of[order[first:stop]] = part
         first = stop
     return Split(*(np.flatnonzero(part_of[codes] == part).astype(np.int32) for part in range(3)))
+
+
+def by_target(key: _Key, sources: ArrayLike | Sequence[Any], target: Any, *, dev: float = 0.5) -> Split:
+    """Dev and test examples from the source that counts, training examples from all others.
+
+    Args:
+        key: A random key, or None for the target's examples as they come, the dev set first.
+        sources: The source of each example [examples], numbers or strings.
+        target: The source of dev and test set, or a list of several.
+        dev: Size of the dev set, a fraction of the target's examples or a count; the others test.
+
+    Raises:
+        ValueError: A target that is no source, no other source to train on, no example left to test on; otherwise as
+            `stratified`.
+        TypeError: Traced sources.
+
+    >>> by_target(None, ["web", "app", "web", "app", "app"], "app", dev=1)
+    Split(train=array([0, 2], dtype=int32), dev=array([1], dtype=int32), test=array([3, 4], dtype=int32))
+    """
+    codes, classes = numbered("sources", sources)
+    wanted = list(target) if isinstance(target, list | tuple | set | np.ndarray) else [target]
+    unknown = [t for t in wanted if t not in classes]
+    if unknown or not wanted:
+        known = ", ".join(map(repr, classes[:20])) + (", ..." if len(classes) > 20 else "")
+        raise ValueError(f"`target` must be some of the sources {known}; got {(unknown or [target])[0]!r}")
+    held = np.isin(codes, [classes.index(t) for t in wanted])
+    if np.all(held):
+        raise ValueError(f"`target` must leave a source to train on; got {target!r}, all that there are")
+    examples = np.flatnonzero(held).astype(np.int32)
+    size = len(examples)
+    n_dev = _share("dev", dev, size)
+    if n_dev >= size:
+        raise ValueError(f"`dev` must leave examples to test on; got {n_dev} of the {size} of {target!r}")
+    order = shuffled(key, size, "splits")
+    order = (np if isinstance(order, np.ndarray) else jnp).asarray(examples)[order]
+    parts = (ascending(order, at) for at in np.split(np.arange(size), [n_dev]))
+    return Split(np.flatnonzero(~held).astype(np.int32), *parts)
 
 
 def folds(key: _Key, size: int, count: int) -> tuple[Fold, ...]:

@@ -168,3 +168,26 @@ def test_an_index_out_of_range_is_nan_inside_jit():
 def test_bad_input_names_the_rule_and_the_value(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_an_order_of_ones_own_is_cut_as_an_epoch_is():
+    order = np.array([5, 2, 2, 9, 0])
+    got = batches.divide(order, 2)
+    np.testing.assert_array_equal(got.indices, [[5, 2], [2, 9], [0, 5]])
+    np.testing.assert_array_equal(got.mask, [[True, True], [True, True], [True, False]])
+    np.testing.assert_array_equal(batches.divide(order, 2, drop_remainder=True).indices, [[5, 2], [2, 9]])
+    key = jax.random.key(0)
+    whole = batches.epoch(key, 7, 7).indices[0]
+    for options in ({}, {"drop_remainder": True}):
+        jax.tree.map(
+            np.testing.assert_array_equal, batches.divide(whole, 3, **options), batches.epoch(key, 7, 3, **options)
+        )
+    for bad in (np.ones(3), np.ones((2, 2), int)):
+        with pytest.raises(
+            ValueError, match=rf"`order` must be whole numbers \[examples\]; got .* of shape \({bad.shape[0]}"
+        ):
+            batches.divide(bad, 2)
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number >= 1; got 0"):
+        batches.divide(order, 0)
+    with pytest.raises(ValueError, match="`size` must be a whole number >= 1; got 0"):
+        batches.divide(np.zeros(0, int), 2)

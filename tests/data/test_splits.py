@@ -179,6 +179,51 @@ def test_as_many_sources_as_parts():
     assert sorted(map(len, split)) == [1, 1, 98]
 
 
+@pytest.mark.parametrize("key", [None, KEY], ids=["in order", "random"])
+@pytest.mark.parametrize(("dev", "size"), [(0.5, None), (0.25, None), (3, 3), (0, 0)])
+def test_dev_and_test_are_of_the_target_and_training_of_the_others(key, dev, size):
+    for target in (SOURCES[0], [4, 11, 22]):
+        split = splits.by_target(key, SOURCES, target, dev=dev)
+        assert_partition(split, 211)
+        held = np.isin(SOURCES, target)
+        assert not np.any(held[split.train])
+        assert np.all(held[np.concatenate(split[1:])])
+        assert len(split.dev) == (round(dev * np.sum(held)) if size is None else size)
+    if key is None:
+        assert not split.dev.size or split.dev.max() < split.test.min()
+
+
+def test_every_example_of_the_target_is_dev_equally_often():
+    # 2000 keys, vmapped: one of 10 examples is in a dev set of 3 with probability 3/10; z = 4.5, p < 1e-4.
+    sources = np.array(["web"] * 5 + ["app"] * 10)
+    keys = jax.random.split(jax.random.key(0), 2000)
+    dev = jax.jit(jax.vmap(lambda key: splits.by_target(key, sources, "app", dev=3).dev))(keys)
+    hits = np.bincount(np.ravel(dev), minlength=15)
+    assert np.all(hits[:5] == 0)
+    assert np.max(np.abs(hits[5:] - 600)) < 4.5 * np.sqrt(2000 * 0.3 * 0.7)
+    jax.tree.map(
+        np.testing.assert_array_equal, splits.by_target(keys[7], sources, "app", dev=3).dev, np.asarray(dev)[7]
+    )
+
+
+@pytest.mark.parametrize(
+    ("sources", "target", "options", "text"),
+    [
+        (["a", "b"], "c", {}, "`target` must be some of the sources 'a', 'b'; got 'c'"),
+        (["a", "b"], ["b", 3], {}, "`target` must be some of the sources 'a', 'b'; got 3"),
+        (["a", "b"], [], {}, r"`target` must be some of the sources 'a', 'b'; got \[\]"),
+        (list(range(30)), 30, {}, "18, 19, ...; got 30"),
+        (["a", "b"], ["b", "a"], {}, r"`target` must leave a source to train on; got \['b', 'a'\], all that there are"),
+        (["a", "b", "b"], "b", {"dev": 2}, "`dev` must leave examples to test on; got 2 of the 2 of 'b'"),
+        (["a", "b", "b"], "b", {"dev": 1.0}, "`dev` must be a fraction .* got 1.0"),
+        (["a", "b", ""], "b", {}, "`sources` must not be ''"),
+    ],
+)
+def test_targets_that_are_none_are_refused(sources, target, options, text):
+    with pytest.raises(ValueError, match=text):
+        splits.by_target(KEY, sources, target, **options)
+
+
 @pytest.mark.parametrize("count", [2, 3, 10])
 @pytest.mark.parametrize("y", SETS.values(), ids=SETS)
 @pytest.mark.filterwarnings("ignore:The least populated class")
@@ -328,6 +373,7 @@ def test_keys_of_any_implementation(impl, default):
         lambda k: splits.random(k, 50),
         lambda k: splits.stratified(k, Y),
         lambda k: splits.by_source(k, SOURCES),
+        lambda k: splits.by_target(k, SOURCES, 3),
         lambda k: splits.folds(k, 50, 3),
         lambda k: splits.stratified_folds(k, Y, 3),
         lambda k: splits.source_folds(k, SOURCES, 3),

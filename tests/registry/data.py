@@ -30,6 +30,7 @@ add(
 INDICES = {"gradient": "whole numbers", "dtype": "whole numbers"}
 add("data.batches.epoch", each(lambda key: batches.epoch(key, 7, 3).indices), KEYS, **INDICES)
 add("data.batches.take", each(batches.take), BATCHES, CLASSES[:, None] * np.array([0, 1]), dtypes=LAYER)
+add("data.batches.divide", each(lambda order: batches.divide(order, 2).indices), KEYS.astype(np.int64) % 7, **INDICES)
 host("data.batches.length", lambda: batches.length({"x": BATCHES, "y": CLASSES}))
 host("data.batches.steps", lambda: batches.steps(7, 3))
 
@@ -68,10 +69,54 @@ add(
     nan=MOVES,
 )
 
+add(
+    "data.augment.crop",
+    each(lambda key, x: augment.crop(key, x[None], 2)[0]),
+    *(KEYS, BATCHES),
+    dtypes=LAYER,
+    nan="a window leaves pixels out",
+)
+add(
+    "data.augment.cropped",
+    each(lambda x, at: augment.cropped(x[None], at[None], 2)[0]),
+    *(BATCHES, np.array([[0, 1], [2, 0], [1, 1], [0, 0], [4, 1]])),
+    dtypes=LAYER,
+    nan="a window leaves pixels out",
+)
+add(
+    "data.augment.shear",
+    each(lambda key, x, limit: augment.shear(key, x[None], 10 * limit)[0]),
+    *(KEYS, BATCHES, POSITIVE),
+    dtypes=LAYER,
+    nan=MOVES,
+)
+add(
+    "data.augment.sheared",
+    each(lambda x, angle: augment.sheared(x[None], angle)[0]),
+    *(BATCHES, 9 * X),
+    dtypes=LAYER,
+    nan=MOVES,
+)
+add(
+    "data.augment.elastic",
+    each(lambda key, x, alpha: augment.elastic(key, x[None], alpha, 1.5)[0]),
+    *(KEYS, BATCHES, POSITIVE),
+    dtypes=LAYER,
+    nan=MOVES,
+)
+add(
+    "data.augment.displaced",
+    each(lambda x, by: augment.displaced(x[None], by[None])[0]),
+    *(BATCHES, np.stack([BATCHES, BATCHES[::-1]], 1)),
+    dtypes=LAYER,
+    nan=MOVES,
+)
+
 LABELS = np.arange(23) % 4
 host("data.splits.random", lambda: splits.random(jax.random.key(0), 23))
 host("data.splits.stratified", lambda: splits.stratified(jax.random.key(0), LABELS))
 host("data.splits.by_source", lambda: splits.by_source(jax.random.key(0), LABELS))
+host("data.splits.by_target", lambda: splits.by_target(jax.random.key(0), LABELS, 2))
 host("data.splits.folds", lambda: splits.folds(jax.random.key(0), 23, 3))
 host("data.splits.stratified_folds", lambda: splits.stratified_folds(jax.random.key(0), LABELS, 3))
 host("data.splits.source_folds", lambda: splits.source_folds(jax.random.key(0), LABELS, 3))
