@@ -177,9 +177,22 @@ def r_squared(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
 def _unit(values: jax.Array) -> jax.Array:
     """A power of two for each column, near its largest entry in size."""
     largest = lax.stop_gradient(jnp.max(jnp.abs(values), 0, keepdims=True, initial=0))
-    info = jnp.finfo(values.dtype)
-    _, exponent = jnp.frexp(jnp.where(largest < jnp.inf, jnp.maximum(largest, info.tiny), 1))
-    return jnp.ldexp(jnp.ones_like(largest), jnp.clip(exponent - 1, info.minexp, info.maxexp - 2))
+    tiny = jnp.finfo(values.dtype).tiny
+    return _power_below(jnp.where(largest < jnp.inf, jnp.maximum(largest, tiny), 1))
+
+
+def _power_below(x: jax.Array) -> jax.Array:
+    """The largest power of two up to x, at most half of the largest there is; x is a finite, normal number.
+
+    By comparisons, since frexp takes the bits of a float64, which a TPU does not have (jax issue 30629).
+    """
+    info = jnp.finfo(x.dtype)
+    half = info.maxexp // 2
+    power = jnp.full_like(x, info.tiny)
+    for step in (half, half, *(half >> n for n in range(half.bit_length()))):
+        larger = power * 2.0**step
+        power = jnp.where(larger <= x, larger, power)
+    return jnp.minimum(power, 2.0 ** (info.maxexp - 2))
 
 
 @whole

@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, r2_score, roc_auc_score, top_k_accur
 
 from jnorm import losses
 from jnorm.train import evaluation
+from jnorm.train._metrics import _power_below
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -118,6 +119,17 @@ def test_r_squared_of_numbers_of_any_size(size, errors):
     for ours, exact in ((slopes, slope), (turned, turn)):
         kept = ((np.abs(exact) > 1e-37) | (exact == 0)) & (np.abs(exact) < 1e38)
         np.testing.assert_allclose(ours[kept], exact[kept], rtol=1e-4)  # the mean's rounding, where a target is near it
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_power_of_two_below_a_number_is_exact(dtype):
+    info = np.finfo(dtype)
+    powers = np.ldexp(np.ones((), dtype), np.arange(info.minexp, info.maxexp))
+    x = np.concatenate([powers, np.nextafter(powers[1:], 0), np.nextafter(powers, np.inf), [info.max]]).astype(dtype)
+    with jax.enable_x64(dtype == "float64"):
+        got = jax.jit(_power_below)(jnp.asarray(x))
+    exact = np.ldexp(np.ones((), dtype), np.minimum(np.frexp(x)[1] - 1, info.maxexp - 2))
+    np.testing.assert_array_equal(got, exact)
 
 
 def test_r_squared_of_constant_targets_is_not_decided_by_rounding():

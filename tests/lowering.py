@@ -1,0 +1,145 @@
+"""The registered functions as accelerators get them: programs exported on a CPU and read as text.
+
+`programs` calls a function in every way, `exported` lowers it for CUDA, ROCm and TPU at once, and `faults` lists what
+such a machine would refuse, or do slowly. ``python -m tests.lowering`` prints what is no fault and worth knowing.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tests.registry import FUNCTIONS
+
+PLATFORMS = ("cuda", "rocm", "tpu")
+KNOWN = {
+    **dict.fromkeys(
+        ("cusolver_geqrf_ffi", "cusolver_orgqr_ffi", "hipsolver_geqrf_ffi", "hipsolver_orgqr_ffi"),
+        "QR on a GPU, for orthogonal kernels",
+    ),
+    **dict.fromkeys(("Qr", "ProductOfElementaryHouseholderReflectors"), "QR on a TPU"),
+}
+"""Custom calls that programs may hold, and what for; all else runs as the compiler's own operations."""
+WIDE = {
+    "nn.spectral_norm.apply": "the singular vectors are statistics, kept in float32",
+}
+"""Layers that multiply in float32 where everything around them is bfloat16, and why."""
+
+FORWARD = {
+    "initializers.lsuv": "a while loop, of which JAX has no reverse mode",
+}
+"""Functions of which there is no gradient, and why."""
+
+PRODUCT = re.compile(r"stablehlo\.(?:dot_general|dot|convolution)\b.*: \((tensor<\S+>), (tensor<\S+>)\) ->")
+
+
+def floating(a: Any) -> bool:
+    return jnp.issubdtype(a.dtype, jnp.floating)
+
+
+def pullback(call: Callable[..., Any], args: list[Any]) -> Callable[..., Any] | None:
+    """All gradients of the floating results, as a function of the same arguments; None where there is none."""
+    moving = [i for i, a in enumerate(args) if floating(a)]
+    if not moving or not any(map(floating, jax.tree.leaves(jax.eval_shape(call, *args)))):
+        return None
+
+    def pulled(*args: Any) -> Any:
+        def results(*values: Any) -> list[Any]:
+            full = list(args)
+            for i, value in zip(moving, values, strict=True):
+                full[i] = value
+            return [a for a in jax.tree.leaves(call(*full)) if floating(a)]
+
+        out, pull = jax.vjp(results, *(args[i] for i in moving))
+        return pull([jnp.ones_like(a) for a in out])
+
+    return pulled
+
+
+def programs(name: str, dtype: str) -> Iterator[tuple[str, Callable[..., Any], list[Any]]]:
+    """A registered function as it is, vmapped, and pulled back, with the shapes of its arguments."""
+    call, arguments = FUNCTIONS[name].call, FUNCTIONS[name].arguments
+    args = [jax.ShapeDtypeStruct(a.shape, dtype if a.dtype.kind == "f" else jnp.asarray(a).dtype) for a in arguments]
+    yield "plain", call, args
+    yield "vmap", jax.vmap(call), args
+    pulled = None if name in FORWARD else pullback(call, args)
+    if pulled is not None:
+        yield "grad", pulled, args
+
+
+def exported(call: Callable[..., Any], *args: Any, platforms: tuple[str, ...] = PLATFORMS) -> str:
+    """The StableHLO of one program for all the platforms."""
+    made = jax.export.export(jax.jit(call), platforms=platforms)(*args)
+    effects = (*made.ordered_effects, *made.unordered_effects)
+    return made.mlir_module() + "".join(f"// effect {effect}\n" for effect in effects)
+
+
+def custom_calls(text: str) -> Counter[str]:
+    """What a program calls that is no operation of StableHLO."""
+    return Counter(re.findall(r"custom_call @([\w.$]+)", text))
+
+
+def operations(text: str) -> Counter[str]:
+    """How often each operation stands in a program."""
+    return Counter(re.findall(r"(?:stablehlo|chlo)\.(\w+)", text))
+
+
+def lines(pattern: str, text: str) -> list[str]:
+    """The lines of a program in which the pattern occurs, without what tells only where they come from."""
+    return [line.strip().partition(" loc(")[0] for line in text.splitlines() if re.search(pattern, line)]
+
+
+def faults(text: str, dtype: str, *, layer: bool = False) -> list[str]:
+    """What an accelerator would refuse or do slowly in a program of that dtype.
+
+    - a custom call that is none of `KNOWN`, a callback to the host among them;
+    - a shape that is not known when it is compiled;
+    - float64 where the arguments are narrower;
+    - the bits of a float64, which a TPU does not have (jax issue 30629);
+    - in a bfloat16 ``layer`` a product of float32 arrays, which no tensor core takes.
+    """
+    found = [f"custom call {name}" for name in custom_calls(text) if name not in KNOWN]
+    found += lines("^// effect ", text)
+    found += [f"dynamic shape: {line}" for line in lines(r"tensor<[^>]*\?", text)]
+    if dtype != "float64":
+        found += [f"float64: {line}" for line in lines(r"[<x]f64>", text)]
+    bits = r"bitcast_convert .*: \(tensor<(\d+x)*f64>\)|next_after .*f64>"
+    found += [f"bits of a float64: {line}" for line in lines(bits, text)]
+    if layer and dtype == "bfloat16":
+        found += [f"product in float32: {line}" for line in text.splitlines() if is_wide_product(line)]
+    return found
+
+
+def is_wide_product(line: str) -> bool:
+    """Whether a line multiplies arrays of which one is float32."""
+    match = PRODUCT.search(line)
+    return match is not None and any(operand.endswith("f32>") for operand in match.groups())
+
+
+def function_faults(name: str) -> list[str]:
+    """All faults of a registered function, in every way and dtype."""
+    found = []
+    for dtype in FUNCTIONS[name].dtypes:
+        if dtype == "float16":  # as bfloat16
+            continue
+        with jax.enable_x64(dtype == "float64"):
+            for way, call, args in programs(name, dtype):
+                layer = name.startswith("nn.") and name not in WIDE
+                found += [f"{dtype} {way}: {fault}" for fault in faults(exported(call, *args), dtype, layer=layer)]
+    return found
+
+
+def report() -> Iterator[str]:
+    """What is no fault: convolutions that a vmap over kernels made into one of as many groups, slow on CUDA."""
+    for name in (name for name in FUNCTIONS if "convol" in name or name.endswith("cnn")):
+        for way, call, args in programs(name, "float32"):
+            groups = re.findall(r"(feature|batch)_group_count = (\d+)", exported(call, *args))
+            many = Counter(f"{which} {count}" for which, count in groups if int(count) > 1)
+            yield f"{name}, {way}: {dict(many)} of {len(groups) // 2} convolutions in groups"
+
+
+if __name__ == "__main__":
+    print(*report(), sep="\n")
