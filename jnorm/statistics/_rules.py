@@ -41,11 +41,11 @@ class Rule:
     Tests of "greater" and "less" are two-sided, since they decide against a claim too: a truth at the smallest effect
     is called either way in ``level`` of all cases, ``level/2`` in the claimed direction. ``python -m benchmarks
     verdicts`` measures how often they are wrong there. More than 1.2 times as often as promised err: "t", "permutation"
-    and "bootstrap-mean" of skewed runs (of lognormal differences 10 to 17 % instead of 2.5 for n = 4 to 16, in the
-    direction of the short tail), where "bootstrap-median" and "sign" hold; "bootstrap-mean" of heavy tails, up to
-    twice; unpaired arms of which one is skewed; "brunner-munzel" below ten runs; "wilcoxon" and "permutation" of skewed
-    differences, which they take for symmetric; and whatever excludes runs where one arm diverges more often than the
-    other. Judging again after runs were added to those judged before errs in 10 %: the number that would decide is one
+    and "bootstrap-mean" of skewed runs (of lognormal differences 9 to 18 % instead of 2.5 for n = 6 to 16, in the
+    direction of the short tail), where "bootstrap-median" and "sign" hold; "bootstrap-mean" below a dozen runs, 1.5
+    times, and of heavy tails, up to twice; unpaired arms of which one is skewed; "brunner-munzel" below ten runs;
+    "wilcoxon" and "permutation" of skewed differences, which they take for symmetric; and whatever excludes runs where
+    one arm diverges more often than the other. Judging again after runs were added to those judged before errs in 10 %: the number that would decide is one
     of fresh runs.
 
     Raises:
