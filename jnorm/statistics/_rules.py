@@ -45,8 +45,8 @@ class Rule:
     direction of the short tail), where "bootstrap-median" and "sign" hold; "bootstrap-mean" below a dozen runs, 1.5
     times, and of heavy tails, up to twice; unpaired arms of which one is skewed; "brunner-munzel" below ten runs;
     "wilcoxon" and "permutation" of skewed differences, which they take for symmetric; and whatever excludes runs where
-    one arm diverges more often than the other. Judging again after runs were added to those judged before errs in 10 %: the number that would decide is one
-    of fresh runs.
+    one arm diverges more often than the other. Judging again after runs were added to those judged before errs in 10 %:
+    the number that would decide is one of fresh runs.
 
     Raises:
         TypeError: Where ``paired`` is no boolean, ``effect`` or ``diverged`` is one, or ``a`` or ``b`` is no mapping.
