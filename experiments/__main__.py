@@ -45,13 +45,15 @@ def main(arguments: Sequence[str]) -> int:
     try:
         import tyro
 
+        from jnorm import sweeps
+
         module = importlib.import_module(f"experiments.{name}")
         program = f"python -m experiments {name}"
         try:
             config = tyro.cli(module.Config, prog=program, description=module.__doc__, args=options)
         except ValueError as error:  # of a Config: older releases of tyro let it through
             return _refuse(str(error))
-        common.use_cores()
+        sweeps.use_cores()
         common.use_cache(getattr(config, "cache", None))
         module.run(config)
     except common.Refused as error:

@@ -1,4 +1,4 @@
-"""What experiments share: the output folder, the compilation cache, the devices, clocks and progress bars."""
+"""What experiments share: the output folder, the compilation cache, clocks and progress bars."""
 
 import io
 import json
@@ -79,18 +79,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value if not isinstance(value, float) or np.isfinite(value) else None
-
-
-def use_cores() -> None:
-    """One virtual CPU device per core, unless the user has said how many; to be called before JAX computes anything.
-
-    XLA runs small products on few cores of one CPU device, so work is spread over several.
-    """
-    if not os.environ.get("JAX_NUM_CPU_DEVICES") and "host_platform_device_count" not in os.environ.get(
-        "XLA_FLAGS", ""
-    ):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        jax.config.update("jax_num_cpu_devices", cores or 1)
 
 
 def leading() -> bool:

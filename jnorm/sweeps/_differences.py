@@ -31,21 +31,37 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
         lines.append(f"{line} (a store keeps its seeds: give another folder for others)")
     lines += _keys(stored, wanted)
     if stored.get("shared") != wanted.get("shared"):
-        lines.append("shared: other data")
+        lines.append("data: `shared` holds other arrays than in the store")
     for name, before, after in _pairs(stored.get("settings", {}), wanted.get("settings", {})):
         reason = ", which changes random numbers" if name in _RANDOM else ""
-        lines.append(_changed(name, before, after) + reason)
+        lines.append(_changed(f"flag {name}", before, after) + reason)
     for name, before, after in _pairs(stored.get("outputs", {}), wanted.get("outputs", {})):
         lines.append(_changed(f"output {name}", _array(before), _array(after)))
     return lines or _programs(stored, wanted)
 
 
+def platform_line(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """That a store was begun on another platform, in words; None where it was not, or where it does not say.
+
+    >>> platform_line({"platform": {"name": "cpu"}}, {"platform": {"name": "gpu"}}).partition("; ")[0]
+    'platform: cpu in the store, gpu in this call, whose products and functions round otherwise'
+    """
+    before, after = (manifest.get("platform", {}) for manifest in (stored, wanted))
+    known = before.get("name", "cpu" if before.get("device") == "cpu" else None)  # older stores have no name
+    if known in (None, after.get("name")):
+        return None
+    draws = wanted.get("keys", {}).get("platform") is not None
+    why = "which changes random numbers" if draws else "whose products and functions round otherwise"
+    ways = f"finish it there (`mesh`, JAX_PLATFORMS={known}), or give another folder"
+    return f"{_changed('platform', known, after['name'])}, {why}; {ways}"
+
+
 def _keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """What differs in random keys, for seeds that both have."""
     before, after = stored.get("keys", {}), wanted.get("keys", {})
-    for name, words in (("implementation", "impl"), ("platform", "platform")):
-        if before.get(name) != after.get(name):
-            return [f"{_changed(words, before.get(name), after.get(name))}, which changes random numbers"]
+    if before.get("implementation") != after.get("implementation"):
+        line = _changed("impl", before.get("implementation"), after.get("implementation"))
+        return [f"{line}, which changes random numbers"]
     old, new = (
         dict(zip(m.get("seeds", []), m.get("keys", {}).get("data", []), strict=False)) for m in (stored, wanted)
     )
@@ -64,7 +80,8 @@ def _programs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
     for program, other in zip(stored.get("programs", []), wanted.get("programs", []), strict=True):
         if program != other:
             which = f" of {other['static']}" if other["static"] else ""
-            lines.append(f"program{which}: `train` does something else now (its code, or numbers that it holds)")
+            text = "`train` does something else now (its code, or numbers that it holds)"
+            lines.append(f"program{which}: {text}; give another folder, or the code of the store")
     return lines
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jnorm.sweeps import _fingerprints as fingerprints
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps._configurations import Configuration, Group, describe
+from jnorm.sweeps._devices import platform_of
 from jnorm.sweeps._programs import Program, Train
 
 FORMAT = 2
@@ -131,9 +133,8 @@ def settings() -> dict[str, Any]:
     return {name: v if v is None or isinstance(v, bool | int | float | str) else str(v) for name, v in values.items()}
 
 
-def environment() -> dict[str, Any]:
-    """Versions, platform, ``XLA_FLAGS`` and source revision, for the record: they are not compared."""
-    devices = jax.devices()
+def environment(mesh: Mesh) -> dict[str, Any]:
+    """Versions, platform, ``XLA_FLAGS`` and source revision: of these, only the platform's name is compared."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -145,8 +146,9 @@ def environment() -> dict[str, Any]:
         "platform": {
             "system": platform.platform(),
             "machine": platform.machine(),
-            "device": devices[0].device_kind,
-            "devices": len(devices),
+            "name": platform_of(mesh),
+            "device": mesh.devices.flat[0].device_kind,
+            "devices": mesh.size,
             "processes": processes.count(),
         },
         "flags": environ.get("XLA_FLAGS", ""),

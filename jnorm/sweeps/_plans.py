@@ -4,9 +4,7 @@
 convolutions whose kernels differ between runs lose by it. Which it is shows only in the compiled program.
 """
 
-import functools
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +13,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jnorm.sweeps import _memory as memory
 from jnorm.sweeps import _processes as processes
+from jnorm.sweeps._devices import platform_of
 from jnorm.sweeps._programs import Compiled
 
 CPU = (1, 2, 8, 64, 512)
@@ -62,6 +62,11 @@ class Plan(NamedTuple):
         return self._replace(groups=groups, devices=devices)
 
 
+Build = Callable[[Plan], Compiled]
+Call = Callable[[Compiled, int], tuple[dict[str, jax.Array], np.ndarray]]
+Lacks = Callable[[Plan, str, Plan | None], None]
+
+
 class Timed(NamedTuple):
     """A program that was tried.
 
@@ -88,11 +93,18 @@ def fixed(chunk: int, runs: int, devices: int, *, alone: bool = False) -> Plan:
 
 
 def widths(runs: int, mesh: Mesh, *, alone: bool = False) -> list[int]:
-    """What is tried, in order: no wider than the runs that a device has, and one if each run must be alone."""
+    """What is tried, in order: no wider than the runs that a device has, and one if each run must be alone.
+
+    Accelerators begin with the widest, or, where one of them does not tell how much memory is free, with the narrowest,
+    as a CPU does: then what does not fit is met last.
+    """
     if alone:
         return [1]
     each = -(-runs // mesh.size)
-    candidates = CPU if mesh.devices.flat[0].platform == "cpu" else ACCELERATOR
+    candidates: tuple[int, ...] = CPU
+    if platform_of(mesh) != "cpu":
+        told = all(processes.exchange(memory.free(mesh) is not None))
+        candidates = ACCELERATOR if told else ACCELERATOR[::-1]
     return list(dict.fromkeys(min(width, each) for width in candidates))
 
 
@@ -102,53 +114,83 @@ def trial(width: int, runs: int, devices: int, size: int) -> Plan:
     return Plan(width, max(1, groups), width * devices, width * devices, devices)
 
 
-def choose(
-    plans: Sequence[Plan],
-    runs: int,
-    build: Callable[[Plan], Compiled],
-    call: Callable[[Compiled, int], tuple[dict[str, jax.Array], np.ndarray]],
-) -> Timed:
+def smaller(plan: Plan) -> Plan | None:
+    """The next plan that takes less memory, None below one run.
+
+    Fewer groups at first, which changes no bit, then half as many runs side by side, which may change rounding.
+
+    >>> smaller(Plan(width=8, groups=4, first=16, chunk=64, devices=2))
+    Plan(width=8, groups=1, first=16, chunk=16, devices=2)
+    >>> smaller(Plan(width=8, groups=1, first=16, chunk=16, devices=2))
+    Plan(width=4, groups=1, first=8, chunk=8, devices=2)
+    """
+    if plan.groups > 1:
+        width, groups = plan.width, max(1, plan.groups // 8)
+    elif plan.width > 1:
+        width, groups = plan.width // 2, 1
+    else:
+        return None
+    most = width * groups * plan.devices
+    return Plan(width, groups, min(plan.first, most), min(plan.chunk, most), plan.devices)
+
+
+def choose(plans: Sequence[Plan], runs: int, build: Build, call: Call, lacks: Lacks) -> Timed:
     """The fastest of the plans, tried in order for as long as they get faster, fit, and trying can pay.
 
-    ``call(program, n)`` starts the first n of the ``runs``. A further plan is tried only if half of the work that
-    remains would take longer than compiling and timing it. The chunks of the plan that is returned take about
-    `SECONDS`. What the leading process measures holds for all.
+    ``build(plan)`` compiles, and ``call(program, n)`` starts the first n of the ``runs``. A further plan is tried only
+    if half of the work that remains would take longer than compiling and timing it. The chunks of the plan that is
+    returned take about `SECONDS`. What the leading process measures holds for all.
+
+    A plan fits where its program takes no more than `MEMORY_SHARE` of what is free; on a device that does not tell what
+    is free, where it runs. A program that does not tell what it takes is tried only if there is none narrower. Where
+    memory does not suffice after all, ``lacks(plan, words, next)`` hears of it, and of what comes next, if anything.
     """
     best: Timed | None = None
-    for plan in plans:
+    left = list(plans)
+    while left:
+        plan = left.pop(0)
         if best:
             remaining = -(-runs // plan.devices) - best.plan.width  # what was timed is done
             if remaining * best.seconds / 2 < best.compiling + plan.width * best.seconds:
                 break
-        program = build(plan)
-        measured = [program.seconds, program.memory <= MEMORY_SHARE * free_memory(program.mesh)]
-        compiling, fits = processes.decide(lambda measured=measured: measured)  # type: ignore[misc]
-        if not fits and best:
-            break
-        if not fits and plan != plans[-1]:
+        narrower = [other for other in left if other.width < plan.width]
+        timed, words = _tried(plan, runs, build, call, anyway=not best and not narrower)
+        if timed and not (best and timed.seconds > GAIN * best.seconds):
+            best = timed
             continue
-        outputs, spent = _timed(functools.partial(call, program, min(runs, plan.first)))
-        seconds = processes.decide(lambda spent=spent: spent) / plan.width  # type: ignore[misc]
-        if best and seconds > GAIN * best.seconds:
+        if not best:
+            less = smaller(plan)
+            left = narrower or ([less] if less else [])
+        if words:
+            lacks(plan, words, best.plan if best else left[0] if left else None)
+        if best:
             break
-        best = Timed(program, plan, seconds, compiling, outputs)
-    assert best is not None, "the last plan is always tried where none before it was"
+    assert best is not None, "the narrowest plan is tried, and what is smaller if it does not fit, until `lacks` raises"
     groups = math.ceil(SECONDS / (best.seconds * best.plan.width))
     chunk = best.plan.first * max(1, min(groups, best.plan.groups))
     return best._replace(plan=best.plan._replace(chunk=chunk))
 
 
-def free_memory(mesh: Mesh) -> float:
-    """Free memory of a device, in bytes; the devices of a CPU share the machine's."""
-    devices = mesh.local_devices
-    memory = devices[0].memory_stats() or {}
-    if "bytes_limit" in memory:
-        return memory["bytes_limit"] - memory.get("bytes_in_use", 0)
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on every system
-        free = 1 << 32
-    return free / len(devices)
+def _tried(plan: Plan, runs: int, build: Build, call: Call, *, anyway: bool) -> tuple[Timed | None, str]:
+    """A plan that was timed, or None; then in words how memory did not suffice, unless that was seen beforehand."""
+    program, words = memory.attempt(lambda: build(plan))
+    if program is None:
+        return None, words
+    compiling = processes.decide(lambda: program.seconds)
+    if not _fits(program) and not anyway:
+        return None, ""
+    done, words = memory.attempt(lambda: _timed(lambda: call(program, min(runs, plan.first))))
+    if done is None:
+        return None, words
+    outputs, spent = done
+    return Timed(program, plan, processes.decide(lambda: spent) / plan.width, compiling, outputs), ""
+
+
+def _fits(program: Compiled) -> bool:
+    """Whether a program takes no more memory than there is, as far as it is told, in every process."""
+    room = memory.free(program.mesh)
+    fits = room is None or (program.memory is not None and program.memory <= MEMORY_SHARE * room)
+    return all(processes.exchange(fits))
 
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:

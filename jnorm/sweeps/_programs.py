@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jnorm.sweeps import _memory as memory
+from jnorm.sweeps import _processes as processes
+from jnorm.sweeps._devices import AXIS
 from jnorm.sweeps._randomness import must_be_alone
 
-AXIS = "runs"
 Train = Callable[..., Mapping[str, Any]]
 
 
@@ -66,7 +68,8 @@ class Compiled:
         mesh: the devices, along one axis.
         width: runs side by side.
         groups: how many times that, one after another.
-        memory: bytes that it takes on a device.
+        memory: bytes that it takes on a device, with the results of the call before, which are fetched meanwhile; None
+            where the compiler does not tell.
         seconds: that compiling took.
     """
 
@@ -74,22 +77,13 @@ class Compiled:
     mesh: Mesh
     width: int
     groups: int
-    memory: int
+    memory: int | None
     seconds: float
 
     @property
     def runs(self) -> int:
         """How many runs one call can do, over all devices."""
         return self.mesh.size * self.width * self.groups
-
-
-def one_axis(mesh: Mesh | None) -> Mesh:
-    """All devices of a mesh, by default all there are, along one axis.
-
-    The axis is Auto: ``lax.map`` raises over an Explicit one.
-    """
-    devices = jax.devices() if mesh is None else list(mesh.devices.flat)
-    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def trace(train: Train, static: Mapping[str, Any], lanes: Lanes, shared: Any, impl: str) -> Program:
@@ -165,13 +159,20 @@ def compiled(lowered: jax.stages.Lowered, mesh: Mesh, *, width: int, groups: int
     call = lowered.compile()
     seconds = time.perf_counter() - start
     used = call.memory_analysis()
-    memory = 0 if used is None else used.temp_size_in_bytes + used.output_size_in_bytes
+    memory = None
+    if used is not None:
+        copies = mesh.size if processes.count() > 1 else 0  # of all results, on every device, for every process
+        memory = used.temp_size_in_bytes + (2 + copies) * used.output_size_in_bytes
     return Compiled(call, mesh, width, groups, memory, seconds)
 
 
 def replicated(mesh: Mesh, shared: Any) -> Any:
-    """The data on every device of the mesh."""
-    return jax.device_put(shared, NamedSharding(mesh, P()))
+    """The data on every device of the mesh. Raises ``MemoryError`` where they do not fit."""
+    data, lack = memory.attempt(lambda: jax.device_put(shared, NamedSharding(mesh, P())))
+    if lack:
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(shared))
+        raise memory.beyond(f"`shared`, of {size:,} bytes,", mesh, lack)
+    return data
 
 
 def execute(program: Compiled, lanes: Lanes, shared: Any) -> tuple[dict[str, jax.Array], np.ndarray]:

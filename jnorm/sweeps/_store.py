@@ -2,8 +2,8 @@ r"""A folder that holds a sweep: what was asked, what is finished, and the outpu
 
 - ``manifest.json``: what identifies the sweep (see `jnorm.sweeps._manifest`), how its runs are cut into chunks, and
   versions, platform, ``XLA_FLAGS`` and source revision of its first run, for the record;
-- ``journal.P.jsonl`` of process P, a line an event: its starts (with versions, platform, flags, revision) and the
-  chunks that it has finished, with their SHA-256;
+- ``journal.P.jsonl`` of process P, a line an event: its starts (with versions, platform, flags, revision), the chunks
+  that it has finished, with their SHA-256, and the plans that memory did not suffice for;
 - ``chunks/A-B.PofN.npz``: the outputs of runs A, ..., B - 1, part P of N;
 - ``lock``: held by the process that writes.
 
@@ -26,11 +26,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jnorm._ground import atomic
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _processes as processes
-from jnorm.sweeps._differences import differences
+from jnorm.sweeps._differences import differences, platform_line
 from jnorm.sweeps._manifest import FORMAT, damaged, environment
 from jnorm.sweeps._results import SweepResult, arranged
 
@@ -76,22 +77,33 @@ class Store:
         record = {"chunk": [first, end], "part": part, "parts": parts, "file": name, "sha256": _sum(data)}
         files.append(_journal(self.folder), record)
 
+    def note(self, event: Mapping[str, Any]) -> None:
+        """A line in the journal of the leading process."""
+        if self.folder is not None and processes.leading():
+            files.append(_journal(self.folder), event)
+
 
 @contextmanager
 def opened(
-    folder: str | os.PathLike[str] | None, manifest: Callable[[], Mapping[str, Any]], *, programs: int, size: int
+    folder: str | os.PathLike[str] | None,
+    manifest: Callable[[], Mapping[str, Any]],
+    *,
+    mesh: Mesh,
+    programs: int,
+    size: int,
 ) -> Iterator[Store]:
     """The store in ``folder`` for the sweep that ``manifest()`` describes, new or continued, locked against others.
 
-    ``size`` is the number of bytes that its results take, ``programs`` how many the sweep has. Raises ``ValueError``
-    for the store of another sweep, with what differs, and ``OSError`` at once where the folder cannot be written, is in
-    use, or has too little room. Without a folder ``manifest`` is not called.
+    ``mesh`` is what it runs on, ``size`` the bytes that its results take, ``programs`` how many the sweep has.
+    Raises ``ValueError`` for the store of another sweep, or one that another platform has begun, with what differs, and
+    ``OSError`` at once where the folder cannot be written, is in use, or has too little room. Without a folder
+    ``manifest`` is not called.
     """
     if folder is None:
         yield Store(None, {}, [None] * programs)
         return
     folder = Path(folder)
-    environ = environment()
+    environ = environment(mesh)
     wanted = {"format": FORMAT, **json.loads(json.dumps(manifest())), **environ, "plans": [None] * programs}
     with ExitStack() as held:
         processes.decide(lambda: _claim(held, folder, wanted, size))
@@ -104,6 +116,10 @@ def opened(
             raise OSError(f"`store` must be a folder that all processes see; process {jax.process_index()} does not")
         for chunk in set(store.finished) - agreed:
             del store.finished[chunk]
+        if not store.finished and platform_line(stored, wanted):  # begun elsewhere, and nothing came of it
+            store = Store(folder, wanted, wanted["plans"])
+            processes.decide(lambda: _write_manifest(folder, wanted))
+        _check_platform(store, wanted)
         files.append(_journal(folder), {"run": environ, "process": jax.process_index()})
         yield store
 
@@ -165,8 +181,7 @@ def _claim(held: ExitStack, folder: Path, wanted: Mapping[str, Any], size: int) 
         raise ValueError(f"the store '{folder}' has lost its manifest.json, {text}: {_REPAIR}")
     lines = [] if new else differences(_read_manifest(folder), wanted)
     if lines:
-        text = "\n".join(f"- {line}" for line in lines)
-        raise ValueError(f"the store '{folder}' belongs to another sweep:\n{text}")
+        raise _another(folder, lines)
     for torn in (folder / "chunks").glob(".*"):  # a process was killed while it wrote
         if torn.is_file():  # some file systems show snapshots as a hidden folder
             torn.unlink()
@@ -178,6 +193,22 @@ def _claim(held: ExitStack, folder: Path, wanted: Mapping[str, Any], size: int) 
         _write_manifest(folder, wanted)
     elif (stored := _read_manifest(folder)).get("finite") != wanted.get("finite"):  # how to read results, not results
         _write_manifest(folder, stored | {"finite": wanted.get("finite")})
+
+
+def _check_platform(store: Store, wanted: Mapping[str, Any]) -> None:
+    """Refuse to finish on one platform what another one has begun; say so where only the kind of device is another."""
+    left = len(wanted["configurations"]) * len(wanted["seeds"]) - sum(end - first for first, end in store.finished)
+    if left and (line := platform_line(store.manifest, wanted)):
+        raise _another(store.folder, [line])
+    before, after = (manifest.get("platform", {}).get("device") for manifest in (store.manifest, wanted))
+    if left and before != after and processes.leading():
+        text = f"the store '{store.folder}' was begun on {before}, and {left} runs are left for {after}"
+        warnings.warn(f"{text}: rounding may differ; the journal says which runs are whose", stacklevel=4)
+
+
+def _another(folder: Path | None, lines: Sequence[str]) -> ValueError:
+    text = "\n".join(f"- {line}" for line in lines)
+    return ValueError(f"the store '{folder}' belongs to another sweep:\n{text}")
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from jnorm.sweeps._calls import (
     names_of,
 )
 from jnorm.sweeps._configurations import Grid, Group, expand, grouped, seed_numbers
+from jnorm.sweeps._devices import one_axis, platform_of, warn_of_float64
 from jnorm.sweeps._files import folder_of
 from jnorm.sweeps._manifest import manifest_of
 from jnorm.sweeps._numbers import as_traced
@@ -72,10 +73,11 @@ def sweep(
         impl: the implementation of the random keys, whatever JAX's default is. Draws of ``"rbg"`` and
             ``"unsafe_rbg"`` would depend on the runs beside them: programs that hold any go through their runs one
             after another on each device, and ``chunk`` only says how many are saved together.
-        mesh: the devices, by default all. Its axes do not matter.
+        mesh: the devices, by default all, of one kind. Its axes do not matter.
         chunk: how many runs a device does side by side, by ``vmap``, until they are saved. ``"auto"`` tries one and
             more, as long as more are faster and as the time for trying comes back, and saves after about two seconds of
-            work.
+            work. Where memory does not suffice, the next smaller number is taken, with a warning; the results of two
+            chunks are on a device at a time, if there is room.
         store: a folder, for what is finished. What it holds is not run again, and its plan takes precedence over
             ``chunk``.
         version: a name for what ``train`` does, to be changed whenever code changes that JAX cannot see. It also
@@ -90,10 +92,12 @@ def sweep(
 
     Raises:
         ValueError: the grid is empty or repeats itself; a value is no number and not static, beyond its type or a
-            subnormal number, which XLA takes for 0; programs return arrays of unequal shapes; the store is damaged or
-            holds another sweep, with what differs, or ``version`` is lacking; ``train.check`` refuses the data.
+            subnormal number, which XLA takes for 0; programs return arrays of unequal shapes; the devices are of two
+            kinds; the store is damaged, begun on another platform, or holds another sweep, with what differs, or
+            ``version`` is lacking; ``train.check`` refuses the data.
         TypeError: an argument is of another kind; ``train`` does not accept the names, or returns something else than a
             dictionary of arrays.
+        MemoryError: one run alone, or ``shared``, does not fit into the memory of a device, with the sizes.
         OSError: the store cannot be written or is in use. Where a disk gets full later, what is finished stays.
 
     Source: the form of ``train`` is that of PureJaxRL (Lu et al. 2022).
@@ -115,7 +119,7 @@ def sweep(
     check_types(train, mesh, progress, version)
     chunk, store = as_chunk(chunk), None if store is None else folder_of("store", store)
     check_names(train, configurations[0], shared)
-    devices, shared = programs.one_axis(mesh), arrays_of(shared)
+    devices, shared = one_axis(mesh), arrays_of(shared)
     keys = key_data(tuple(sorted(numbers)), impl)
     lanes = [_lanes(keys, group, integers) for group in groups]
     check_data(train, groups[0], lanes[0], shared)
@@ -123,12 +127,14 @@ def sweep(
     check_outputs(groups, traced)
     check_finite(finite, traced[0])
     runs = len(configurations) * len(numbers)
-    platform = devices.devices.flat[0].platform
+    warn_of_float64(devices, [traced[0].outputs, *(lane.traced for lane in lanes)])
     manifest = lambda: {
-        **manifest_of(train, configurations, numbers, keys, shared, groups, traced, version, impl, platform),
+        **manifest_of(
+            train, configurations, numbers, keys, shared, groups, traced, version, impl, platform_of(devices)
+        ),
         "finite": None if finite is None else list(finite),
     }
-    with opened(store, manifest, programs=len(groups), size=runs * traced[0].size) as opened_store:
+    with opened(store, manifest, mesh=devices, programs=len(groups), size=runs * traced[0].size) as opened_store:
         collected = Collected(opened_store, traced[0].outputs, runs, finite)
         run_all(collected, traced, lanes, programs.replicated(devices, shared), devices, chunk, progress)
     places = [place for group in groups for place in group.places]

@@ -15,6 +15,7 @@ import pytest
 from experiments import __main__ as cli
 from experiments import checks, common, selu_fixed_point
 from experiments.common import Output, Refused
+from jnorm import sweeps
 
 ROOT = Path(cli.__file__).parents[1]
 
@@ -108,7 +109,7 @@ def test_bad_options_are_refused_before_any_compile(options, message, capsys, mo
 @pytest.mark.parametrize("option", ["out", "cache"])
 def test_a_folder_that_cannot_be_written_is_said_before_the_work(option, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(common, "use_cores", lambda: None)  # the devices of the test run are made already
+    monkeypatch.setattr(sweeps, "use_cores", lambda: None)  # the devices of the test run are made already
     monkeypatch.setattr(selu_fixed_point.portrait, "draw", lambda *_, **__: pytest.fail("worked"))
     if option == "out":
         monkeypatch.setattr(common, "use_cache", lambda folder: None)
@@ -121,7 +122,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_work(option, tmp_pat
 
 @pytest.mark.parametrize(("module", "extra"), [("sklearn", "experiments"), ("flint", "verify")])
 def test_a_missing_extra_is_named(module, extra, capsys, monkeypatch):
-    monkeypatch.setattr(common, "use_cores", lambda: None)
+    monkeypatch.setattr(sweeps, "use_cores", lambda: None)
     monkeypatch.setattr(common, "use_cache", lambda folder: None)
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(selu_fixed_point, "run", lambda config: __import__(f"{module}.datasets"))
@@ -131,7 +132,7 @@ def test_a_missing_extra_is_named(module, extra, capsys, monkeypatch):
 
 
 def test_a_module_of_our_own_that_is_missing_is_a_bug(monkeypatch):
-    monkeypatch.setattr(common, "use_cores", lambda: None)
+    monkeypatch.setattr(sweeps, "use_cores", lambda: None)
     monkeypatch.setattr(common, "use_cache", lambda folder: None)
     monkeypatch.setattr(selu_fixed_point, "run", lambda config: __import__("jnorm.theory.no_such_module"))
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
@@ -142,7 +143,7 @@ def test_interruption_is_an_orderly_end(capsys, monkeypatch):
     def interrupted(config):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(common, "use_cores", lambda: None)
+    monkeypatch.setattr(sweeps, "use_cores", lambda: None)
     monkeypatch.setattr(common, "use_cache", lambda folder: None)
     monkeypatch.setattr(selu_fixed_point, "run", interrupted)
     assert cli.main(["selu_fixed_point"]) == 130
@@ -184,16 +185,6 @@ def test_without_a_default_cache_the_work_goes_on(settings, tmp_path, monkeypatc
     assert "no compilation cache: " in capsys.readouterr().err
     with pytest.raises(Refused, match="`cache` must be a folder that can be written"):
         common.use_cache(tmp_path / "file")
-
-
-def test_cores_become_devices_unless_the_user_has_said_how_many(settings, monkeypatch):
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
-    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
-    common.use_cores()
-    assert settings == {}
-    monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
-    common.use_cores()
-    assert settings["jax_num_cpu_devices"] >= 1
 
 
 def test_reports_hold_plain_numbers_and_null_for_what_is_not_finite(tmp_path):

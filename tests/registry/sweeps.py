@@ -1,7 +1,9 @@
 """Laws of `jnorm.sweeps`."""
 
 import functools
+import os
 import tempfile
+from unittest import mock
 
 import jax
 
@@ -28,6 +30,15 @@ def folder():
 
 
 host("sweeps.sweep", lambda: dict(sweeps.sweep(train, seeds=2, grid=GRID, chunk=2).outputs), compile=COMPILES)
+
+
+def use_cores():
+    """Where the number of devices is chosen, as they are made already."""
+    with mock.patch.dict(os.environ, {"JAX_NUM_CPU_DEVICES": "1"}):
+        sweeps.use_cores()
+
+
+host("sweeps.use_cores", use_cores)
 host("sweeps.load", lambda: dict(sweeps.load(folder().name).outputs))
 host("sweeps.search.uniform", lambda: search.uniform(0.0, 0.5))
 host("sweeps.search.log_uniform", lambda: search.log_uniform(1e-4, 1.0))

@@ -1,6 +1,6 @@
 """A small sweep in a process of its own: killed, resumed and spread over processes by the tests.
 
-``python sweep_script.py FOLDER [--chunk N] [--process I --processes N --port P]``
+``python sweep_script.py FOLDER [--chunk N] [--process I --processes N --port P] [--lack compile|call|error]``
 """
 
 import argparse
@@ -16,6 +16,7 @@ parser.add_argument("--devices", type=int, default=1)
 parser.add_argument("--process", type=int, default=0)
 parser.add_argument("--processes", type=int, default=1)
 parser.add_argument("--port", type=int, default=0)
+parser.add_argument("--lack", default="")
 
 
 def train(key, shared, learning_rate):
@@ -32,6 +33,25 @@ def train(key, shared, learning_rate):
     return {"loss": ((x @ (w - goal)) ** 2).mean(), "weights": w, "steps": steps}
 
 
+def lack(when):
+    """Let this process have memory for one run at a time, from its third call on, or fail there with another error."""
+    from jnorm.sweeps import _programs as programs
+
+    name, calls = {"compile": "compiled"}.get(when, "execute"), []
+    function = getattr(programs, name)
+
+    def limited(*arguments, **options):
+        width = options.get("width") or arguments[0].width
+        calls.append(width)
+        if when == "error" and len(calls) == 3:
+            raise ValueError("of the third chunk")
+        if when != "error" and width > 1 and (when == "compile" or len(calls) > 2):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 99 bytes.")
+        return function(*arguments, **options)
+
+    setattr(programs, name, limited)
+
+
 if __name__ == "__main__":
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", options.devices)
@@ -42,6 +62,8 @@ if __name__ == "__main__":
         )
     from jnorm.sweeps import sweep
 
+    if options.lack:
+        lack(options.lack)
     x = jax.random.normal(jax.random.key(9), (64, 16))
     result = sweep(
         train,

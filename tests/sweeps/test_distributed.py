@@ -6,16 +6,17 @@ import time
 
 import pytest
 
+from jnorm.sweeps import _files as files
 from tests.sweeps.test_store import chunks, script
 
 
-def two(folder, *options):
-    """Both processes of a sweep over the loopback."""
+def two(folder, *options, own=None):
+    """Both processes of a sweep over the loopback; some have options of their own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = ["--processes", 2, "--devices", 2, "--port", port, *options]
-    return [script(folder, "--process", process, *shared) for process in (0, 1)]
+    return [script(folder, "--process", process, *shared, *(own or {}).get(process, ())) for process in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,41 @@ def test_two_processes_give_the_result_of_one(tmp_path, alone):
     printed, errors = process.communicate(timeout=120)
     assert (process.returncode, printed) == (0, alone), errors
     assert "count as not run" in errors
+
+
+def lacking(folder, process, when):
+    """Both processes of a sweep, of which one lacks memory: what they print, and say."""
+    processes = two(folder, own={process: ["--lack", when]})
+    ends = [process.communicate(timeout=100) for process in processes]  # not a hang
+    return (
+        [process.returncode for process in processes],
+        [out.splitlines()[-1:] for out, _ in ends],
+        [e for _, e in ends],
+    )
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("process", "when"), [(1, "call"), (0, "call"), (1, "compile")])
+def test_all_go_on_with_less_where_one_lacks_memory(tmp_path, process, when):
+    codes, (one, other), errors = lacking(tmp_path, process, when)
+    assert codes == [0, 0], errors
+    assert one == other
+    text = f"memory did not suffice for 2 runs side by side (process {process}: RESOURCE_EXHAUSTED: Out of memory"
+    assert text in errors[0]  # the first process speaks for all
+    assert "did not suffice" not in errors[1]
+    ends = [int(name.split("-")[1].split(".")[0]) for name in chunks(tmp_path)][::2]
+    assert ends == ([*range(4, 39, 4), 39] if when == "compile" else [8, 16, *range(20, 39, 4), 39])
+    (event,) = [line for line in files.lines(tmp_path / "journal.0.jsonl") if "did_not_fit" in line]
+    assert (event["did_not_fit"], event["then"]) == ([2, 1, 8, 8, 4], [1, 1, 4, 4, 4])
+
+
+@pytest.mark.thorough
+def test_an_error_in_one_process_is_raised_in_all(tmp_path):
+    codes, _, (one, other) = lacking(tmp_path, 1, "error")
+    assert 0 not in codes
+    assert "ValueError: of the third chunk" in other
+    assert "RuntimeError: process 1 raised ValueError: of the third chunk" in one
+    assert len(chunks(tmp_path)) == 2 * 2
 
 
 @pytest.mark.thorough

@@ -72,7 +72,8 @@ def test_what_the_manifest_and_the_journal_say(tmp_path):
     assert manifest["keys"]["data"] == [jax.random.key_data(jax.random.key(s)).tolist() for s in (1, 3)]
     assert manifest["outputs"] == {"low": [[], "bfloat16"], "n": [[], "int32"], "x": [[3], "float32"]}
     assert manifest["versions"]["jax"] == jax.__version__
-    assert {"system", "machine", "device", "devices", "processes"} == set(manifest["platform"])
+    assert {"system", "machine", "name", "device", "devices", "processes"} == set(manifest["platform"])
+    assert manifest["platform"]["name"] == jax.devices()[0].platform
     assert "revision" in manifest
     assert manifest["plans"] == [[2, 1, 2, 2, 1]]
     start, *kept = files.lines(tmp_path / "journal.0.jsonl")
@@ -159,7 +160,7 @@ def test_a_journal_that_was_cut_short(tmp_path):
         ({"seeds": 7}, "seeds: 5, 6 only in this call"),
         ({"seeds": (0, 9)}, "seeds: 1, 2, 3 and 1 more only in the store; 9 only in this call"),
         ({"rates": (0.5, 0.2)}, "configurations: {'rate': 0.1} only in the store; {'rate': 0.2} only in this call"),
-        ({"data": 2.0}, "shared: other data"),
+        ({"data": 2.0}, "data: `shared` holds other arrays"),
         (
             {"train": lambda key, shared, rate: train(key, shared, rate)},
             "train: .*train in the store, .*<lambda> in",
@@ -274,7 +275,7 @@ def test_settings_that_change_numbers_are_part_of_a_store(tmp_path, setting, bef
     finally:
         jax.config.update(setting, start)
     before = "none" if before is None else before
-    assert f"{setting}: {before} in the store, {after} in this call" in str(caught.value)
+    assert f"- flag {setting}: {before} in the store, {after} in this call" in str(caught.value)
     random = setting in ("jax_threefry_partitionable", "jax_random_seed_offset", "jax_default_prng_impl")
     assert random == ("changes random numbers" in str(caught.value))
     run(tmp_path, train=one, data=np.float32(1), seeds=1)
@@ -287,9 +288,6 @@ def test_random_keys_and_where_they_draw_are_part_of_a_store(tmp_path):
     run(tmp_path / "b", impl="rbg")
     keys = json.loads((tmp_path / "b" / "manifest.json").read_text())["keys"]
     assert keys["platform"] == jax.default_backend()
-    rewrite(tmp_path / "b", keys=keys | {"platform": "tpu"})
-    with pytest.raises(ValueError, match=r"\n- platform: tpu in the store, .* in this call, which changes random"):
-        run(tmp_path / "b", impl="rbg")
 
 
 def test_more_seeds_are_not_another_kind_of_keys(tmp_path):

@@ -321,22 +321,32 @@ def mesh_of(platform, devices=1):
     return SimpleNamespace(devices=np.array([SimpleNamespace(platform=platform)] * devices), size=devices)
 
 
-def chosen(monkeypatch, per_run, runs, memory=lambda width: 0, backend="cpu"):
-    """The width that is chosen where `width` runs side by side take per_run(width) seconds each; and all tried."""
+def chosen(monkeypatch, per_run, runs, memory=lambda width: 0, backend="cpu", room=1e9, most=1e9):
+    """The width that is chosen where `width` runs side by side take per_run(width) seconds each; and all tried.
+
+    A device tells that it has ``room``, and has memory for ``most`` runs side by side.
+    """
     clock, tried = [0.0], []
     monkeypatch.setattr(plans.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(plans, "free_memory", lambda mesh: 1e9)
+    monkeypatch.setattr(plans.memory, "free", lambda mesh: room)
 
     def build(plan):
         tried.append(plan.width)
+        if plan.width > most:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm.")
         return Fake(clock, per_run(plan.width) * plan.width, memory=memory(plan.width))
 
     def call(program, count):
         clock[0] += program.took
         return {}, np.zeros(0)
 
-    best = plans.choose([plans.trial(w, runs, 1, 8) for w in plans.widths(runs, mesh_of(backend))], runs, build, call)
-    return best.plan, tried
+    def lacks(plan, words, following):
+        assert plan.width > most
+        assert following is not None
+        assert "hbm" in words
+
+    trials = [plans.trial(width, runs, 1, 8) for width in plans.widths(runs, mesh_of(backend))]
+    return plans.choose(trials, runs, build, call, lacks).plan, tried
 
 
 def test_runs_go_side_by_side_where_that_is_faster(monkeypatch):
@@ -364,6 +374,29 @@ def test_accelerators_begin_with_the_widest_that_fits(monkeypatch):
     assert (plan.width, tried) == (256, [4096, 256, 16])
     plan, tried = chosen(monkeypatch, lambda width: 0.1 * width, 100_000, backend="gpu")
     assert (plan.width, tried) == (16, [4096, 256, 16])
+
+
+def test_what_does_not_fit_leaves_the_best_or_what_is_smaller(monkeypatch):
+    wide = lambda width: 1.0 / width
+    plan, tried = chosen(monkeypatch, lambda width: 0.1 / width, 10_000, most=60)
+    assert (plan.width, tried) == (8, [1, 2, 8, 64])
+    plan, tried = chosen(monkeypatch, wide, 100_000, backend="gpu", most=300)
+    assert (plan.width, tried) == (256, [4096, 256, 16])
+    plan, tried = chosen(monkeypatch, wide, 100, backend="gpu", most=5)
+    assert (plan.width, tried) == (4, [100, 16, 16, 8, 4])  # the second time with fewer in a row
+
+
+def test_room_that_is_not_told_is_not_taken_for_any(monkeypatch):
+    wide = lambda width: 1.0 / width
+    plan, tried = chosen(monkeypatch, wide, 100_000, backend="gpu", room=None)  # a device that does not tell
+    assert (plan.width, tried) == (4096, [16, 256, 4096])
+    plan, tried = chosen(monkeypatch, wide, 100_000, backend="gpu", room=None, most=300)
+    assert (plan.width, tried) == (256, [16, 256, 4096])
+    for backend, least in (("gpu", 16), ("cpu", 1)):  # a program that does not tell
+        plan, _ = chosen(monkeypatch, wide, 100_000, lambda width: None, backend=backend)
+        assert plan.width == least
+    plan, tried = chosen(monkeypatch, lambda width: 0.1 / width, 10_000, lambda width: 1e12)
+    assert (plan.width, tried) == (1, [1, 2])
 
 
 def test_a_plan_cuts_all_runs_once_also_with_other_devices():
