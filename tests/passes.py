@@ -9,7 +9,7 @@ The model is a compiler that fuses, as XLA does for GPUs and TPUs:
 4. Products, sorts, cumulative sums, loops, `rng_bit_generator` and barriers read their operands, write their results.
 5. Two reductions over the same axes, or one and a result, share a pass if they read an array in common and neither
    waits for the other: that array is read once.
-6. Written are results, each array once; an argument that is returned as it is, is not.
+6. Written are results, each array once; an argument that is returned as it is, or reshaped, is not.
 7. Nested calls are opened; of ``lax.platform_dependent`` the branch for an accelerator counts.
 8. With gradient there are two programs: one returns the result and what the backward pass needs, the other reads that
    and the cotangent. So it is in training, where the cotangent depends on the result, and between the steps of a scan.
@@ -36,6 +36,7 @@ _ALONE = {
     *("rng_bit_generator", "optimization_barrier", "select_and_scatter_add", "ffi_call", "pure_callback"),
     *("cholesky", "qr", "householder_product", "eigh", "svd", "lu", "triangular_solve"),
 }
+_VIEWS = {"reshape", "squeeze", "expand_dims"}  # of an array in memory: the same array
 
 
 class Passes(NamedTuple):
@@ -48,7 +49,7 @@ class Passes(NamedTuple):
 def passes(function: Callable[..., Any], *args: Any) -> Passes:
     """The reads and writes of ``function(*args)``; arguments may be ``jax.ShapeDtypeStruct``.
 
-    To count a gradient as one program, whose cotangent is there from the start, hand over a function that computes both.
+    To count a gradient as one program, whose cotangent is there from the start, hand over one that computes both.
 
     >>> x = jnp.ones((8, 4))
     >>> passes(lambda x: x - jnp.mean(x, 0, keepdims=True), x)
@@ -181,16 +182,16 @@ def _count(program: ClosedJaxpr, full: int) -> Passes:
 
 
 def _share(todo: list[_Pass]) -> None:
-    """Merge passes that read an array in common, those with most in common first."""
+    """Merge passes that read an array in common: first those with most in common, then those that may run together."""
     while True:
         best = max(
-            ((len(a.reads & b.reads), a, b) for a, b in itertools.combinations(todo, 2) if _may_share(a, b, todo)),
-            key=lambda pair: pair[0],
-            default=(0,),
+            ((a, b) for a, b in itertools.combinations(todo, 2) if _may_share(a, b, todo)),
+            key=lambda pair: (len(pair[0].reads & pair[1].reads), -abs(_depth(pair[0], todo) - _depth(pair[1], todo))),
+            default=None,
         )
-        if not best[0]:
+        if best is None:
             return
-        _, first, second = best
+        first, second = best
         first.absorb(second)
         todo.remove(second)
 
@@ -201,6 +202,11 @@ def _may_share(a: _Pass, b: _Pass, todo: Sequence[_Pass]) -> bool:
     if a.axes is not None and b.axes is not None and a.axes != b.axes:
         return False
     return not (_before(a, todo) & b.yields or _before(b, todo) & a.yields)
+
+
+def _depth(this: _Pass, todo: Sequence[_Pass]) -> int:
+    """How many passes in a row come before."""
+    return max((1 + _depth(p, todo) for p in todo if p.yields & this.waits), default=0)
 
 
 def _before(this: _Pass, todo: Sequence[_Pass]) -> set[int]:
@@ -241,7 +247,9 @@ def _opened(jaxpr: Jaxpr, constants: list[_Array], arguments: list[_Array], numb
     for equation in jaxpr.eqns:
         sources = read(equation.invars)
         inner, given = _called(equation, sources)
-        if inner is not None:
+        if equation.primitive.name in _VIEWS and sources[0].stored:
+            outs = sources[:1]
+        elif inner is not None:
             closed = inner if isinstance(inner, ClosedJaxpr) else None
             body = closed.jaxpr if closed else inner
             outs = _opened(body, [_Array(_size(v)) for v in body.constvars], given, numbers)
