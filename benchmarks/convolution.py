@@ -1,6 +1,7 @@
 """Convolution as patches times a matrix beside XLA's own: one kernel, and one for each of several seeds."""
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -27,9 +28,8 @@ def program(method: str, seeds: int, stride: int, gradient: bool) -> Callable[..
     return jax.jit(one if seeds == 1 else jax.vmap(one))
 
 
-def run() -> list[Row]:
+def run() -> Iterator[Row]:
     """How many times longer XLA's convolution takes. ``convolve`` picks the other on a CPU for training over seeds."""
-    rows = []
     cpu = jax.default_backend() == "cpu"
     for seeds in SEEDS:
         for n, side, inputs, outputs, stride in SHAPES:
@@ -42,9 +42,8 @@ def run() -> list[Row]:
                 times = interleave({m: partial(f, x, kernel) for m, f in programs.items()}, rounds=ROUNDS)
                 what = f"{'forward and gradient' if gradient else 'forward'}, {seeds} kernel{'s' * (seeds > 1)}"
                 shape = f"{n} x {side} x {side} x {inputs} -> {outputs}, 3 x 3, stride {stride}"
-                medians = ", ".join(f"{m} {1e3 * sorted(t)[ROUNDS // 2]:.2f} ms" for m, t in times.items())
+                medians = ", ".join(f"{m} {1e3 * statistics.median(t):.2f} ms" for m, t in times.items())
                 asked = 1.0 if cpu and gradient and seeds > 1 else None
                 figure = ratio(times["lax"], times["im2col"])
                 detail = f"{'im2col' if figure > 1 else 'lax'} wins: {medians}, float32 highest"
-                rows.append(Row(f"{what}: {shape}", figure, "times", least=asked, detail=detail))
-    return rows
+                yield Row(f"{what}: {shape}", figure, "times", least=asked, detail=detail)

@@ -3,14 +3,14 @@
 import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from benchmarks.harness import Row, fresh, ratio
+from benchmarks.harness import Row, fresh, ratio, turns
 from jnorm import activations
 
 SHARED = ("elu", "gelu", "leaky_relu", "relu", "selu", "sigmoid", "silu", "softplus", "tanh")
@@ -134,7 +134,7 @@ def against_jax_nn(x: jax.Array) -> list[Row]:
         exact = functools.partial(jax.nn.gelu, approximate=False) if name == "gelu" else getattr(jax.nn, name)
         contenders = {"jnorm": activations.ELEMENTWISE[name], "jax.nn": exact}
         seconds: dict[str, list[float]] = {who: [] for who in contenders}
-        for turn in range(ROUNDS):
+        for turn in turns(ROUNDS):
             for who in list(contenders)[:: 1 if turn % 2 else -1]:
                 seconds[who].append(each_call(contenders[who], x))
         detail = ", ".join(f"{who} {1e6 * statistics.median(s[1:]):.1f} us" for who, s in seconds.items())
@@ -155,16 +155,14 @@ def twice(
     return Row(f"second call of {what}", measured, "ms", most=most, detail="; ".join(details))
 
 
-def run() -> list[Row]:
+def run() -> Iterator[Row]:
     """All rows; a few minutes."""
-    return [
-        *against_jax_nn(jnp.linspace(-2.0, 2.0, 32)),
-        *(twice(what, **program) for what, program in PROGRAMS.items()),
-        Row(
-            "judge of 100 settings, 16 runs each",
-            fresh(JUDGE),
-            "s",
-            most=0.2,
-            detail=f"in a new process; 100 tests and intervals of scipy.stats.ttest_rel {fresh(TTEST):.2f} s",
-        ),
-    ]
+    yield from against_jax_nn(jnp.linspace(-2.0, 2.0, 32))
+    yield from (twice(what, **program) for what, program in PROGRAMS.items())
+    yield Row(
+        "judge of 100 settings, 16 runs each",
+        fresh(JUDGE),
+        "s",
+        most=0.2,
+        detail=f"in a new process; 100 tests and intervals of scipy.stats.ttest_rel {fresh(TTEST):.2f} s",
+    )

@@ -7,12 +7,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+
+quick = False
+"""Whether two rounds of everything are enough, which the command line says."""
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -40,6 +43,15 @@ class Row(NamedTuple):
         return (self.least is None or self.measured >= self.least) and (self.most is None or self.measured < self.most)
 
 
+def turns(rounds: int) -> Iterator[int]:
+    """The numbers of the rounds, at most two where it has to be `quick`; a terminal shows which one it is."""
+    count = min(rounds, 2) if quick else rounds
+    for turn in range(count):
+        if sys.stderr.isatty():
+            print(f"\r  {turn + 1} of {count} ", end="\r", file=sys.stderr, flush=True)
+        yield turn
+
+
 def interleave(contenders: Mapping[str, Callable[[], Any]], *, rounds: int = 9) -> dict[str, list[float]]:
     """Seconds of each contender in every round. Within a round all run once, in alternating order, so that a slow spell
     of the machine meets all of them. The first call, which compiles, is not counted.
@@ -47,7 +59,7 @@ def interleave(contenders: Mapping[str, Callable[[], Any]], *, rounds: int = 9) 
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for call in contenders.values():
         jax.block_until_ready(call())
-    for turn in range(rounds):
+    for turn in turns(rounds):
         for name in list(contenders)[:: 1 if turn % 2 else -1]:
             start = time.perf_counter()
             jax.block_until_ready(contenders[name]())
@@ -66,7 +78,7 @@ def fresh(code: str, *, rounds: int = 5) -> float:
     environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     runs = (
         subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        for _ in range(rounds)
+        for _ in turns(rounds)
     )
     return statistics.median(float(run.stdout) for run in runs)
 
@@ -87,6 +99,12 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in packages},
     }
+
+
+def line(row: Row) -> str:
+    """A row as a line of its own."""
+    asked = "" if row.least is row.most is None else f", asked {row.asked}{'' if row.met else ': NOT MET'}"
+    return f"{row.what}: {row.measured:.4g} {row.unit}{asked}{f' ({row.detail})' if row.detail else ''}"
 
 
 def table(title: str, rows: Sequence[Row]) -> str:

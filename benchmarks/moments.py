@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import jax
@@ -88,36 +88,23 @@ print(time.perf_counter() - start)
 """
 
 
-def run() -> list[Row]:
+def run() -> Iterator[Row]:
     """All rows; a few minutes."""
     selu_map = layer_map(activations.selu, omega=1.0)
-    return [
-        *against_quad("SELU layer map", lambda m, v: selu_map(Moments(m, v)), plain_selu, 2**20, 2000),
-        *against_quad("quadrature of tanh", partial(activation_moments, activations.tanh), math.tanh, 2**15, 50),
-        *against_quad(
-            "quadrature of SELU", partial(activation_moments, lambda z: activations.selu(z)), plain_selu, 2**15, 50
-        ),
-        Row(
-            "plane of 200 x 200 constants",
-            fresh(PLANE.format(call="jax.jit(fixed_points.selu_constants)")),
-            "s",
-            most=1.0,
-            detail="float64, compilation included",
-        ),
-        Row(
-            "the same without jit",
-            fresh(PLANE.format(call="fixed_points.selu_constants")),
-            "s",
-            detail="one program all the same",
-        ),
-        *(
-            Row(
-                f"import {module}",
-                fresh(IMPORT.format(module=module), rounds=9),
-                "s",
-                most=0.2,
-                detail="after import jax",
-            )
-            for module in ("jnorm", "jnorm.activations", "jnorm.theory.fixed_points")
-        ),
-    ]
+    yield from against_quad("SELU layer map", lambda m, v: selu_map(Moments(m, v)), plain_selu, 2**20, 2000)
+    yield from against_quad("quadrature of tanh", partial(activation_moments, activations.tanh), math.tanh, 2**15, 50)
+    yield from against_quad(
+        "quadrature of SELU", partial(activation_moments, lambda z: activations.selu(z)), plain_selu, 2**15, 50
+    )
+    yield Row(
+        "plane of 200 x 200 constants",
+        fresh(PLANE.format(call="jax.jit(fixed_points.selu_constants)")),
+        "s",
+        most=1.0,
+        detail="float64, compilation included",
+    )
+    plane = fresh(PLANE.format(call="fixed_points.selu_constants"))
+    yield Row("the same without jit", plane, "s", detail="one program all the same")
+    for module in ("jnorm", "jnorm.activations", "jnorm.theory.fixed_points"):
+        seconds = fresh(IMPORT.format(module=module), rounds=9)
+        yield Row(f"import {module}", seconds, "s", most=0.2, detail="after import jax")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +19,11 @@ import optax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from benchmarks.harness import Row, fresh
-from experiments.common import use_cores
+from benchmarks.harness import Row, fresh, turns
 from jnorm import initializers, losses
 from jnorm.nn.layers import Layer
 from jnorm.nn.networks import mlp
-from jnorm.sweeps import Progress, load, sweep
+from jnorm.sweeps import Progress, load, sweep, use_cores
 from jnorm.train.loop import trainer
 
 EXAMPLES, FEATURES, CLASSES = 1408, 64, 10  # as scikit-learn's digits, in whole batches
@@ -232,7 +231,7 @@ def peak() -> Callable[[], float]:
 # Not ru_maxrss, which begins at the size of the process that starts this one.
 MEMORY = """
 from pathlib import Path
-from experiments.common import use_cores
+from jnorm.sweeps import use_cores
 use_cores()
 from benchmarks.sweep import SMALL, swept
 swept(SMALL._replace(epochs=1), {seeds}, 8)
@@ -250,7 +249,7 @@ def compare(case: Case) -> list[Row]:
         peers = {"torch": plain, "torch fused": fused, "torch bmm": bmm, "jax loop": jax_loop(case), "peak": peak()}
         seen: dict[str, list[float]] = {name: [] for name in peers}
         ours: list[Swept] = []
-        for _ in range(ROUNDS):
+        for _ in turns(ROUNDS):
             ours.append(swept(case, case.seeds))
             for name, measure in peers.items():
                 seen[name].append(measure())
@@ -278,28 +277,26 @@ def compare(case: Case) -> list[Row]:
     ]
 
 
-def run() -> list[Row]:
+def run() -> Iterator[Row]:
     """All rows; a few minutes."""
     use_cores()
-    rows = [row for case in (SMALL, LARGE) for row in compare(case)]
+    for case in (SMALL, LARGE):
+        yield from compare(case)
     # Without the first chunk, twice as many seeds to the last one; the least of several times is the least disturbed.
     sizes = 96, 2 * 96 - 8 * len(jax.devices())
-    few, many = np.min([[swept(SMALL, seeds, 8).total for seeds in sizes] for _ in range(ROUNDS)], axis=0)
+    few, many = np.min([[swept(SMALL, seeds, 8).total for seeds in sizes] for _ in turns(ROUNDS)], axis=0)
+    yield Row(
+        "time of twice the seeds, over twice the time",
+        float(many / few / 2),
+        "times",
+        most=1.05,
+        detail=f"{SMALL.name}, 8 side by side",
+    )
     memory = [fresh(MEMORY.format(seeds=seeds)) for seeds in (64, 512)]
-    return [
-        *rows,
-        Row(
-            "time of twice the seeds, over twice the time",
-            float(many / few / 2),
-            "times",
-            most=1.05,
-            detail=f"{SMALL.name}, 8 side by side",
-        ),
-        Row(
-            "peak memory of 512 seeds over that of 64",
-            memory[1] / memory[0],
-            "times",
-            most=1.05,
-            detail=f"{memory[1]:.0f} against {memory[0]:.0f} MiB, 8 side by side",
-        ),
-    ]
+    yield Row(
+        "peak memory of 512 seeds over that of 64",
+        memory[1] / memory[0],
+        "times",
+        most=1.05,
+        detail=f"{memory[1]:.0f} against {memory[0]:.0f} MiB, 8 side by side",
+    )
