@@ -1,5 +1,5 @@
 """Training as one pure function of a key."""
 
-from jnorm.train import early_stopping, evaluation, gradients, loop, schedules
+from jnorm.train import averages, early_stopping, evaluation, gradients, loop, schedules, transforms
 
-__all__ = ["early_stopping", "evaluation", "gradients", "loop", "schedules"]
+__all__ = ["averages", "early_stopping", "evaluation", "gradients", "loop", "schedules", "transforms"]

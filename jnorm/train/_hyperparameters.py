@@ -70,6 +70,21 @@ def require(accepted: Iterable[Names], passed: Iterable[str], reserved: Iterable
         raise TypeError(f"unknown hyperparameters: {_quoted(unknown)}; known are {_quoted(sorted(known))}")
 
 
+def refuse(accepted: Iterable[Names], taken: Iterable[str]) -> None:
+    """Raise ``TypeError`` for hyperparameters of a name that a training's own arguments have.
+
+    >>> refuse([names(lambda start: None)], ["start"])
+    Traceback (most recent call last):
+    ...
+    TypeError: hyperparameters must have other names than `start`, which a training's own arguments have
+    """
+    named = {n for a in accepted for n in a.required + a.optional}
+    if both := [n for n in taken if n in named]:
+        raise TypeError(
+            f"hyperparameters must have other names than {_quoted(both)}, which a training's own arguments have"
+        )
+
+
 def signature(positional: Iterable[str], accepted: Iterable[Names], reserved: Iterable[str]) -> inspect.Signature:
     """The signature of a function of these positional arguments and all of the names, for whoever inspects it."""
     accepted = list(accepted)

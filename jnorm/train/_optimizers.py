@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jnorm.train.averages import AverageState
+
 _OFFERED = ("value", "grad", "value_fn", "obj_fn", "grad_fn")
 """What `jnorm.train.loop.trainer` can pass to an update beside gradients and parameters, where the update names it."""
 
@@ -97,8 +99,10 @@ def refused(state: Any) -> jax.Array | None:
 
 
 def judged(state: Any, params: Any) -> Any:
-    """The parameters to evaluate: of ``schedule_free`` its average, of ``sam`` those before it looked around."""
+    """The parameters to evaluate: averages that are kept, and of ``sam`` those before it looked around."""
     for node in _nodes(state):
+        if isinstance(node, AverageState):
+            return jax.tree.map(lambda a, p: a.astype(p.dtype), node.average, params)
         if isinstance(node, optax.contrib.ScheduleFreeState):
             with jax.numpy_dtype_promotion("standard"):
                 averages = optax.contrib.schedule_free_eval_params(node, params)
@@ -111,6 +115,7 @@ def judged(state: Any, params: Any) -> Any:
 def _nodes(state: Any) -> Iterator[Any]:
     """The states of Optax in a state, from the outside in; those of which it is told what they mean."""
     known = (
+        AverageState,
         optax.ApplyIfFiniteState,
         optax.MultiStepsState,
         optax.LookaheadState,

@@ -2,11 +2,33 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from jnorm._ground import checks
+
+
+class Step(NamedTuple):
+    """What a probe sees of a step.
+
+    Attributes:
+        params: The parameters before the step.
+        state: The network's state before it.
+        batch: Inputs, augmented, and targets.
+        key: What the network draws its dropout from; the i-th of several microbatches by ``fold_in(key, i)``.
+        loss: The mean loss of the batch.
+        gradient: The gradient as the optimizer gets it, penalty included.
+        updates: What is added to the parameters.
+    """
+
+    params: Any
+    state: Any
+    batch: tuple[Any, Any]
+    key: jax.Array
+    loss: jax.Array
+    gradient: Any
+    updates: Any
 
 
 @dataclass(frozen=True)
@@ -21,10 +43,13 @@ class Report:
         steps: Of "loss", "gradient_norm" and "skipped", what is reported of each step: ``"step_loss"``,
             ``"step_gradient_norm"`` and ``"step_skipped"`` [steps]. Loss and norm are those before the step; the norm
             is that of the whole gradient, penalty included, as the optimizer gets it; a step is skipped where the
-            network's state stayed as it was, as the optimizer refused the step or the new state is not finite.
+            network's state stayed as it was, as the optimizer refused the step or the new state is not finite. A
+            function ``probe(step)`` of a `Step` returns a dictionary of arrays: ``"step_<name>"`` [steps, ...].
         probe: ``probe(params, state)``, a dictionary of arrays, is reported after each epoch: ``"probe_<name>"``
             [epochs, ...].
         keep_params: Whether the trees ``"params"`` and ``"state"`` are returned.
+        keep_carry: Whether ``"carry"`` is returned, the `Carry` after the last epoch with the optimizer's state, from
+            which a training goes on.
 
     Raises:
         ValueError: An unknown name in ``steps``.
@@ -36,13 +61,17 @@ class Report:
 
     parts: Collection[str] | None = None
     curves: Collection[str] = ()
-    steps: Collection[str] = ()
+    steps: Collection[str | Callable[[Step], Mapping[str, jax.Array]]] = ()
     probe: Callable[[Any, Any], Mapping[str, jax.Array]] | None = None
     keep_params: bool = False
+    keep_carry: bool = False
 
     def __post_init__(self) -> None:
         for name in ("parts", "curves", "steps"):
             if isinstance(value := getattr(self, name), str):
                 raise TypeError(f"`{name}` must be a list of names; got the string {value!r}")
-        for name in self.steps:
-            checks.choice("steps", name, ("loss", "gradient_norm", "skipped"))
+        if callable(self.steps):
+            raise TypeError(f"`steps` must be a list of names and functions; got {self.steps!r}: put it in a list")
+        for reported in self.steps:
+            if not callable(reported):
+                checks.choice("steps", reported, ("loss", "gradient_norm", "skipped"))

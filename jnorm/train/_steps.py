@@ -1,21 +1,17 @@
-"""A step and an epoch of training, from parts that are bound to their hyperparameters already."""
+"""A step of training, from parts that are bound to their hyperparameters already."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from jnorm._ground import checks
 from jnorm.data import batches
-from jnorm.train import _examples, _gradients, _optimizers
-
-UNROLL = 2
-"""Steps at a time: XLA's copies of what they hand on are made half as often, 4 % of the time of wide networks."""
+from jnorm.train import _examples, _gradients, _optimizers, _validation
+from jnorm.train._report import Step
 
 
 class Recipe(NamedTuple):
@@ -28,7 +24,7 @@ class Recipe(NamedTuple):
         keys: Random keys by the name of their stream.
         penalty: ``penalty(params)``, added to the mean loss.
         augment: ``augment(key, x)``, applied to the inputs of a step.
-        reported: What steps report, of "loss", "gradient_norm" and "skipped".
+        reported: What steps report: "loss", "gradient_norm", "skipped", and functions of a `Step`.
         microbatch: The most examples that go through the network at once; None: those of a batch.
     """
 
@@ -38,7 +34,7 @@ class Recipe(NamedTuple):
     keys: Mapping[str, jax.Array]
     penalty: Callable[[Any], jax.Array] | None = None
     augment: Callable[[jax.Array, Any], Any] | None = None
-    reported: Collection[str] = ()
+    reported: Collection[Any] = ()
     microbatch: int | None = None
 
 
@@ -58,9 +54,16 @@ class Carry(NamedTuple):
     step: jax.Array
 
 
-def start(recipe: Recipe) -> Carry:
-    """Fresh parameters and states."""
-    params, state = recipe.network.init(recipe.keys["init_key"])
+def start(recipe: Recipe, given: Any = None) -> Carry:
+    """Fresh parameters and states, or what a training is to begin with: parameters and state, or a `Carry`."""
+    if given is None:
+        params, state = recipe.network.init(recipe.keys["init_key"])
+        return Carry(params, state, recipe.optimizer.init(params), jnp.zeros((), jnp.int32))
+    given = _validation.beginning(given, recipe.network, recipe.optimizer, Carry)
+    given = jax.tree.map(jnp.asarray, given)
+    if isinstance(given, Carry):
+        return given
+    params, state = given
     return Carry(params, state, recipe.optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
@@ -78,11 +81,11 @@ def step(recipe: Recipe, carry: Carry, batch: Any, mask: jax.Array | None) -> tu
     if recipe.augment is not None:
         x, targets = batch
         batch = recipe.augment(jax.random.fold_in(recipe.keys["augment_key"], carry.step), x), targets
-    takes_mask = _takes_mask(recipe.network)
+    masked = takes_mask(recipe.network)
 
     def loss(params: Any, state: Any, batch: Any, mask: jax.Array | None, key: jax.Array) -> tuple[jax.Array, Any]:
         x, targets = batch
-        options = {"mask": mask} if takes_mask else {}
+        options = {"mask": mask} if masked else {}
         outputs, state = recipe.network.apply(params, state, x, train=True, key=key, **options)
         return recipe.loss(_examples.wide(outputs), targets), state
 
@@ -106,15 +109,25 @@ def step(recipe: Recipe, carry: Carry, batch: Any, mask: jax.Array | None) -> tu
         grad_fn=lambda params, *_: gradient_at(params).params,
     )
     state, skipped = _entered(carry.state, gradient.state, _optimizers.refused(optimizer_state))
-    reports = {}
-    if "loss" in recipe.reported:
-        reports["step_loss"] = gradient.loss
+    known = {"loss": gradient.loss, "skipped": skipped}
     if "gradient_norm" in recipe.reported:
-        reports["step_gradient_norm"] = _norm(gradient.params)
-    if "skipped" in recipe.reported:
-        reports["step_skipped"] = skipped
+        known["gradient_norm"] = _norm(gradient.params)
+    seen = Step(carry.params, carry.state, batch, key, gradient.loss, gradient.params, updates)
+    reports = _reported(recipe.reported, known, seen)
     params = optax.apply_updates(carry.params, updates)
     return Carry(params, state, optimizer_state, carry.step + 1), reports
+
+
+def _reported(reported: Collection[Any], known: Mapping[str, jax.Array], seen: Step) -> dict[str, jax.Array]:
+    """What a step reports, by name: of what is known, and what functions make of what they see."""
+    named = [(name, known[name]) for name in dict.fromkeys(reported) if not callable(name)]
+    for probe in filter(callable, reported):
+        values = probe(seen)
+        if not isinstance(values, Mapping):
+            raise TypeError(f"a function in `steps` must return a dictionary of arrays; got {type(values).__name__}")
+        named += values.items()
+    _validation.distinct((f"step_{name}", "a report of steps") for name, _ in named)
+    return {f"step_{name}": jnp.asarray(value) for name, value in named}
 
 
 def _entered(old: Any, new: Any, refused: jax.Array | None) -> tuple[Any, jax.Array]:
@@ -150,37 +163,5 @@ def _norm(tree: Any) -> jax.Array:
     return jnp.sqrt(total) * jnp.ldexp(jnp.ones((), dtype), exponent)
 
 
-def epoch(
-    recipe: Recipe,
-    carry: Carry,
-    data: tuple[Any, Any],
-    key: jax.Array,
-    batch_size: int,
-    drop_remainder: bool = False,
-) -> tuple[Carry, dict[str, jax.Array]]:
-    """One pass over ``data`` in the order of ``key``: what it hands on, and the steps' reports, ``[steps]`` each."""
-    indices, mask = batches.epoch(key, batches.length(data), batch_size, drop_remainder=drop_remainder)
-    rest = 0 if drop_remainder else batches.length(data) % batch_size
-
-    def scanned(carry: Carry, batch: tuple[jax.Array, jax.Array | None]) -> tuple[Carry, dict[str, jax.Array]]:
-        return step(recipe, carry, batches.take(data, batch[0]), batch[1])
-
-    scan = partial(lax.scan, unroll=UNROLL)
-    if not rest:
-        return scan(scanned, carry, (indices, None))
-    if _takes_mask(recipe.network):
-        # What fills up the last batch is its first example, so that it brings in nothing that is not there.
-        return scan(scanned, carry, (jnp.where(mask, indices, indices[:, :1]), mask))
-    # Nobody knows whether a network looks at the batch as a whole, as one with batch norm does, state or not.
-    carry, reports = scan(scanned, carry, (indices[:-1], None))
-    try:
-        carry, last = scanned(carry, (indices[-1, :rest], None))
-    except (ValueError, TypeError) as error:  # of a network that took the full batches
-        raise ValueError(
-            f"{error}; this is the last batch, of {rest} examples: `drop_remainder` leaves it out"
-        ) from error
-    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), reports, last)
-
-
-def _takes_mask(network: Any) -> bool:
+def takes_mask(network: Any) -> bool:
     return "mask" in inspect.signature(network.apply).parameters

@@ -1,4 +1,4 @@
-"""Metrics over a data set, in blocks of bounded size: means over examples, and what all of them have together."""
+"""Metrics over a data set, in blocks of bounded size, and the state of a network to evaluate with."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,6 +20,7 @@ __all__ = [
     "auc",
     "binary_accuracy",
     "evaluate",
+    "fresh_state",
     "r_squared",
     "top_k_accuracy",
     "whole",
@@ -87,6 +88,57 @@ def evaluate(
         of_all = {name: _examples.measured(name, metric, outputs, data[1]) for name, metric in together.items()}
         means |= {name: _number(value, name) for name, value in of_all.items()}
     return {name: means[name] for name in metrics}
+
+
+def fresh_state(key: jax.Array, network: Any, params: Any, x: Any, *, batch_size: int | None = None) -> Any:
+    """The state that one pass over the inputs leaves in training: running statistics of these parameters alone.
+
+    An average of parameters has other statistics than those that were trained: ``trainer(eval_state=fresh_state)``, or
+    ``functools.partial(fresh_state, batch_size=256)``. A batch of all inputs gives exact statistics; of several batches
+    the later ones count more, by the decay of the normalizer. To be called inside ``jit``: outside, every call compiles
+    its loop.
+
+    Args:
+        key: A random key, for the order of the batches and for dropout, which is on.
+        network: A pair ``init``, ``apply``, as of `jnorm.train.loop.trainer`.
+        params: The parameters.
+        x: The inputs, a pytree with the examples first.
+        batch_size: Examples in a batch; None: all of them.
+
+    Returns:
+        The state.
+
+    Raises:
+        ValueError: No example, unequal numbers of examples, a batch size below 1.
+
+    Source: Izmailov et al. 2018 (arXiv 1803.05407), algorithm 1.
+
+    >>> from types import SimpleNamespace
+    >>> from jnorm.nn import batch_norm
+    >>> norm = SimpleNamespace(
+    ...     init=lambda key: batch_norm.init(1),
+    ...     apply=lambda params, state, x, *, train, key: batch_norm.apply(params, state, x, train=train),
+    ... )
+    >>> fresh_state(jax.random.key(0), norm, batch_norm.init(1)[0], jnp.array([[1.0], [2.0], [6.0]])).mean.tolist()
+    [3.0]
+    """
+    size = batches.length(x)
+    if not size:
+        raise ValueError("`x` must hold at least one example; got 0")
+    state = network.init(key)[1]
+    if batch_size is None or batch_size >= size:
+        return network.apply(params, state, jax.tree.map(jnp.asarray, x), train=True, key=key)[1]
+    checks.whole(1, batch_size=batch_size)
+    indices, _ = batches.epoch(key, size, batch_size)
+    full, rest = divmod(size, batch_size)
+
+    def seen(state: Any, batch: tuple[Any, jax.Array]) -> tuple[Any, None]:
+        number, rows = batch
+        own_key = jax.random.fold_in(key, number)
+        return network.apply(params, state, batches.take(x, rows), train=True, key=own_key)[1], None
+
+    state, _ = lax.scan(seen, state, (jnp.arange(full), indices[:full]))
+    return seen(state, (full, indices[full, :rest]))[0] if rest else state
 
 
 @partial(jax.jit, static_argnames=("full", "block"))

@@ -1,5 +1,6 @@
 """Training as one pure function ``train(key, data, **hyperparameters)`` that returns a dictionary of arrays.
 
+>>> import jax.numpy as jnp
 >>> import optax
 >>> from jnorm import initializers, losses
 >>> from jnorm.nn.layers import Layer
@@ -31,9 +32,17 @@
   the run's key and the stream's name. ``init_key``, ``order_key``, ``dropout_key``, ``augment_key`` and ``noise_key``,
   keys or seeds, make single streams of other keys: ``init_key=3`` initializes as the run of ``jax.random.key(3)`` does,
   whatever the run's own key is. Equal seeds never make equal streams. `streams` is how.
-- **Batches.** Each epoch is a new permutation. Where examples remain that do not fill a batch, they are a last one of
-  its own size, and its loss is the mean over them; ``drop_remainder=True`` leaves them out. Only a model whose
-  ``apply`` takes ``mask`` gets that batch filled up, and the mask (True where an example is valid).
+- **Batches.** Each epoch is a new permutation, or has the ``order`` that is given. Where examples remain that do not
+  fill a batch, they are a last one of its own size, and its loss is the mean over them; ``drop_remainder=True`` leaves
+  them out. Only a model whose ``apply`` takes ``mask`` gets that batch filled up, and the mask (True where an example
+  is valid). A batch of all examples is the data as they are, without a copy, unless an array or a function gives the
+  order, or they go in microbatches: then groups within the batch, as of ghost batch norm, are the same in each epoch.
+- **Going on.** ``train(key, data, (params, state))`` begins with a network that was trained elsewhere, and with
+  ``Report(keep_carry=True)`` the result's ``"carry"`` is a start from which the same training goes on as if it had not
+  ended, optimizer, streams and epochs included, where it had whole epochs.
+- **Averages.** ``optax.chain(optax.sgd(0.1), averages.average_params())`` is evaluated, judged and returned at the
+  average; ``eval_state=evaluation.fresh_state`` takes running statistics anew for it, at the cost of a pass over the
+  training data for each evaluation.
 - **What is not finite.** A state that would become NaN or infinite, such as running statistics after a batch with an
   infinite value, stays as it was, and so does that of a step that ``optax.apply_if_finite`` refused;
   ``Report(steps=["skipped"])`` shows where. Targets that a loss refuses are an error, and NaN in the data a warning,
@@ -46,22 +55,23 @@
   that is kept, if there was any.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks, keys
-from jnorm.train import _hyperparameters, _optimizers, _steps, _validation, early_stopping, evaluation
-from jnorm.train._report import Report
+from jnorm.train import _epochs, _hyperparameters, _optimizers, _runs, _steps, _validation, early_stopping, evaluation
+from jnorm.train._report import Report, Step
+from jnorm.train._steps import Carry
 
 __all__ = [
     "STREAMS",
+    "Carry",
     "Report",
+    "Step",
     "streams",
     "trainer",
 ]
@@ -106,23 +116,26 @@ def trainer(
     loss: Callable[..., jax.Array],
     optimizer: Any,
     *,
-    epochs: int,
+    epochs: int | None = None,
+    steps: int | None = None,
     batch_size: int,
     drop_remainder: bool = False,
+    order: _epochs.Order = "reshuffled",
     accumulate: int = 1,
     penalty: Callable[..., jax.Array] | None = None,
     augment: Callable[[jax.Array, Any], Any] | None = None,
     stop: early_stopping.Patience | Callable[..., early_stopping.Patience] | None = None,
     metrics: Mapping[str, evaluation.Metric] | None = None,
     eval_params: Callable[[Any, Any], Any] | None = None,
+    eval_state: Callable[[jax.Array, Any, Any, Any], Any] | None = None,
     report: Report = _AT_THE_END,
 ) -> Callable[..., dict[str, Any]]:
-    """The function ``train(key, data, **hyperparameters) -> dict of arrays``, to be jitted, vmapped or swept.
+    """The function ``train(key, data, start=None, **hyperparameters) -> dict of arrays``, to be jitted, vmapped, swept.
 
     ``data`` maps ``"train"`` and any other parts to pairs (inputs, targets), pytrees with the examples first. The
     hyperparameters are the names that the arguments below accept, and those of the random `streams`. The result holds
     what ``report`` says; with ``stop`` also ``"epochs"``, the number trained, and ``"best_epoch"``, counted from 0, -1
-    for none, and curves go on as NaN.
+    for none, and curves go on as NaN. ``start`` is a pair of parameters and state to begin with, or a `Carry` to go on.
 
     Args:
         model: A pair ``init(key) -> (params, state)`` and ``apply(params, state, x, *, train, key) -> (outputs,
@@ -133,9 +146,13 @@ def trainer(
             ``targets``, of which the loss makes its mask.
         optimizer: An Optax one, or a function of hyperparameters that returns one.
         epochs: Passes over the training data; with ``stop`` the most.
+        steps: Steps in all, in the place of ``epochs``; the last epoch is cut short, but not with ``stop``.
         batch_size: Examples in a step.
         drop_remainder: Whether examples that do not fill a batch are left out, others in each epoch. Then an epoch has
             ``size // batch_size`` steps, else one more where examples remain; `jnorm.data.batches.steps` counts them.
+        order: The order of the examples. "reshuffled" draws one for each epoch, "fixed" keeps that of the first. An
+            array of their numbers holds for all epochs, in any number: sorted, a part, with repetitions. A function
+            ``order(key, epoch)`` returns one for each epoch, whose own the key is.
         accumulate: Microbatches that each batch is split into, as `jnorm.train.gradients.gradient` does. A smaller last
             batch goes in the fewest that are no larger than those of others.
         penalty: ``penalty(params, **hyperparameters)``, a number that is added to the mean loss of a step; it is not
@@ -145,8 +162,10 @@ def trainer(
             judges what it monitors after each epoch, and the parameters of the best epoch are kept.
         metrics: Metrics that are reported beside ``"loss"``, by name.
         eval_params: ``eval_params(optimizer_state, params)``, the parameters to evaluate, probe, judge and return where
-            they are not those that are trained: averages that a wrapped optimizer keeps. None: of Optax's
-            ``schedule_free`` its average, of ``sam`` the parameters before it looked around, of others the trained.
+            they are not those that are trained. None: of `jnorm.train.averages.average_params` and of Optax's
+            ``schedule_free`` the average, of ``sam`` the parameters before it looked around, of others the trained.
+        eval_state: ``eval_state(key, network, params, inputs)``, the state that goes with them, of the training data,
+            such as `jnorm.train.evaluation.fresh_state`. None: the state that training left.
         report: Which parts of the data are evaluated and when, and what else is returned.
 
     Returns:
@@ -155,10 +174,12 @@ def trainer(
     Raises:
         ValueError: Options out of range, a metric named "loss", a monitored metric of which nobody said whether larger
             is better, where the trainer is built; from ``train``, data without a part that is asked for, empty, of
-            unequal lengths, or smaller than a batch, NumPy targets that the loss refuses, two results of one name.
+            unequal lengths, or smaller than a batch, NumPy targets that the loss refuses, two results of one name, an
+            order that is none, a ``start`` of another model.
         TypeError: A model that is no such pair, metrics that are no dictionary; from ``train``, hyperparameters that
             are missing or unknown, an optimizer that needs what it does not get.
 
+    >>> import jax.numpy as jnp
     >>> import optax
     >>> from jnorm import losses
     >>> from types import SimpleNamespace
@@ -170,8 +191,13 @@ def trainer(
     >>> f"{train(jax.random.key(0), {'train': (x, 2 * x)})['train_loss']:.3f}"
     '0.000'
     """
-    checks.whole(1, epochs=epochs, batch_size=batch_size, accumulate=accumulate)
+    if (epochs is None) == (steps is None):
+        raise ValueError(f"`epochs` or `steps` must be given, one of the two; got {epochs} and {steps}")
+    checks.whole(1, **({"epochs": epochs} if steps is None else {"steps": steps}))
+    checks.whole(1, batch_size=batch_size, accumulate=accumulate)
     checks.boolean(drop_remainder=drop_remainder)
+    if isinstance(order, str):
+        checks.choice("order", order, ("reshuffled", "fixed"))
     if batch_size % accumulate:
         raise ValueError(f"`accumulate` must divide batch_size = {batch_size}; got {accumulate}")
     _validation.refuse_flax(model)
@@ -183,8 +209,9 @@ def trainer(
     functions: list[tuple[Any, int]] = [(penalty, 1), *((part, 0) for part in (model, optimizer, stop))]
     accepted = [_hyperparameters.names(loss, 2, _OF_AN_EXAMPLE)]
     accepted += [_hyperparameters.names(f, skip) for f, skip in functions if not _validation.is_ready(f)]
+    _hyperparameters.refuse(accepted, ("key", "data", "start"))
 
-    def train(key: jax.Array, data: Mapping[str, Any], **hyperparameters: Any) -> dict[str, Any]:
+    def train(key: jax.Array, data: Mapping[str, Any], start: Any = None, **hyperparameters: Any) -> dict[str, Any]:
         _validation.dictionary(data)
         _hyperparameters.require(accepted, hyperparameters, STREAMS)
         drawn_by = streams(key, hyperparameters)
@@ -194,11 +221,10 @@ def trainer(
             return part if _validation.is_ready(part) else _hyperparameters.bind(part, values)()
 
         patience, part = (None, None) if stop is None else _validation.watched(made(stop), measures, data)
-        monitored = [] if part is None else [part]
         parts = [part for part in data if part != "train"] if report.parts is None else list(report.parts)
-        after_each = list(dict.fromkeys([*report.curves, *monitored]))
+        curves = list(dict.fromkeys([*report.curves, *([] if part is None else [part])]))
         monitor = None if patience is None or part is None else (part, patience.monitor)
-        _validation.data(data, ["train", *parts, *after_each], batch_size, monitor)
+        _validation.data(data, ["train", *parts, *curves], batch_size, monitor)
         recipe = _steps.Recipe(
             _validation.network(made(model)),
             _hyperparameters.bind(loss, values, 2, _OF_AN_EXAMPLE),
@@ -210,49 +236,10 @@ def trainer(
             None if accumulate == 1 else batch_size // accumulate,
         )
         bound = measures | {"loss": recipe.loss}
-        _validation.fitting(recipe.network, bound, data, ["train", *parts, *after_each])
-
-        def view(carry: _steps.Carry) -> tuple[Any, Any]:
-            """The parameters and the state that are judged, probed and kept."""
-            return (eval_params or _optimizers.judged)(carry.optimizer_state, carry.params), carry.state
-
-        def evaluated(params: Any, state: Any, parts: Collection[str], prefix: str = "") -> dict[str, jax.Array]:
-            predict = _steps.predictor(recipe.network, params, state)
-            means = {part: evaluation.evaluate(predict, data[part], bound) for part in parts}
-            return {f"{prefix}{part}_{name}": mean for part in parts for name, mean in means[part].items()}
-
-        def epoch(carry: _steps.Carry, number: jax.Array) -> tuple[_steps.Carry, dict[str, jax.Array]]:
-            order = jax.random.fold_in(drawn_by["order_key"], number)
-            carry, rows = _steps.epoch(recipe, carry, data["train"], order, batch_size, drop_remainder)
-            rows |= evaluated(*view(carry), after_each, "curve_")
-            if report.probe is not None:
-                rows |= {f"probe_{name}": value for name, value in report.probe(*view(carry)).items()}
-            return carry, rows
-
-        start, result = _steps.start(recipe), {}
-        _validation.warn_of_half(start.params)
-        steps = {f"step_{name}" for name in report.steps}
-        probed = {} if report.probe is None else jax.eval_shape(report.probe, *view(start))
-        results = [(name, "a report of steps") for name in steps]
-        results += [(f"curve_{p}_{name}", f"the curve of {name!r} on {p!r}") for p in after_each for name in measures]
-        results += [(name, "what is returned beside") for name in ("params", "state", "epochs", "best_epoch")]
-        results += [(f"probe_{name}", "a probe") for name in probed]
-        results += [(f"{p}_{name}", f"{name!r} on {p!r}") for p in dict.fromkeys(parts) for name in measures]
-        _validation.distinct(results)
-        if patience is None:
-            last, rows = lax.scan(epoch, start, jnp.arange(epochs))
-            params, state = view(last)
-        else:
-            value = lambda rows: rows[f"curve_{patience.monitor}"]
-            done = early_stopping.scan(epoch, start, epochs, patience, value=value, keep=view)
-            (params, state), rows = done.best, done.outputs
-            result = {"epochs": done.epochs, "best_epoch": done.best_epoch}
-        hidden = {f"curve_{part}_{name}" for part in monitored if part not in report.curves for name in measures}
-        for name, array in rows.items():
-            if name not in hidden:
-                result[name] = array.reshape(-1) if name in steps else array
-        result |= evaluated(params, state, parts)
-        return result | ({"params": params, "state": state} if report.keep_params else {})
+        _validation.fitting(recipe.network, bound, data, ["train", *parts, *curves])
+        budget = epochs, steps, batch_size, drop_remainder, order
+        course = _runs.Course(*budget, bound, parts, curves, report, patience, eval_params, eval_state)
+        return _runs.run(recipe, course, data, start)
 
     def check(data: Mapping[str, Any], **hyperparameters: Any) -> None:
         """Raise, or warn, if the data do not fit; their values are fetched and looked at, nothing is trained."""
@@ -261,6 +248,6 @@ def trainer(
         known = {part: jax.tree.map(np.asarray, pair) for part, pair in data.items()}
         jax.eval_shape(lambda key: train(key, known, **hyperparameters), jax.random.key(0))
 
-    train.check = check  # type: ignore[attr-defined]
-    train.__signature__ = _hyperparameters.signature(("key", "data"), accepted, STREAMS)  # type: ignore[attr-defined]
+    signature = _hyperparameters.signature(("key", "data"), accepted, ("start", *STREAMS))
+    train.check, train.__signature__ = check, signature  # type: ignore[attr-defined]
     return train

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 
 from jnorm import losses
-from jnorm.nn import networks
+from jnorm.nn import batch_norm, networks
 from jnorm.nn.layers import Layer
-from jnorm.train import early_stopping, evaluation, gradients, loop, schedules
+from jnorm.train import averages, early_stopping, evaluation, gradients, loop, schedules, transforms
 from tests.registry import BATCHES, CLASSES, KEYS, MEAN, POSITIVE, ROWS, SIGNS, TAU, add, each, host
 
 COUNTS = {"gradient": "piecewise constant"}
@@ -32,6 +32,21 @@ for _schedule in (schedules.inverse_time, schedules.exponential):
     add(f"train.schedules.{_schedule.__name__}", lambda a, k, t, f=_schedule: f(a, k)(t), MEAN, TAU, POSITIVE)
 add("train.schedules.inverse_sqrt", lambda a, t: schedules.inverse_sqrt(a)(t), MEAN, POSITIVE)
 add("train.schedules.piecewise", each(lambda a, t: schedules.piecewise(a[:2], [1])(t)), ROWS, POSITIVE + 0.1, **PARTS)
+
+
+add("train.averages.exponential", each(averages.exponential), ROWS, 0.4 * POSITIVE)
+
+
+def updated(optimizer):
+    """The update after a first one."""
+    params = jnp.array([1.0, -0.2, 0.05])
+    _, state = optimizer.update(0.1 * params, optimizer.init(params), params)
+    return optimizer.update(jnp.array([0.1, 0.1, -0.1]), state, params)
+
+
+host("train.averages.average_params", lambda: updated(averages.average_params(0.9)))
+host("train.transforms.proximal_l1", lambda: updated(transforms.proximal_l1(0.1, 2.0)))
+host("train.transforms.scale_by_root_mean_square", lambda: updated(transforms.scale_by_root_mean_square()))
 
 
 def one_gradient(x, w):
@@ -85,6 +100,16 @@ def trained():
     return jax.jit(lambda key, rate: train(key, data, learning_rate=rate))
 
 
+@cache
+def fresh():
+    network = networks.mlp((3, 4, 2), Layer(jnp.tanh, jax.nn.initializers.ones, normalizer=batch_norm))
+    params = network.init(jax.random.key(0))[0]
+    return jax.jit(
+        lambda key: evaluation.fresh_state(key, network, params, jnp.asarray(BATCHES[0], float), batch_size=4)
+    )
+
+
+host("train.evaluation.fresh_state", lambda: fresh()(jax.random.key(0)))
 host("train.early_stopping.scan", lambda: stopped()(jnp.int32(0)), nans="outputs of epochs after the stop")
 host("train.loop.trainer", lambda: trained()(jax.random.key(0), 0.1))
 host("train.loop.streams", lambda: jax.tree.map(jax.random.key_data, loop.streams(KEYS[0], {"init_key": 3})))

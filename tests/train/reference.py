@@ -18,9 +18,11 @@ class Settings:
 
     size: int
     batch: int
-    epochs: int = 3  # the most of them where training stops early
+    epochs: int = 3  # the most of them where training stops early, or is cut short
+    steps: int | None = None  # after which it is
     accumulate: int = 1  # microbatches, each with statistics of its own; of a rest as many as keep them no larger
     drop: bool = False  # whether a last batch that is not full is left out
+    order: str = "reshuffled"  # or "fixed", "given": which orders come in
     norm: bool = False
     running: bool = True  # whether batch norm keeps statistics; else evaluation goes by those of the data set
     optimizer: str = "momentum"  # or "adam"
@@ -97,7 +99,7 @@ def train(settings, p, orders, parts, *, rate, l2, clip):
     running = np.zeros_like(p["scale"]), np.ones_like(p["scale"]), 0
     memory = {k: np.zeros_like(v) for k, v in p.items()}, {k: np.zeros_like(v) for k, v in p.items()}
     used = settings.size // settings.batch * settings.batch if settings.drop else settings.size
-    total = settings.epochs * -(-used // settings.batch)
+    total = settings.steps or settings.epochs * -(-used // settings.batch)
     steps = np.full((total, 2), np.nan)
     curve = np.full((settings.epochs, 2), np.nan)
     best, waited, kept, best_epoch, step = np.inf, 0, None, -1, 0
@@ -109,7 +111,7 @@ def train(settings, p, orders, parts, *, rate, l2, clip):
         return surprisals(logits, parts[part][1])[0].mean(), np.mean(logits.argmax(-1) == parts[part][1])
 
     for epoch in range(settings.epochs):
-        for first in range(0, used, settings.batch):
+        for first in range(0, used, settings.batch)[: total - step]:
             row = orders[epoch][first : first + settings.batch]
             pieces = -(-len(row) * settings.accumulate // settings.batch)
             loss, grads = 0.0, {k: np.zeros_like(v) for k, v in p.items()}

@@ -473,7 +473,7 @@ def test_reports_have_the_promised_names_and_shapes():
 def test_the_signature_says_what_can_be_given(everything):
     train, _ = everything
     parameters = inspect.signature(train).parameters
-    assert set(parameters) == {"key", "data", *HYPER, "class_weights", *loop.STREAMS}
+    assert set(parameters) == {"key", "data", "start", *HYPER, "class_weights", *loop.STREAMS}
     needed = {name for name, p in parameters.items() if p.default is p.empty}
     assert needed == {"key", "data", "rate", "learning_rate", "weight_decay", "clip", "eta", "l1", "patience"}
     anything = inspect.signature(trainer(optimizer=lambda learning_rate, **_: optax.sgd(learning_rate))).parameters

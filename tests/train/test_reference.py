@@ -12,7 +12,7 @@ import pytest
 from jnorm import losses
 from jnorm.data import batches
 from jnorm.nn import batch_norm, networks
-from jnorm.train import _steps, early_stopping, evaluation, loop, schedules
+from jnorm.train import _epochs, early_stopping, evaluation, loop, schedules
 from tests.thorough import beside
 from tests.train import reference
 from tests.train.reference import Settings
@@ -42,6 +42,10 @@ COMBINATIONS = {
     "batch norm in microbatches, a rest in one piece": Settings(size=21, batch=6, accumulate=2, norm=True),
     "statistics of the batch without a state, a rest": Settings(size=15, batch=6, norm=True, running=False),
     "a rest that is left out": Settings(size=15, batch=4, drop=True, norm=True, optimizer="adam", schedule="cosine"),
+    "a fixed order": Settings(size=13, batch=4, norm=True, order="fixed"),
+    "an order of one's own": Settings(size=15, batch=4, accumulate=2, norm=True, order="given", schedule="cosine"),
+    "a budget in steps": Settings(size=14, batch=4, epochs=2, steps=6, norm=True, optimizer="adam", schedule="cosine"),
+    "a budget within the first epoch": Settings(size=14, batch=4, epochs=1, steps=2, accumulate=2),
     "stopping": Settings(size=13, batch=4, epochs=12, wait=1, tol=0.0),
     "stopping by a threshold": Settings(size=16, batch=8, epochs=12, wait=2, tol=0.02, optimizer="adam"),
     "all of it": Settings(
@@ -82,8 +86,13 @@ def network(norm, running=True):
     return networks.Network(init, apply)
 
 
+def given(s):
+    """Examples of the first half, each twice, from the last on."""
+    return np.arange(s.size)[::-1] // 2
+
+
 def trainer(s):
-    total = s.epochs * batches.steps(s.size, s.batch, drop_remainder=s.drop)
+    total = s.steps or s.epochs * batches.steps(s.size, s.batch, drop_remainder=s.drop)
     schedule = {
         "constant": optax.constant_schedule,
         "inverse time": lambda rate: schedules.inverse_time(rate, 0.2),
@@ -94,9 +103,11 @@ def trainer(s):
         network(s.norm, s.running),
         losses.softmax_cross_entropy,
         lambda rate, clip: optax.chain(optax.clip_by_global_norm(clip), rule(schedule(rate))),
-        epochs=s.epochs,
+        epochs=None if s.steps else s.epochs,
+        steps=s.steps,
         batch_size=s.batch,
         drop_remainder=s.drop,
+        order=given(s) if s.order == "given" else s.order,
         accumulate=s.accumulate,
         penalty=lambda params, l2: l2 * losses.l2_penalty(params, where="out"),
         stop=None if s.wait is None else early_stopping.patience(s.wait, tol=s.tol),
@@ -120,6 +131,7 @@ def drawn(s):
 
 def by_hand(s, lane, parts):
     params, orders = jax.tree.map(lambda a: a[lane], drawn(s))
+    orders = {"fixed": [orders[0]] * s.epochs, "given": [given(s)] * s.epochs}.get(s.order, orders)
     return reference.train(s, params, orders, parts, rate=RATES[lane], l2=L2[lane], clip=CLIPS[lane])
 
 
@@ -130,7 +142,7 @@ def parts_of(s):
 @pytest.mark.parametrize("name", beside(COMBINATIONS.keys() - LANES_ONLY, COMBINATIONS))
 def test_trainings_are_those_of_numpy(name, x64, monkeypatch):
     if name not in UNROLLED:
-        monkeypatch.setattr(_steps, "UNROLL", 1)
+        monkeypatch.setattr(_epochs, "UNROLL", 1)
     s = COMBINATIONS[name]
     parts, train = parts_of(s), trainer(s)
     one = lambda key, rate, l2, clip: train(key, parts, rate=rate, l2=l2, clip=clip)

@@ -166,6 +166,9 @@ def test_what_is_drawn_of_data_by_one_key_shares_none(monkeypatch):
         lambda: augment.flip(key, images),
         lambda: augment.rotate(key, images, 10.0),
         lambda: augment.noise(key, images, 1.0),
+        lambda: augment.crop(key, images, 2),
+        lambda: augment.shear(key, images, 10.0),
+        lambda: augment.elastic(key, images, 1.0, 1.0),
     ]
     for name in ("bits", "permutation", "randint", "bernoulli", "uniform", "normal"):
         monkeypatch.setattr(jax.random, name, draw)
@@ -174,6 +177,6 @@ def test_what_is_drawn_of_data_by_one_key_shares_none(monkeypatch):
     ) in draws:  # of a stratified split the first draw decides who gets the remainders, the next one is `random`'s
         with pytest.raises(_DrawnError):
             call()
-    assert len(seen) == 8
+    assert len(seen) == 11
     found = all_patterns([key, *seen, *loop.streams(key).values()])
     assert len(set(found)) == len(found)
