@@ -21,7 +21,8 @@ def elementwise(
     """Make a formula in floats a public function: operands checked and prepared, the result in their dtype.
 
     The result is a plain function, which can be pickled and copied as one, around a program that is compiled once; in
-    the caller's programs its operations stand in line.
+    the caller's programs its operations stand in line. For a gradient it keeps nothing but its arguments, in their own
+    dtype, and the backward pass computes the slope from them: from a saturated output it would come without digits.
 
     Args:
         compute: The formula, of arrays of one shape, with at least float32, and scalars.
@@ -29,13 +30,25 @@ def elementwise(
     Returns:
         The function of anything that broadcasts.
     """
+    return _public(compute, functools.partial(jax.checkpoint, prevent_cse=False))
+
+
+def straight(
+    compute: Callable[Concatenate[jax.Array, P], jax.Array],
+) -> Callable[Concatenate[ArrayLike, P], jax.Array]:
+    """As `elementwise`, for straight lines: on which of them an element lies is one byte, less than the argument."""
+    return _public(compute, lambda prepared: prepared)
+
+
+def _public(compute: Callable[..., jax.Array], kept: Callable[..., Any]) -> Callable[..., jax.Array]:
     signature = inspect.signature(compute)
 
     @functools.partial(jax.jit, inline=True)
+    @kept
     @functools.wraps(compute)
     def bound(*args: Any, **keywords: Any) -> jax.Array:
         arrays, dtype = operands(**signature.bind(*args, **keywords).arguments)
-        y = compute(**arrays)  # type: ignore[arg-type, call-arg]
+        y = compute(**arrays)
         return y if y.dtype == dtype else y.astype(dtype)
 
     @settled
@@ -62,6 +75,12 @@ def derivative(slope: Callable[[jax.Array], jax.Array]) -> Callable[[Callable[..
         return declared
 
     return declare
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def pick(condition: jax.Array, first: ArrayLike, second: ArrayLike) -> jax.Array:
+    """``jnp.where``, which by itself keeps an array of zeros for the backward pass beside the condition."""
+    return jnp.where(condition, first, second)
 
 
 def bounded(x: jax.Array) -> jax.Array:

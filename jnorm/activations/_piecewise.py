@@ -4,11 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground.callables import settled
 from jnorm._ground.checks import require
-from jnorm.activations._elementwise import elementwise, expm1, left
+from jnorm.activations._elementwise import elementwise, expm1, left, pick, straight
 from jnorm.activations._table import register
 
 SELU_LAMBDA = 1.0507009873554805
@@ -17,7 +18,7 @@ SELU_ALPHA = 1.6732632423543772  # within .02 ulp of the middle between two doub
 
 
 @register(kinks=())
-@elementwise
+@straight
 def identity(x: jax.Array) -> jax.Array:
     """The identity, f(x) = x.
 
@@ -34,7 +35,7 @@ def identity(x: jax.Array) -> jax.Array:
 
 
 @register(kinks=(0.0,))
-@elementwise
+@straight
 def relu(x: jax.Array) -> jax.Array:
     """Rectifier, f(x) = max(x, 0), with f'(0) = 0 (Nair, Hinton 2010).
 
@@ -47,11 +48,11 @@ def relu(x: jax.Array) -> jax.Array:
     >>> relu(jnp.array([-1.0, 2.0]))
     Array([0., 2.], dtype=float32)
     """
-    return jnp.where(x <= 0, 0, x)
+    return pick(x <= 0, 0, x)
 
 
 @register(kinks=(0.0,))
-@elementwise
+@straight
 def leaky_relu(x: jax.Array, *, negative_slope: ArrayLike = 0.01) -> jax.Array:
     """Leaky rectifier, f(x) = negative_slope*x for x <= 0, else x; f'(0) = negative_slope (Maas et al. 2013).
 
@@ -65,7 +66,12 @@ def leaky_relu(x: jax.Array, *, negative_slope: ArrayLike = 0.01) -> jax.Array:
     >>> leaky_relu(jnp.array([-1.0, 2.0]), negative_slope=0.5)
     Array([-0.5,  2. ], dtype=float32)
     """
-    return jnp.where(x <= 0, negative_slope * left(x), x)
+    below = x <= 0
+    return pick(below, negative_slope * pick(below, x, 0), x)
+
+
+def _elu(x: jax.Array, alpha: ArrayLike) -> jax.Array:
+    return jnp.where(x <= 0, alpha * expm1(left(x)), x)
 
 
 @register(kinks=(0.0,))
@@ -85,7 +91,7 @@ def elu(x: jax.Array, *, alpha: ArrayLike = 1.0) -> jax.Array:
     >>> f"{elu(-1.0):.4f}"
     '-0.6321'
     """
-    return jnp.where(x <= 0, alpha * expm1(left(x)), x)
+    return _elu(x, alpha)
 
 
 @elementwise
@@ -139,7 +145,7 @@ def scaled_elu(x: jax.Array, lam: ArrayLike, alpha: ArrayLike) -> jax.Array:
     >>> f"{scaled_elu(-1.0, 2.0, 1.0):.4f}"
     '-1.2642'
     """
-    return elu(x, alpha=alpha) * lam
+    return _elu(x, alpha) * lam
 
 
 @register(kinks=(0.0,))
@@ -158,11 +164,11 @@ def selu(x: jax.Array) -> jax.Array:
     >>> f"{selu(-1.0):.4f} {jax.grad(selu)(-20.0):.4e}"
     '-1.1113 3.6237e-09'
     """
-    return scaled_elu(x, SELU_LAMBDA, SELU_ALPHA)
+    return _elu(x, SELU_ALPHA) * SELU_LAMBDA
 
 
 @register(kinks=(-1.0, 1.0))
-@elementwise
+@straight
 def hard_tanh(x: jax.Array) -> jax.Array:
     """Identity clipped to [-1, 1], with f'(-1) = 0 and f'(1) = 1 (Collobert 2004).
 
@@ -175,4 +181,4 @@ def hard_tanh(x: jax.Array) -> jax.Array:
     >>> hard_tanh(jnp.array([-2.0, 0.5, 3.0]))
     Array([-1. ,  0.5,  1. ], dtype=float32)
     """
-    return jnp.where(x <= -1, -1, jnp.where(x > 1, 1, x))
+    return pick((x <= -1) | (x > 1), jnp.sign(lax.stop_gradient(x)), x)

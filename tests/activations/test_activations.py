@@ -13,6 +13,7 @@ import pytest
 from jnorm import activations
 from jnorm.activations import ELEMENTWISE, SELU_ALPHA, SELU_LAMBDA, kinks
 from tests.golden import make_activations
+from tests.passes import kept_bytes
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -193,6 +194,14 @@ def test_transformations_agree(name):
     close(mapped, eager)
     close(backward, forward)
     np.testing.assert_array_equal(hessian, np.diag(np.diag(hessian)))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@EVERY
+def test_the_backward_pass_keeps_the_argument_alone_or_on_which_line_it_lies(name, dtype):
+    x = jnp.ones(64, dtype)
+    straight = {"identity": {}, "relu": {"bool": 1.0}, "leaky_relu": {"bool": 1.0}, "hard_tanh": {"bool": 1.0}}
+    assert kept_bytes(ELEMENTWISE[name], x) == straight.get(name, {dtype: x.dtype.itemsize})
 
 
 @EVERY
