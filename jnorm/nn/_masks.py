@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jnorm._ground import checks
+from jnorm.nn._scaling import light
 
 
 def mask_like(x: jax.Array, mask: Any, features: Sequence[int]) -> jax.Array | None:
@@ -31,6 +32,7 @@ def mask_like(x: jax.Array, mask: Any, features: Sequence[int]) -> jax.Array | N
     return expanded
 
 
+@light
 def valid(values: jax.Array, mask: jax.Array | None) -> jax.Array:
     """``values`` with zeros where the mask does not hold.
 
@@ -40,6 +42,7 @@ def valid(values: jax.Array, mask: jax.Array | None) -> jax.Array:
     return values if mask is None else jnp.where(mask, values, 0)
 
 
+@light
 def tamed(x: jax.Array, mask: jax.Array | None) -> jax.Array:
     """``x`` with zeros in the place of what the mask hides and no arithmetic would survive: NaN, inf, beyond 1e19.
 

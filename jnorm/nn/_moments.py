@@ -42,7 +42,7 @@ def moments(
     """Mean, variance and count of ``x`` over ``axes``, centred, in at least float32.
 
     ``mean = sum(x) / n``, ``var = sum((x - mean)^2) / n`` over the entries where ``mask`` holds (of the rank of ``x``,
-    see `jnorm.nn._masks.mask_like`), in two passes; a third improves the mean where an axis that stays lies between.
+    see `jnorm.nn._masks.mask_like`), in two passes: the second is about the rounded mean of the first.
     With ``axis_name`` the counts, sums and centred squares of all members of that axis, or of a group
     (`jnorm.nn._members.Groups`), are added, so that members may hold unequal numbers of entries, or none.
     ``centered=False`` takes the variance about zero and a mean of zero. No entry at all gives mean 0, variance 1,
@@ -65,8 +65,8 @@ def moments(
     if centered:
         mean, var = _mean_and_var(axes, axis_name, x, mask, divisor)
     else:
-        var = _total(axes, axis_name, valid(x.astype(wide), mask) ** 2) / divisor
-        mean = jnp.zeros_like(var)
+        mean = jnp.zeros([1 if a in axes else n for a, n in enumerate(x.shape)], wide)
+        var = _total(axes, axis_name, _products(x, mask, mean, x)) / divisor
     return BatchMoments(mean, var if mask is None and x.size else jnp.where(count > 0, var, 1), count)
 
 
@@ -86,10 +86,14 @@ def _mean_and_var(
 ) -> tuple[jax.Array, jax.Array]:
     wide = x.astype(divisor.dtype)
     mean = _total(axes, axis_name, valid(wide, mask)) / divisor
+    centred = valid(wide - mean, mask)
+    var = _total(axes, axis_name, jnp.square(centred)) / divisor
     if _scattered(axes, x.shape):
-        # XLA on a CPU adds these up one by one, and the mean of N(12345.6, 1) over 2^15 entries would be off by .8.
-        mean = mean + _total(axes, axis_name, valid(wide - mean, mask)) / divisor
-    return mean, _total(axes, axis_name, jnp.square(valid(wide - mean, mask))) / divisor
+        # XLA on a CPU adds these up one by one: the mean of N(12345.6, 1) over 2^15 entries is off by .02, with some of
+        # its releases by .8. That is summed in the same pass as the squares, and taken out of both.
+        rest = _total(axes, axis_name, centred) / divisor
+        mean, var = mean + rest, jnp.maximum(var - jnp.square(rest), 0)
+    return mean, var
 
 
 @_mean_and_var.defjvp
@@ -104,4 +108,4 @@ def _mean_and_var_jvp(axes: tuple[int, ...], axis_name: Any, primals: Any, tange
 
 @light
 def _products(x: jax.Array, mask: jax.Array | None, mean: jax.Array, dx: jax.Array) -> jax.Array:
-    return valid(x.astype(mean.dtype) - mean, mask) * valid(dx, mask)
+    return valid(x.astype(mean.dtype) - mean, mask) * valid(dx.astype(mean.dtype), mask)

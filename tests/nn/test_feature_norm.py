@@ -6,6 +6,7 @@ import pytest
 
 from jnorm.nn import feature_norm
 from jnorm.nn.batch_norm import Params
+from tests.passes import kept_bytes
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -156,6 +157,13 @@ def test_derivatives_equal_those_of_the_formula(kind, x64):
 
     got, exact = (jax.jit(lambda f=f: derivatives(f))() for f in (ours, formula))
     jax.tree.map(lambda a, b: close(a, b, roundings=400), got, exact)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_backward_pass_keeps_x_alone(kind, dtype):
+    params, x = feature_norm.init(6), jnp.ones((4, 5, 6), dtype)
+    assert kept_bytes(lambda x: kind(params, x, -1), x) == {dtype: x.dtype.itemsize}
 
 
 @pytest.mark.parametrize("loc", [3000.0, 12345.6])
