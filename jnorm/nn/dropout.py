@@ -3,7 +3,12 @@
 Common to all four functions:
 
 - **Shapes and types.** ``x`` is a floating array of any shape; the result has its shape and dtype, half precision being
-  computed in float32 and rounded once. A mask is drawn in float32 whatever the dtype: one key, one mask.
+  computed in float32 and rounded once. One key gives one mask, whatever the dtype.
+- **Draws.** An entry is dropped where 32 random bits are less than rate * 2^32: with a probability within 2^-32 of the
+  rate, as float32 holds it. A block of Threefry, 120 operations, gives the bits of two entries. Keys of the
+  implementation ``rbg`` cost about 2 operations an entry on GPUs and TPUs; but their bits differ between platforms and
+  releases of the compiler, and under ``vmap`` over keys the first key draws for all lanes: no seed of a sweep is then
+  what it is alone.
 - **The rate** is the probability that an entry is dropped: one number, which may be traced (under ``vmap`` each lane
   has its own). At rate 0 the result is ``x``. A JAX array outside [0, 1) gives NaN, under ``vmap`` in its own
   lane. The mask has no derivative with respect to the rate, only the factors that make up for it do.
@@ -21,6 +26,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
+from jnorm.activations._elementwise import pick
 from jnorm.nn._axes import axes_of, other_axes
 from jnorm.nn._dropping import SATURATION, check_rate, checked, kept_entries, kept_share, mask_shape, present
 
@@ -78,7 +84,7 @@ def dropout(
     if not train:
         return x
     kept = kept_entries(key, x, rate, shared_axes)
-    return (jnp.where(kept, x.astype(checks.wide(x.dtype)), 0) / kept_share(rate, x)).astype(x.dtype)
+    return (pick(kept, x.astype(checks.wide(x.dtype)), 0) / kept_share(rate, x)).astype(x.dtype)
 
 
 def gaussian_dropout(
@@ -163,7 +169,7 @@ def alpha_dropout(
     if not train:
         return x
     wide = a.dtype
-    kept = jnp.where(kept_entries(key, x, rate, shared_axes), x.astype(wide), jnp.asarray(saturation).astype(wide))
+    kept = pick(kept_entries(key, x, rate, shared_axes), x.astype(wide), jnp.asarray(saturation).astype(wide))
     return (a * kept + b).astype(x.dtype)
 
 

@@ -1,8 +1,7 @@
-"""Dropout: exact moments over the mask, published constants, Flax's masks, and statistics with stated false alarms."""
+"""Dropout: exact moments over the mask, published constants, an independent Threefry, statistics with false alarms."""
 
 from functools import partial
 
-import flax.linen
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,14 +66,68 @@ def test_affine_takes_the_precision_of_the_data():
     assert affine(0.1, dtype=jnp.bfloat16).scale.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("shared", [(), (1,), (0, 2)])
-@pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_dropout_equals_flax(shared, rate):
-    x = normal(1, (6, 5, 4))
-    flax_layer = flax.linen.Dropout(rate, broadcast_dims=shared, deterministic=False)
-    expected = flax_layer.apply({}, x, rng=KEY)
-    got = dropout(KEY, x, rate, train=True, shared_axes=shared)
-    np.testing.assert_allclose(got, expected, rtol=2e-7)  # 1 - rate is rounded to float32 here, to double there
+def threefry(key, first, second):
+    """Two words of Threefry-2x32 with 20 rounds (Salmon et al. 2011, section 4.2), for counters (first, second)."""
+    schedule = (*key, key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
+    a, b = first + schedule[0], second + schedule[1]
+    for step in range(20):
+        turn = (13, 15, 26, 6, 17, 29, 16, 24)[step % 8]
+        a = a + b
+        b = (b << turn | b >> 32 - turn) ^ a
+        if step % 4 == 3:
+            round_ = step // 4 + 1
+            a, b = a + schedule[round_ % 3], b + schedule[(round_ + 1) % 3] + np.uint32(round_)
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "words"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+        ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_threefry_gives_its_published_words(counter, key, words):
+    counter, key = np.uint32(counter), np.uint32(key)
+    assert [int(w[0]) for w in threefry(key, counter[:1], counter[1:])] == list(words)
+
+
+@pytest.mark.parametrize(
+    ("shape", "shared", "axis"),
+    [
+        ((7,), (), 0),
+        ((6, 5, 4), (), 2),
+        ((6, 5, 4), (2,), 1),
+        ((6, 5, 4), (0, 2), 1),
+        ((3, 1, 1), (), 0),
+        ((), (), None),
+    ],
+)
+@pytest.mark.parametrize("rate", [0.1, 0.5, 1 - 2**-24])
+def test_a_block_of_threefry_serves_two_entries(shape, shared, axis, rate):
+    drawn = tuple(1 if a in shared else n for a, n in enumerate(shape)) or (1,)
+    rows = np.moveaxis(np.arange(np.prod(drawn)).reshape(drawn), axis or 0, -1).reshape(-1, drawn[axis or 0])
+    length = rows.shape[1]
+    half = (length + 1) // 2
+    counter = np.uint32(np.divmod(np.arange(len(rows) * half), half)).reshape(2, len(rows), half)
+    words = np.concatenate(threefry(np.asarray(jax.random.key_data(KEY)), *counter), 1)[:, :length]
+    kept = np.uint64(words) >= np.float32(rate) * 2.0**32  # the rate counts in 32 bits
+    expected = np.zeros(rows.size, bool)
+    expected[rows.ravel()] = kept.ravel()
+    x = normal(1, shape)
+    y = dropout(KEY, x, rate, train=True, shared_axes=shared)
+    # 1 - rate is rounded to float32.
+    scaled = np.where(expected.reshape(drawn if shape else ()), np.float64(x) / (1 - np.float64(np.float32(rate))), 0)
+    np.testing.assert_allclose(y, scaled, rtol=2e-7)
+
+
+def test_other_implementations_draw_32_bits_an_entry():
+    key, n, rate = jax.random.key(3, impl="rbg"), 100_000, 0.3
+    kept = np.float64(dropout(key, jnp.ones(n), rate, train=True) > 0)
+    assert_near(kept, 1 - rate, rate * (1 - rate))
+    bits = np.asarray(jax.random.bits(key, (n,), jnp.uint32))
+    np.testing.assert_array_equal(kept > 0, bits >= np.float32(rate) * 2.0**32)
 
 
 def test_masks_have_the_rate_and_independent_entries():
