@@ -658,6 +658,13 @@ def test_precise_state_with_masks_and_axes():
     assert plain.var.shape == (3, 4)
 
 
+def test_precise_state_waits_for_the_device_once_in_many_batches(monkeypatch):
+    fetched, fetch = [], jax.device_get
+    monkeypatch.setattr(jax, "device_get", lambda parts: fetched.append(len(parts)) or fetch(parts))
+    batch_norm.precise_state([jnp.arange(6.0).reshape(2, 3)] * 40)
+    assert fetched == [32, 8]
+
+
 def test_precise_state_of_bad_batches():
     x = jnp.ones((2, 3))
     with pytest.raises(ValueError, match=r"`batches` must have the same features throughout; got \(3,\) and \(2,\)"):
