@@ -11,6 +11,7 @@ which says what they expect of a normalizer, of weights and of dropout.
 from jnorm.nn import (
     batch_norm,
     batch_renorm,
+    connections,
     convolution,
     dropout,
     feature_norm,
@@ -23,6 +24,7 @@ from jnorm.nn import (
 __all__ = [
     "batch_norm",
     "batch_renorm",
+    "connections",
     "convolution",
     "dropout",
     "feature_norm",

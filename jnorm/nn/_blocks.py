@@ -21,6 +21,7 @@ class Context(NamedTuple):
     """What one call of a network hands down to its blocks."""
 
     train: bool
+    dropout: bool
     key: jax.Array | None
     tap: Tap | None
     prefix: str = ""
@@ -91,9 +92,12 @@ def first(layer: Layer) -> Layer:
     return layer._replace(kernel_init=layer.input_init)
 
 
-def stacked(layer: Layer, depth: int) -> list[Layer]:
-    """The layer as each of a network's ``depth`` hidden ones, from the input on."""
-    return [first(layer), *[layer] * (depth - 1)][:depth]
+def stacked(layer: Layer | Sequence[Layer], depth: int) -> list[Layer]:
+    """The ``depth`` hidden layers of a network, from the input on, and its readout: of one for all, or one for each."""
+    layers = [layer] * max(depth, 1) if isinstance(layer, Layer) else list(layer)
+    if len(layers) != max(depth, 1):
+        raise ValueError(f"`layer` must be one, or one for each of the {depth} hidden layers; got {len(layers)}")
+    return [*[first(layers[0]), *layers[1:]][:depth], last(layers[-1])]
 
 
 def last(layer: Layer) -> Layer:
@@ -114,18 +118,18 @@ def hidden(layer: Layer, linear_map: LinearMap, features: int) -> Block:
             params.pop("bias", None)  # the shift takes its place
         return params | {"norm": norm_params}, state
 
-    def normalized(params: Any, state: Any, x: jax.Array, context: Context) -> tuple[jax.Array, Any]:
-        return (x, state) if norm is None else norm.apply(params["norm"], state, x, train=context.train)
+    before, after = (norm is not None and layer.normalize == place for place in ("before", "after"))
 
     def apply(params: Any, state: Any, x: jax.Array, context: Context) -> tuple[jax.Array, Any]:
         z = linear_map.apply(params, x)
-        if layer.normalize == "before":
-            z, state = normalized(params, state, z, context)
+        if before:
+            z, state = norm.apply(params["norm"], state, context.tapped("linear", z), train=context.train)
         y = layer.activation(context.tapped("pre", z))
-        if layer.normalize == "after":
-            y, state = normalized(params, state, y, context)
+        if after:
+            y, state = norm.apply(params["norm"], state, context.tapped("activated", y), train=context.train)
         if layer.dropout is not None:
-            y = layer.dropout(context.key, y, train=context.train)
+            y = context.tapped("normalized" if after else "activated", y)
+            y = layer.dropout(context.key, y, train=context.dropout)
         return context.tapped("post", y), state
 
     return Block(init, apply)

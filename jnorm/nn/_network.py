@@ -19,11 +19,31 @@ class Network(NamedTuple):
 
     A tap is a function ``tap(name, value) -> value`` that is shown each layer's ``"<block>.pre"``, the argument of its
     activation, and ``"<block>.post"``, its output, and may replace them; inside residual blocks names are
-    ``"<block>.<layer>.pre"``. `record` collects what a tap is shown.
+    ``"<block>.<layer>.pre"``. What is yet another value is shown too: ``"linear"``, the output of the linear map, where
+    a normalizer stands before the activation; ``"activated"``, the activation's output, where a normalizer or dropout
+    follows; ``"normalized"``, where dropout follows a normalizer. `record` collects what a tap is shown.
+
+    Dropout at will: with ``dropout=True`` it is on in evaluation, so that passes by several keys are Monte Carlo
+    dropout; a network that hands itself one key has one mask for ever, of examples alike with ``shared_axes=0``.
+
+    >>> from functools import partial
+    >>> from jnorm import initializers
+    >>> from jnorm.nn import networks
+    >>> from jnorm.nn.dropout import dropout
+    >>> layer = Layer(jax.nn.silu, initializers.lecun_normal(), dropout=partial(dropout, rate=0.5, shared_axes=0))
+    >>> network = networks.mlp((4, 8, 3), layer)
+    >>> params, state = network.init(jax.random.key(0))
+    >>> one = lambda key: network.apply(params, state, jnp.ones((2, 4)), train=False, dropout=True, key=key)[0]
+    >>> jax.vmap(one)(jax.random.split(jax.random.key(1), 50)).shape
+    (50, 2, 3)
+    >>> def apply(params, state, x, *, train, key=None, tap=None):
+    ...     return network.apply(params, state, x, train=train, dropout=True, key=jax.random.key(7), tap=tap)
+    >>> thinned = network._replace(apply=apply)
 
     Attributes:
         init: ``init(key) -> (params, state)``.
-        apply: ``apply(params, state, x, *, train, key=None, tap=None) -> (y, state)``; the key serves dropout.
+        apply: ``apply(params, state, x, *, train, key=None, tap=None, dropout=None) -> (y, state)``; the key serves
+            dropout, which is on while training where ``dropout`` does not say otherwise.
     """
 
     init: Callable[[jax.Array], tuple[list[Any], list[Any]]]
@@ -79,21 +99,33 @@ def sequential(blocks: Sequence[Block], features: int, ndim: int = 1) -> Network
         train: bool,
         key: jax.Array | None = None,
         tap: Tap | None = None,
+        dropout: bool | None = None,
     ) -> tuple[jax.Array, list[Any]]:
         x = floating(x)
+        if dropout is None:
+            dropout = train
+        else:
+            checks.boolean(dropout=dropout)
         if x.ndim < ndim or x.shape[-1] != features:
             hint = _repair(x.shape, features, ndim)
             raise ValueError(f"`x` must have {ndim} axes or more, the last of {features} features{hint}; got {x.shape}")
         drawn_by = None if key is None else keys.stream(key, "nn.dropout")  # which shares no key with what init draws
-        return whole.apply(params, state, x, Context(train, drawn_by, tap))
+        return whole.apply(params, state, x, Context(train, dropout, drawn_by, tap))
 
     return Network(whole.init, apply)
 
 
-def check_sizes(layer: Layer, **sizes: Any) -> None:
-    """Raise ``ValueError`` for a size below 1, and ``TypeError`` for a layer that is none."""
+def check_layer(layer: Any, name: str = "layer") -> None:
+    """Raise ``TypeError`` for a layer that is none."""
     if not isinstance(layer, Layer):
-        raise TypeError(f"`layer` must be a jnorm.nn.layers.Layer: write Layer(activation, kernel_init); got {layer!r}")
+        must = f"`{name}` must be a jnorm.nn.layers.Layer: write Layer(activation, kernel_init)"
+        raise TypeError(f"{must}; got {layer!r}")
+
+
+def check_sizes(layer: Layer | Sequence[Layer], **sizes: Any) -> None:
+    """Raise ``ValueError`` for a size below 1, and ``TypeError`` for layers that are none."""
+    for part in layer if isinstance(layer, list | tuple) and not isinstance(layer, Layer) else [layer]:
+        check_layer(part)
     checks.require(lambda n: n >= 1, "`{}` must satisfy {} >= 1", **sizes)
 
 

@@ -36,7 +36,7 @@ from jnorm.nn._blocks import (
     stacked,
     weighted,
 )
-from jnorm.nn._network import Network, check_sizes, record, sequential
+from jnorm.nn._network import Network, check_layer, check_sizes, record, sequential
 from jnorm.nn.convolution import convolve
 from jnorm.nn.layers import Layer
 
@@ -92,20 +92,24 @@ def conic(inputs: int, outputs: int, *, units: int, depth: int) -> tuple[int, ..
     return (inputs, *[round(units * (outputs / units) ** (l / depth)) for l in range(depth)], outputs)
 
 
-def mlp(widths: Sequence[int], layer: Layer) -> Network:
+def mlp(widths: Sequence[int], layer: Layer | Sequence[Layer], *, inputs: Layer | None = None) -> Network:
     """Multilayer perceptron: hidden layers and a linear output, on x of shape [..., widths[0]].
 
     Kernels are [in, out].
 
     Args:
         widths: Numbers of features from the input to the output, from `rectangular` or `conic` say.
-        layer: What the hidden layers do.
+        layer: What the hidden layers do, one for all or one for each; the first one's ``input_init`` and the last one's
+            ``readout_init`` count, and its ``weights`` and ``bias_init`` are the readout's too.
+        inputs: What is done to x itself, as a block of its own before all others: its normalizer, activation and
+            dropout. Its ``kernel_init`` does not matter, for there is no linear map.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: For less than two widths, and one below 1.
+        ValueError: For less than two widths, one below 1, and another number of layers.
+        TypeError: For a layer that is none.
 
     >>> network = mlp((4, 8, 8, 3), Layer(jax.nn.relu, initializers.he_normal()))
     >>> params, state = network.init(jax.random.key(0))
@@ -117,9 +121,12 @@ def mlp(widths: Sequence[int], layer: Layer) -> Network:
     if len(widths) < 2:
         raise ValueError(f"`widths` must hold at least an input and an output; got {tuple(widths)}")
     pairs = list(itertools.pairwise(widths))
-    layers = zip(stacked(layer, len(pairs) - 1), pairs[:-1], strict=True)
-    inner = [hidden(part, linear(part, *pair), pair[1]) for part, pair in layers]
-    return sequential([*inner, readout(linear(last(layer), *pairs[-1]))], widths[0])
+    *parts, output = stacked(layer, len(pairs) - 1)
+    blocks = [hidden(part, linear(part, *pair), pair[1]) for part, pair in zip(parts, pairs[:-1], strict=True)]
+    if inputs is not None:
+        check_layer(inputs, "inputs")
+        blocks.insert(0, hidden(inputs, LinearMap(lambda key: {}, lambda params, x: x), widths[0]))
+    return sequential([*blocks, readout(linear(output, *pairs[-1]))], widths[0])
 
 
 def residual(
@@ -223,7 +230,7 @@ def highway(inputs: int, outputs: int, *, units: int, depth: int, layer: Layer, 
 def cnn(
     channels: Sequence[int],
     outputs: int,
-    layer: Layer,
+    layer: Layer | Sequence[Layer],
     *,
     window: int = 3,
     strides: int | Sequence[int] = 2,
@@ -237,7 +244,7 @@ def cnn(
     Args:
         channels: Numbers of channels from the input to the last layer.
         outputs: Number of outputs.
-        layer: What the layers do.
+        layer: What the layers do, one for all or one for each, as for `mlp`.
         window: Length of the square windows.
         strides: Of each layer, or one for all.
         method: That of `jnorm.nn.convolution.convolve`.
@@ -246,7 +253,7 @@ def cnn(
         The network.
 
     Raises:
-        ValueError: For a size below 1, less than two ``channels``, and another number of strides than of layers.
+        ValueError: For a size below 1, less than two ``channels``, another number of strides or of layers.
 
     Source: Springenberg et al. 2015 (arXiv 1412.6806) for strides instead of pooling; Lin et al. 2014 for the mean.
 
@@ -270,9 +277,10 @@ def cnn(
 
         return weighted(layer, (window, window, n_in, n_out), product)
 
-    output = linear(last(layer), channels[-1], outputs)
+    *layers, last_layer = stacked(layer, len(steps))
+    output = linear(last_layer, channels[-1], outputs)
     pooled = LinearMap(output.init, lambda params, x: output.apply(params, jnp.mean(x, (-3, -2))))
-    parts = zip(stacked(layer, len(steps)), itertools.pairwise(channels), steps, strict=True)
+    parts = zip(layers, itertools.pairwise(channels), steps, strict=True)
     inner = [hidden(part, conv(part, *pair, step), pair[1]) for part, pair, step in parts]
     return sequential([*inner, readout(pooled)], channels[0], 3)
 

@@ -215,10 +215,12 @@ def test_record_and_tap(name):
     y, seen, plain = run(KEY)
     np.testing.assert_array_equal(y, plain)
     names = {
-        "mlp": "0.pre 0.post 1.pre",
-        "residual": "0.pre 0.post 1.0.pre 1.0.post 1.1.pre 1.post 2.pre",
-        "highway": "0.pre 0.post 1.gate 1.pre 1.post 2.pre",
-        "cnn": "0.pre 0.post 1.pre",
+        "mlp": "0.linear 0.pre 0.activated 0.post 1.pre",
+        "residual": (
+            "0.linear 0.pre 0.activated 0.post 1.0.linear 1.0.pre 1.0.activated 1.0.post 1.1.pre 1.post 2.pre"
+        ),
+        "highway": "0.linear 0.pre 0.activated 0.post 1.gate 1.linear 1.pre 1.activated 1.post 2.pre",
+        "cnn": "0.linear 0.pre 0.activated 0.post 1.pre",
     }
     assert seen_names == names[name].split()
     last = seen_names[-1]

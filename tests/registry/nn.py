@@ -11,6 +11,7 @@ from jnorm import activations, initializers
 from jnorm.nn import (
     batch_norm,
     batch_renorm,
+    connections,
     convolution,
     dropout,
     feature_norm,
@@ -91,6 +92,13 @@ add(
     BATCHES,
 )
 add("nn.weight_norm.exact_gain", lambda m, v: weight_norm.exact_gain(activations.gelu, mean=m, var=v), MEAN, VAR)
+add(
+    "nn.connections.masked",
+    each(connections.masked(lambda shape: jnp.tri(*shape, dtype=bool)).apply),
+    *(BATCHES,),
+    dtypes=LAYER,
+    nan="a missing connection is 0 whatever stands there",
+)
 for _drop in (dropout.dropout, dropout.gaussian_dropout, dropout.alpha_dropout, dropout.feature_alpha_dropout):
     add(
         f"nn.dropout.{_drop.__name__}",
