@@ -16,9 +16,19 @@ from jnorm.statistics._paired import PairedTest, permutation, sign_test, wilcoxo
 from jnorm.statistics._power import detectable, equivalence_power, equivalence_size, power, sample_size
 from jnorm.statistics._ranks import FriedmanTest, average_ranks, critical_difference, friedman, ranks
 from jnorm.statistics._reduced import averaged, tuned
+from jnorm.statistics._report import report
+from jnorm.statistics._roles import runs_of
 from jnorm.statistics._rules import Rule
 from jnorm.statistics._runs import Result, Runs
+from jnorm.statistics._sequential import Interim, Sequential, sequential
 from jnorm.statistics._summary import Summary, summary
+from jnorm.statistics._tasks import (
+    optimality_gap,
+    performance_profile,
+    probability_of_improvement,
+    stratified_bootstrap,
+)
+from jnorm.statistics._tuning import TuningCurve, expected_best, tuning_curve
 from jnorm.statistics._verdicts import Setting, Verdict
 
 __all__ = [
@@ -26,13 +36,16 @@ __all__ = [
     "Bounds",
     "Components",
     "FriedmanTest",
+    "Interim",
     "Interval",
     "PairedTest",
     "Result",
     "Rule",
     "Runs",
+    "Sequential",
     "Setting",
     "Summary",
+    "TuningCurve",
     "Verdict",
     "average_ranks",
     "averaged",
@@ -47,6 +60,7 @@ __all__ = [
     "detectable",
     "equivalence_power",
     "equivalence_size",
+    "expected_best",
     "friedman",
     "hedges_g",
     "holm",
@@ -55,14 +69,22 @@ __all__ = [
     "judge",
     "mean",
     "median",
+    "optimality_gap",
+    "performance_profile",
     "permutation",
     "power",
+    "probability_of_improvement",
     "probability_of_superiority",
     "ranks",
+    "report",
+    "runs_of",
     "sample_size",
+    "sequential",
     "sign_test",
+    "stratified_bootstrap",
     "subsets",
     "summary",
     "tuned",
+    "tuning_curve",
     "wilcoxon",
 ]

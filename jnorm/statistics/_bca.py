@@ -87,14 +87,14 @@ def resample(key: jax.Array, x: ArrayLike, estimator: Estimator, *, axis: Axes, 
         return estimator(jnp.take(x, others + (others >= i).astype(others.dtype), -1), axis=-1)
 
     value = estimator(x, axis=-1)
-    draws = jnp.sort(_batched(again, jax.random.split(key, samples), x.size), 0)
+    draws = jnp.sort(batched(again, jax.random.split(key, samples), x.size), 0)
     # Equal up to the rounding of sums in another order, or a constant sample has no bias.
     near = 8 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), -1, initial=0, where=~jnp.isnan(x))
     bias = ndtri(_share_below(draws, value, near))
     if n == 1:
         unknown = jnp.full(value.shape, jnp.nan, x.dtype)
         return Resamples(value, draws, unknown, unknown)
-    left = jnp.moveaxis(_batched(without, jnp.arange(n), x.size), 0, -1)
+    left = jnp.moveaxis(batched(without, jnp.arange(n), x.size), 0, -1)
     seen = (place < count) & (count > 1)
     center = jnp.sum(jnp.where(seen, left, 0), -1, keepdims=True) / count.astype(x.dtype)
     off = jnp.where(seen, center - left, 0)
@@ -174,7 +174,7 @@ def _share_below(draws: jax.Array, value: jax.Array, near: jax.Array) -> jax.Arr
     return jnp.clip(share, 0.5 / len(draws), 1 - 0.5 / len(draws))
 
 
-def _batched(f: Callable[[Any], jax.Array], over: jax.Array, size: int) -> jax.Array:
+def batched(f: Callable[[Any], jax.Array], over: jax.Array, size: int) -> jax.Array:
     """Map ``f``, as many at a time as the workspace holds."""
     batch = max(1, WORKSPACE // max(size, 1))
     return jax.vmap(f)(over) if batch >= len(over) else lax.map(f, over, batch_size=batch)

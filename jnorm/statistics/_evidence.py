@@ -11,7 +11,7 @@ import numpy as np
 
 from jnorm.statistics._methods import METHODS
 from jnorm.statistics._rules import Rule
-from jnorm.statistics._steps import Comparison, Question
+from jnorm.statistics._steps import Compare, Comparison, Question
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def weigh(
     *,
     rounding: tuple[float, float],
     settings: Sequence[Mapping[str, Any]],
+    compare: Compare | None = None,
 ) -> list[Evidence]:
     """The evidence in every setting.
 
@@ -61,6 +62,7 @@ def weigh(
         rule: The rule.
         rounding: Relative rounding of the runs of a and of b: what lies closer together is equal.
         settings: Hyperparameters of each setting.
+        compare: How the arms are compared; by default as the rule's method does it.
 
     Returns:
         One entry a setting.
@@ -82,11 +84,11 @@ def weigh(
         near_a=(rounding[0] + of_sums) * np.abs(a) + of_sums * rule.effect,
         near_b=(rounding[1] + of_sums) * np.abs(b),
     )
-    comparison = _compared(a, b, question, rule)
+    comparison = _compared(a, b, question, rule, compare)
     confidence = np.full(len(a), 1 - rule.level)
     if rule.claim == "equal":
         inside = np.abs(comparison.estimate) < rule.effect
-        narrow = _compared(a, b, question._replace(tail=rule.level), rule)
+        narrow = _compared(a, b, question._replace(tail=rule.level), rule, compare)
         low, high = (np.where(inside, getattr(narrow, e), getattr(comparison, e)) for e in ("low", "high"))
         comparison = comparison._replace(low=low, high=high)
         confidence = np.where(inside, 1 - 2 * rule.level, confidence)
@@ -116,8 +118,10 @@ def _deviation(x: np.ndarray) -> np.ndarray:
     return np.where(n > 1, np.sqrt(var), np.nan)
 
 
-def _compared(a: np.ndarray, b: np.ndarray, question: Question, rule: Rule) -> Comparison:
-    comparison = METHODS[rule.method].compare(a, b, question)
+def _compared(
+    a: np.ndarray, b: np.ndarray, question: Question, rule: Rule, compare: Compare | None = None
+) -> Comparison:
+    comparison = (compare or METHODS[rule.method].compare)(a, b, question)
     runs = np.minimum(np.sum(~np.isnan(a), 1), np.sum(~np.isnan(b), 1))
     near = np.nanmax(question.near_a, 1, initial=0) + np.nanmax(question.near_b, 1, initial=0)
     return _without_spread(comparison, runs, near, question)

@@ -13,19 +13,19 @@ interval
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnorm.statistics._arms import matched
+from jnorm.statistics._arms import Matched, matched
 from jnorm.statistics._evidence import Evidence, weigh
 from jnorm.statistics._holm import stepped_down
 from jnorm.statistics._plans import planned
 from jnorm.statistics._rules import Rule
 from jnorm.statistics._runs import Result, describe, failed_as_nan, metric_array
-from jnorm.statistics._samples import as_array
+from jnorm.statistics._samples import reals_last
 from jnorm.statistics._verdicts import Setting, Verdict
 
 
@@ -55,6 +55,39 @@ def judge(result: Result, rule: Rule) -> Verdict:
     >>> judge(result, rule).verdict
     'supported'
     """
+    arms = arms_of(result, rule)
+    return _compared(arms.a, arms.b, rule, axis=1, settings=arms.rows.settings, least=arms.rounding)
+
+
+class Arms(NamedTuple):
+    """The runs that a rule compares.
+
+    Attributes:
+        a: Runs of arm a, ``[settings, seeds]``; those that the result calls failed are NaN.
+        b: Runs of arm b.
+        rows: The settings, and the configurations that make the arms.
+        rounding: The least relative rounding of the runs: of what a transform began with.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    rows: Matched
+    rounding: float
+
+
+def arms_of(result: Result, rule: Rule) -> Arms:
+    """The arms that a rule names in a result.
+
+    Args:
+        result: What `judge` takes.
+        rule: The rule.
+
+    Returns:
+        The runs of both arms in every setting.
+
+    Raises:
+        ValueError: As `judge`.
+    """
     stored = metric_array(result, rule.metric)
     array = stored if rule.transform is None else np.asarray(rule.transform(stored))
     if array.ndim != 2 or len(array) != len(result.configurations):
@@ -63,8 +96,7 @@ def judge(result: Result, rule: Rule) -> Verdict:
             "reduce other axes by the rule's `transform`"
         )
     array, rows = failed_as_nan(result, array), matched(result, rule.a, rule.b)
-    least = 0.0 if array is stored else relative_rounding(stored)  # of what a transform began with
-    return _compared(array[rows.a], array[rows.b], rule, axis=1, settings=rows.settings, least=least)
+    return Arms(array[rows.a], array[rows.b], rows, 0.0 if array is stored else relative_rounding(stored))
 
 
 def compare(
@@ -110,7 +142,7 @@ def _compared(
     least: float = 0.0,
 ) -> Verdict:
     """`compare`, of arrays with at least some relative rounding."""
-    (a, a_rounding), (b, b_rounding) = _runs("x", x, axis), _runs("y", y, axis)
+    (a, a_rounding), (b, b_rounding) = as_runs("x", x, axis), as_runs("y", y, axis)
     if a.shape[0] != b.shape[0] or (rule.paired and a.shape != b.shape):
         raise ValueError(f"`x` and `y` must have one shape where runs are paired; got {np.shape(x)} and {np.shape(y)}")
     if settings is None:
@@ -142,15 +174,27 @@ def correct(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
     >>> alone.verdict, together[0].verdict, together[0].uncorrected
     ('supported', 'undecided', 'supported')
     """
+    return together([(verdict.rule, verdict.settings) for verdict in verdicts])
+
+
+def together(tests: Sequence[tuple[Rule, Sequence[Evidence]]]) -> tuple[Verdict, ...]:
+    """The verdicts of rules on their evidence, decided together: `correct`, of what has not been decided yet.
+
+    Args:
+        tests: Each rule, with its evidence in every setting.
+
+    Returns:
+        A verdict for each rule.
+    """
     members: dict[str, list[tuple[int, int]]] = {}
-    for i, verdict in enumerate(verdicts):
-        members.setdefault(verdict.rule.family, []).extend((i, j) for j in range(len(verdict.settings)))
-    settings: list[list[Setting]] = [list(verdict.settings) for verdict in verdicts]
+    for i, (rule, evidence) in enumerate(tests):
+        members.setdefault(rule.family, []).extend((i, j) for j in range(len(evidence)))
+    settings: list[dict[int, Setting]] = [{} for _ in tests]
     for places in members.values():
-        family = _family([(verdicts[i].rule, settings[i][j]) for i, j in places])
+        family = _family([(tests[i][0], tests[i][1][j]) for i, j in places])
         for (i, j), setting in zip(places, family, strict=True):
             settings[i][j] = setting
-    return tuple(Verdict(verdict.rule, tuple(s)) for verdict, s in zip(verdicts, settings, strict=True))
+    return tuple(Verdict(rule, tuple(s.values())) for (rule, _), s in zip(tests, settings, strict=True))
 
 
 def _family(members: Sequence[tuple[Rule, Evidence]]) -> list[Setting]:
@@ -195,17 +239,10 @@ def _outcome(rule: Rule, effect: float, p: float) -> str:
     return "supported" if holds[rule.claim] else "not supported"
 
 
-def _runs(name: str, x: ArrayLike, axis: int) -> tuple[np.ndarray, float]:
+def as_runs(name: str, x: ArrayLike, axis: int) -> tuple[np.ndarray, float]:
     """The runs of each setting [settings, runs] in double precision, and the rounding of the type they came in."""
-    array = np.asarray(as_array(name, x))
-    if not -array.ndim <= axis < array.ndim:
-        raise ValueError(f"`axis` must satisfy {-array.ndim} <= axis < {array.ndim} for `{name}`; got {axis}")
-    if array.dtype.kind in "cb":
-        raise TypeError(f"`{name}` must hold real numbers; got dtype {array.dtype}")
-    if array.size == 0:
-        raise ValueError(f"`{name}` must hold at least one run; got shape {array.shape}")
-    moved = np.moveaxis(array, axis, -1).astype(np.float64)
-    return moved.reshape(-1, moved.shape[-1]), relative_rounding(array)
+    moved = reals_last(name, x, axis)
+    return moved.reshape(-1, moved.shape[-1]), relative_rounding(np.asarray(x))
 
 
 def relative_rounding(array: np.ndarray) -> float:

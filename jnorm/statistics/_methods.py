@@ -22,7 +22,7 @@ import numpy as np
 from scipy import special
 
 from jnorm.statistics._resampled import resampled
-from jnorm.statistics._steps import Comparison, Question, by_setting, by_steps
+from jnorm.statistics._steps import Compare, Comparison, Question, by_setting, by_steps
 
 SAMPLES = 10_000  # random changes of sign: p-values end at 1e-4
 EXACT = 256  # pairs up to which the law of the signed ranks is summed instead of taken normal
@@ -44,7 +44,7 @@ class Method:
 
     estimates: str
     assumes: str
-    compare: Callable[[np.ndarray, np.ndarray, Question], Comparison]
+    compare: Compare
     paired: str = ""
     unpaired: str = ""
     efficiency: float = 1.0

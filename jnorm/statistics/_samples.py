@@ -101,6 +101,34 @@ def as_array(name: str, value: Any) -> Any:
     return array
 
 
+def reals_last(name: str, x: Any, axis: int) -> np.ndarray:
+    """Real numbers on the host in double precision, with the sample axis last.
+
+    Args:
+        name: What an error calls the array.
+        x: The array.
+        axis: The axis of the sample.
+
+    Returns:
+        An array ``[..., sample]``.
+
+    Raises:
+        TypeError: It holds complex numbers or booleans, or what `as_array` refuses.
+        ValueError: For an axis that the array does not have, and an empty array.
+
+    >>> reals_last("x", [[1, 2, 3]], axis=0).shape
+    (3, 1)
+    """
+    array = np.asarray(as_array(name, x))
+    if not -array.ndim <= axis < array.ndim:
+        raise ValueError(f"`axis` must satisfy {-array.ndim} <= axis < {array.ndim} for `{name}`; got {axis}")
+    if array.dtype.kind in "cb":
+        raise TypeError(f"`{name}` must hold real numbers; got dtype {array.dtype}")
+    if array.size == 0:
+        raise ValueError(f"`{name}` must hold at least one run; got shape {array.shape}")
+    return np.moveaxis(array, axis, -1).astype(np.float64)
+
+
 def sample_last(name: str, x: jax.Array, axis: Axes) -> jax.Array:
     """The array with the named axes moved to the end and joined into one.
 

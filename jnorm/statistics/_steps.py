@@ -52,9 +52,10 @@ class Comparison(NamedTuple):
     below: np.ndarray
 
 
-def by_setting(
-    compare: Callable[[np.ndarray, np.ndarray, Question], Comparison],
-) -> Callable[[np.ndarray, np.ndarray, Question], Comparison]:
+Compare = Callable[[np.ndarray, np.ndarray, Question], Comparison]
+
+
+def by_setting(compare: Compare) -> Compare:
     """A comparison of two samples ``[runs]`` as one of the arms of many settings, ``[settings, runs]``.
 
     Args:

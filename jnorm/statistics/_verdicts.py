@@ -121,12 +121,30 @@ class Verdict:
     size = property(lambda self: self.decisive.size, doc="Runs of each arm that would decide.")
 
     def __str__(self) -> str:
-        a, b = (describe(arm) if arm else label for arm, label in ((self.rule.a, "a"), (self.rule.b, "b")))
-        name = self.rule.name or f"{a} {self.rule.claim} {b}"
         raw = "" if self.uncorrected == self.verdict else f" (uncorrected: {self.uncorrected})"
         return "\n".join(
-            [f"{name}: {self.verdict}{raw}", f"  {procedure(self.rule)}", *(f"  {s}" for s in self.settings)]
+            [
+                f"{title(self.rule)}: {self.verdict}{raw}",
+                f"  {procedure(self.rule)}",
+                *(f"  {s}" for s in self.settings),
+            ]
         )
+
+
+def title(rule: Rule) -> str:
+    """The claim of a rule: its name, or its arms.
+
+    Args:
+        rule: The rule.
+
+    Returns:
+        A few words.
+
+    >>> title(Rule(claim="greater", effect=0.1, diverged="exclude", b={"depth": 2}))
+    'a greater depth=2'
+    """
+    a, b = (describe(arm) if arm else label for arm, label in ((rule.a, "a"), (rule.b, "b")))
+    return rule.name or f"{a} {rule.claim} {b}"
 
 
 def procedure(rule: Rule) -> str:

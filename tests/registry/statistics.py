@@ -70,3 +70,37 @@ host("statistics.compare", lambda: statistics.compare(ROWS, ROWS[::-1] + 1, RULE
 host("statistics.correct", lambda: statistics.correct([statistics.judge(RUNS, RULES[0])] * 3))
 host("statistics.tuned", lambda: statistics.tuned(RUNS, "depth", on="accuracy")["accuracy"])
 host("statistics.averaged", lambda: statistics.averaged(RUNS, "depth")["accuracy"])
+
+THRESHOLDS = (-0.5, 0.1, 0.7)
+add(
+    "statistics.performance_profile",
+    lambda x: statistics.performance_profile(x, THRESHOLDS, axis=(-2, -1)),
+    BATCHES,
+    **COUNTS,
+    nan="a NaN is above no threshold",
+)
+add("statistics.optimality_gap", partial(statistics.optimality_gap, axis=-1), ROWS)
+add(
+    "statistics.probability_of_improvement",
+    partial(statistics.probability_of_improvement, axis=-1, over=-2),
+    *(BATCHES, np.roll(BATCHES, 1, 0)),
+    **COUNTS,
+)
+add(
+    "statistics.stratified_bootstrap",
+    each(
+        lambda key, x: statistics.stratified_bootstrap(
+            key, x, partial(statistics.mean, axis=(-2, -1)), axis=-1, over=-2, samples=20
+        )
+    ),
+    *(KEYS, BATCHES),
+    **DRAWN,
+)
+host("statistics.sequential", lambda: statistics.sequential(RULES, looks=(3, 6)).judge(RUNS).verdicts)
+host(
+    "statistics.report",
+    lambda: [statistics.report(statistics.judge(RUNS, RULES[0]), form) for form in ("text", "json")],
+)
+host("statistics.runs_of", lambda: statistics.runs_of({"x": np.ones((2, 3))}, ("repeat", "seed"))["x"])
+host("statistics.tuning_curve", lambda: statistics.tuning_curve(ROWS, (1, 5), axis=0, support=(-9.0, 9.0)))
+host("statistics.expected_best", lambda: statistics.expected_best(ROWS, (1, 5), axis=0))
