@@ -129,10 +129,10 @@ def drawn(s):
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(of))(KEYS))
 
 
-def by_hand(s, lane, parts):
+def by_hand(s, lane, parts, moved=lambda params: params):
     params, orders = jax.tree.map(lambda a: a[lane], drawn(s))
     orders = {"fixed": [orders[0]] * s.epochs, "given": [given(s)] * s.epochs}.get(s.order, orders)
-    return reference.train(s, params, orders, parts, rate=RATES[lane], l2=L2[lane], clip=CLIPS[lane])
+    return reference.train(s, moved(params), orders, parts, rate=RATES[lane], l2=L2[lane], clip=CLIPS[lane])
 
 
 def parts_of(s):
