@@ -16,6 +16,7 @@ from jax.experimental import io_callback
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
+from jnorm.nn.convolution import convolve
 from jnorm.sweeps import _fingerprints as fingerprints
 
 X = np.array([0.3, -0.5, 0.2], np.float32)
@@ -294,6 +295,11 @@ def test_sharing_costs_no_more_than_once():
     for _ in range(40):
         f = jax.jit(lambda x, f=f: f(x) + f(x))
     assert of(f).opaque == ()
+
+
+def test_a_convolution_hides_nothing():
+    """It has a rule of its own for ``vmap``, which its name stands for, unlike the rules of others below."""
+    assert of(lambda x: convolve(x.reshape(1, 3, 1), x[:2].reshape(2, 1, 1))).opaque == ()
 
 
 def ours():

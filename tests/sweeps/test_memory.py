@@ -1,8 +1,11 @@
 """Memory that does not suffice, simulated where XLA raises: when a program is compiled, is called, and ends."""
 
 import json
-import re
+import os
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -279,4 +282,41 @@ def test_a_program_counts_with_the_results_of_the_chunk_before(monkeypatch):
     assert sizes[0].memory >= 2 * 4 * 4 * 2**16
     unknown = SimpleNamespace(compile=lambda: SimpleNamespace(memory_analysis=lambda: None))
     assert programs.compiled(unknown, sizes[0].mesh, width=1, groups=1).memory is None
-    assert re.match("[0-9]", f"{sizes[0].seconds}")
+
+
+REFUSED = """
+import resource
+import warnings
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from jnorm.sweeps import sweep
+
+
+def train(key):
+    x = jax.random.normal(key, (2**22,))
+    return {"sum": jnp.sort(x)[::1024].sum()}
+
+
+expected = sweep(train, seeds=2, chunk=1)["sum"]
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 600 * 2**20,) * 2)
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    result = sweep(train, seeds=32, chunk=32)["sum"]
+print(len(told), str(told[0].message)[:76], abs(result[0, :2] - expected[0]).max() < 1e-5 * abs(expected).max())
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs a system that limits and tells memory")
+def test_memory_that_the_system_refuses():
+    """A sort of 2^22 numbers in 32 runs takes gigabytes; the system gives 600 MiB."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", REFUSED], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    count, *words = done.stdout.split()
+    assert int(count) >= 1
+    assert " ".join(words) == "memory did not suffice for 32 runs side by side (RESOURCE_EXHAUSTED: Out of True"
