@@ -6,14 +6,19 @@ Gauss-Hermite nodes straddle the kink and are off by tenths of a unit in ``E[phi
 
 Common to the functions:
 
-- **Integrands** act elementwise and are made of `jax.numpy` operations. Arrays that they close over broadcast against
-  the points from the right. Each function is one program for an integrand, shape and dtype, under ``jit`` or not: a
-  lambda written anew is the same integrand, with other captured values it is another one.
-- **Memory** does not grow with the nodes, which are visited block by block, in derivatives too.
+- **Integrands** act elementwise and are made of `jax.numpy` operations. They see points of the shape of
+  the arguments behind one more axis, and are mapped over the nodes; arrays that they close over broadcast against the
+  points from the right. Each function is one program for an integrand, shape and dtype, under ``jit`` or not: a lambda
+  written anew is the same integrand, with other captured values it is another one.
+- **Memory and loops.** All nodes of all points are one evaluation and one sum, without a loop, as long as these are at
+  most 2^17 values: up to 512 points in one dimension, 4 in two. For more points a loop takes as many nodes at a time as
+  need no more, at least one of each panel, and derivatives keep nothing of a turn. What `jax.vmap` adds does not count,
+  so that a mapped point takes 256 values (in two dimensions 31 360): hand arrays over where they are very many.
 - **Kinks** are the points at which the integrand or a derivative of it jumps, or where a smooth one has its features.
 - **Shapes and types.** Arguments broadcast; the dtype is kept, and half precision is computed in float32.
 - **Singular points.** A negative or NaN variance gives NaN in its own lane; a negative one among Python numbers and
   NumPy arrays raises ``ValueError``.
+- **Digits.** Stated errors are those of the rule. Rounding comes on top and depends on the machine: `jnorm.theory`.
 """
 
 from jnorm.gaussian._pair import expectation2

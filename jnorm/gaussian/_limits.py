@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jnorm.gaussian._panels import REACH, blocks, density, elementwise, panels, splits
+from jnorm.gaussian._panels import PAIR_NODES, at_points, blocks, density, panels, splits
 
 
 def root(var: jax.Array) -> jax.Array:
@@ -22,49 +22,39 @@ def root(var: jax.Array) -> jax.Array:
     return jnp.where(var == 0, 0.0, jnp.sqrt(jnp.where(var == 0, 1.0, var)))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def at_a_point(
-    kinks: tuple[float, ...],
-    block: tuple[int, ...],
-    f: Callable[[jax.Array], Any],
-    mean: jax.Array,
-    var: jax.Array,
-) -> Any:
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def at_a_point(kinks: tuple[float, ...], f: Callable[[jax.Array], Any], mean: jax.Array, var: jax.Array) -> Any:
     """Zeros like ``f(mean)``; their derivative by ``var`` is ``f''(mean)/2`` where ``var = 0``.
 
     Args:
         kinks: Where the slope may jump.
-        block: Leading axes of the points that ``f`` takes.
-        f: The integrand, a callable pytree.
+        f: The integrand of points ``[1, *shape]``, a callable pytree.
         mean: The point.
         var: Its variance.
 
     Returns:
         Zeros, of the structure that ``f`` returns.
     """
-    like = jax.eval_shape(lambda z: f(z), jax.ShapeDtypeStruct((*block, *mean.shape), mean.dtype))
+    like = jax.eval_shape(at_points(f, 0), mean)
     return jax.tree.map(lambda _: jnp.zeros_like(mean), like)
 
 
 @at_a_point.defjvp
-def _(kinks: tuple[float, ...], block: tuple[int, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _(kinks: tuple[float, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
     f, mean, var = primals
-    value, at_edge = at_a_point(kinks, block, f, mean, var), var == 0
-    points = jnp.broadcast_to(mean, (*block, *mean.shape))
+    value, at_edge = at_a_point(kinks, f, mean, var), var == 0
 
     def curvature(index: int) -> jax.Array:
-        part = lambda z: elementwise(z, jax.tree.leaves(f(z))[index])
-        second = _curvature(partial(_slope, part), points, kinks)[(0,) * len(block)]
-        return jnp.where(at_edge, second / 2, 0.0)
+        part = lambda z: jax.tree.leaves(at_points(f, 0)(z))[index]
+        return jnp.where(at_edge, _curvature(partial(_slope, part), mean, kinks) / 2, 0.0)
 
     rates = jax.tree.unflatten(jax.tree.structure(value), map(curvature, range(len(jax.tree.leaves(value)))))
     return value, jax.tree.map(lambda rate: rate * tangents[2], rates)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def on_a_line(
     kinks: tuple[float, ...],
-    block: tuple[int, int, int, int],
     f: Callable[[jax.Array, jax.Array], Any],
     mean: tuple[jax.Array, jax.Array],
     cov: tuple[jax.Array, jax.Array, jax.Array],
@@ -76,8 +66,7 @@ def on_a_line(
 
     Args:
         kinks: Where the integral along the line is split, in ``u`` and in ``v``.
-        block: Leading axes of the points that ``f`` takes: inner nodes and panels, outer nodes and panels.
-        f: The integrand, a callable pytree.
+        f: The integrand of points ``[1, *shape]``, a callable pytree.
         mean: Of ``u`` and of ``v``.
         cov: Variance of ``u``, covariance, variance of ``v``; the residual variance of ``v`` given ``u`` is zero
             where it is lost in rounding.
@@ -89,27 +78,24 @@ def on_a_line(
 
 
 @on_a_line.defjvp
-def _(kinks: tuple[float, ...], block: tuple[int, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _(kinks: tuple[float, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
     f, (mu, mv), (cuu, cuv, cvv) = primals
     flat_u, flat_v = cuu == 0, cvv == 0
     line = is_line(cuu, cuv, cvv)
     su, sv = root(cuu), jnp.where(cuv < 0, -1.0, 1.0) * root(cvv)
     inner = jnp.sort(jnp.concatenate([splits(kinks, mu, su), splits(kinks, mv, jnp.abs(sv)) * jnp.sign(sv)[None]]), 0)
-    center, radius = panels(jnp.pad(inner, [(0, 2 * len(kinks)), *[(0, 0)] * mu.ndim], constant_values=REACH))
-    nodes, weights = (a[0] for a in blocks(block[0], block[0], center))
-    x = center[None] + radius[None] * nodes
-    weights = radius[None] * weights * density(x)  # [node, panel, ...]
-
-    def points(mean: jax.Array, scale: jax.Array) -> jax.Array:
-        along = mean[None, None] + scale[None, None] * x
-        return jnp.broadcast_to(along[:, None, None], (*block[:3], *along.shape[1:]))
+    center, radius = panels(inner)
+    nodes, weights = (a[0] for a in blocks(PAIR_NODES, center, 0))
+    x = center[:, None] + radius[:, None] * nodes
+    weights = radius[:, None] * weights * density(x)  # [panel, node, ...]
 
     def mean_where(mask: jax.Array, values: jax.Array) -> jax.Array:
-        return jnp.where(mask, jnp.sum(weights * jnp.where(mask[None, None], values[:, 0, 0], 0.0), (0, 1)), 0.0)
+        return jnp.where(mask, jnp.sum(weights * jnp.where(mask[None, None], values, 0.0), (0, 1)), 0.0)
 
-    u, v = points(mu, su), points(mv, sv)
-    by_u = lambda u, v: _slope(lambda t: elementwise(t, f(t, v)), u)
-    by_v = lambda u, v: _slope(lambda t: elementwise(t, f(u, t)), v)
+    u, v = (mean[None, None] + scale[None, None] * x for mean, scale in ((mu, su), (mv, sv)))
+    g = at_points(f, 2)
+    by_u = lambda u, v: _slope(lambda t: g(t, v), u)
+    by_v = lambda u, v: _slope(lambda t: g(u, t), v)
     twice_u = mean_where(flat_u, _curvature(lambda t: by_u(t, v), u, kinks))
     twice_v = mean_where(flat_v, _curvature(lambda t: by_v(u, t), v, kinks))
     mixed = mean_where(line | flat_u, _slope(lambda t: by_u(u, t), v))

@@ -12,11 +12,7 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
 from jnorm.gaussian._limits import is_line, on_a_line, root
-from jnorm.gaussian._panels import REACH, blocks, density, elementwise, panels, splits, total
-
-NODES = 56  # of a panel, outside and inside
-BLOCKS = (28, 14, 7)  # outer nodes of each panel that are visited together, with all inner ones; else one
-SIZE = 2**17  # entries of such a block
+from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
 
 
 def expectation2(
@@ -61,20 +57,12 @@ def expectation2(
     _require_covariance(cov)
     mean, cov = jnp.asarray(mean), jnp.asarray(cov)
     like = jax.eval_shape(_wide, mean, cov)[0]
-    kinks = tuple(map(float, kinks))
-    block = jax.ShapeDtypeStruct((*_block(like.shape, kinks), *like.shape), like.dtype)
-    return _expectation2(callables.settle(f, block, block), mean, cov, kinks)
+    points = jax.ShapeDtypeStruct((1, *like.shape), like.dtype)
+    return _expectation2(callables.settle(f, points, points), mean, cov, tuple(map(float, kinks)))
 
 
 def _holds_arrays(value: Any) -> bool:
     return any(isinstance(part, jax.Array) for part in jax.tree.leaves(value))
-
-
-def _block(shape: tuple[int, ...], kinks: tuple[float, ...]) -> tuple[int, int, int, int]:
-    """How many inner nodes, inner panels, outer nodes and outer panels a turn takes."""
-    panels_inside, panels_outside = len(kinks) + 1, 4 * len(kinks) + 1
-    each = NODES * panels_inside * panels_outside * math.prod(shape)
-    return NODES, panels_inside, next((size for size in BLOCKS if size * each <= SIZE), 1), panels_outside
 
 
 def _parts(mean: jax.Array, cov: jax.Array) -> tuple[Any, tuple[jax.Array, ...]]:
@@ -100,24 +88,25 @@ def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks:
     spread = jnp.where(steep == 0, REACH, REACH * sv / jnp.where(steep == 0, 1.0, steep))[None]
     inner = jnp.concatenate([splits(kinks, mu, su), crossings, crossings - spread, crossings + spread])
     center, radius = panels(jnp.sort(jnp.clip(inner, -REACH, REACH), 0))  # [outer panel, ...]
-    turns = blocks(NODES, _block(mu.shape, kinks)[2], center)  # [turn, outer node, 1, ...]
+    inside = PAIR_NODES * (len(kinks) + 1)
+    turns = blocks(PAIR_NODES, center, inside * center.size)  # [turn, 1, outer node, 1, ...]
 
     def terms(turn: tuple[jax.Array, jax.Array]) -> jax.Array:
-        """The outer nodes of a block, [inner node, inner panel, outer node, outer panel, ...], summed."""
-        x = center[None] + radius[None] * turn[0]
-        outer = radius[None] * turn[1] * density(x)
+        """The outer nodes of a block, [inner panel, inner node, outer panel, outer node, ...], summed."""
+        x = center[:, None] + radius[:, None] * turn[0]
+        outer = radius[:, None] * turn[1] * density(x)
         along = mv[None, None] + slope[None, None] * x
         across = jnp.broadcast_to(sv[None, None], x.shape)
-        middle, half = panels(splits(kinks, along, across))  # [inner panel, outer node, outer panel, ...]
-        nodes, weights = (a[0] for a in blocks(NODES, NODES, middle))
-        y = middle[None] + half[None] * nodes
+        middle, half = panels(splits(kinks, along, across))  # [inner panel, outer panel, outer node, ...]
+        nodes, weights = (a[0] for a in blocks(PAIR_NODES, middle, 0))
+        y = middle[:, None] + half[:, None] * nodes
         v = along[None, None] + across[None, None] * y
         u = jnp.broadcast_to((mu[None, None] + su[None, None] * x)[None, None], v.shape)
-        weight = outer[None, None] * (half[None] * weights * density(y))
-        return jnp.sum(weight * elementwise(u, f(u, v)), (0, 1, 2, 3))
+        weight = outer[None, None] * (half[:, None] * weights * density(y))
+        values = at_points(f, 1)(*(a.reshape(math.prod(a.shape[:4]), *mu.shape) for a in (u, v)))
+        return jnp.sum(weight * values.reshape(v.shape), (0, 1, 2, 3))
 
-    edge = on_a_line(kinks, _block(mu.shape, kinks), f, (mu, mv), (cuu, cuv, cvv))
-    return (total(terms, turns) + edge).astype(dtype)
+    return (total(terms, turns) + on_a_line(kinks, f, (mu, mv), (cuu, cuv, cvv))).astype(dtype)
 
 
 def _require_covariance(cov: Any) -> None:

@@ -1,6 +1,5 @@
 """Expectations under one Gaussian."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,11 +10,9 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
 from jnorm.gaussian._limits import at_a_point, root
-from jnorm.gaussian._panels import blocks, density, elementwise, panels, splits, total
+from jnorm.gaussian._panels import at_points, blocks, density, elementwise, panels, splits, summed, total
 
-NODES = 256  # shared out over the panels
-BLOCK = 16  # nodes of each panel that are visited together, or fewer where many points are integrated at a time
-SIZE = 2**13  # entries of such a block: few turns of the loop for few points, arrays that stay in the cache for many
+NODES = 256  # shared out over the panels, evenly and in sixteens
 
 
 def expectation(
@@ -47,8 +44,7 @@ def expectation(
     >>> expectation(lambda z: jnp.maximum(z, 0.0), 0.0, 1.0).round(6)  # 1 / sqrt(2 pi)
     Array(0.398942, dtype=float32)
     """
-    points = _points(mean, var)
-    settled = callables.settle(f, _block(points, kinks))
+    settled = callables.settle(f, _points(mean, var))
     return _expectation(settled, mean, var, tuple(map(float, kinks)))
 
 
@@ -77,33 +73,20 @@ def moments(
     >>> f"{first:.2f} {second:.3f}"
     '1001.00 4.000'
     """
-    points = _points(mean, var)
-    settled, alone = callables.settle(f, _block(points, kinks)), callables.settle(f, points)
-    return _moments(settled, alone, mean, var, tuple(map(float, kinks)))
+    settled = callables.settle(f, _points(mean, var))
+    return _moments(settled, mean, var, tuple(map(float, kinks)))
 
 
 def _points(mean: ArrayLike, var: ArrayLike) -> jax.ShapeDtypeStruct:
     """What the points look like that an integrand is called with."""
     checks.require(lambda v: v >= 0, "`{}` must satisfy {} >= 0", var=var)
     like = jax.eval_shape(_wide, mean, var)[0]
-    return jax.ShapeDtypeStruct(like.shape, like.dtype)
+    return jax.ShapeDtypeStruct((1, *like.shape), like.dtype)
 
 
 @jax.jit  # whose traces are kept, so that the second look costs nothing
 def _wide(mean: ArrayLike, var: ArrayLike) -> tuple[jax.Array, ...]:
     return checks.wide_floats(mean=mean, var=var)[1]
-
-
-def _block(points: jax.ShapeDtypeStruct, kinks: Sequence[float]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((_block_size(points.shape, kinks), len(kinks) + 1, *points.shape), points.dtype)
-
-
-def _block_size(shape: tuple[int, ...], kinks: Sequence[float]) -> int:
-    """A power of two, so that it divides the nodes of a panel."""
-    size = BLOCK
-    while size > 1 and size * (len(kinks) + 1) * math.prod(shape) > SIZE:
-        size //= 2
-    return size
 
 
 @partial(jax.jit, static_argnames="kinks")
@@ -113,11 +96,11 @@ def _expectation(f: Callable[[jax.Array], Any], mean: ArrayLike, var: ArrayLike,
 
 
 @partial(jax.jit, static_argnames="kinks")
-def _moments(f: Any, alone: Any, mean: ArrayLike, var: ArrayLike, kinks: tuple[float, ...]) -> Any:
+def _moments(f: Any, mean: ArrayLike, var: ArrayLike, kinks: tuple[float, ...]) -> Any:
     dtype, (mean, var) = checks.wide_floats(mean=mean, var=var)
     # Any center gives the same result; this one is within a few deviations of E[f], so that nothing cancels.
     sides = [mean - jnp.sqrt(var), mean + jnp.sqrt(var)]
-    center = jax.lax.stop_gradient(sum(elementwise(z, alone(z)) for z in sides) / 2)
+    center = jax.lax.stop_gradient(sum(at_points(f, 0)(z) for z in sides) / 2)
 
     first, second = _integral(jax.tree_util.Partial(_centred, f, center), mean, var, kinks)
     spread = second - first * first
@@ -135,15 +118,13 @@ def _integral(f: Callable[[jax.Array], Any], mean: jax.Array, var: jax.Array, ki
     center, radius = panels(splits(kinks, mean, scale))
 
     def terms(turn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
-        """Weights and weighted values, summed over a block [node, panel, ...]."""
+        """Weights and weighted values, summed over a block [panel, node, ...]."""
         nodes, weights = turn
-        x = center[None] + radius[None] * nodes
-        weights = radius[None] * weights * density(x)
-        points = mean[None, None] + scale[None, None] * x
-        return weights, jax.tree.map(lambda values: weights * elementwise(points, values), f(points))
+        x = center[:, None] + radius[:, None] * nodes
+        weights = radius[:, None] * weights * density(x)
+        values = at_points(f, 2)(mean[None, None] + scale[None, None] * x)
+        return summed(weights, 2), jax.tree.map(lambda a: summed(weights * a, 2), values)
 
-    count, size = max(NODES // (len(kinks) + 1) // BLOCK, 1) * BLOCK, _block_size(mean.shape, kinks)
-    sums = total(terms, blocks(count, size, center))
-    mass, sums = jax.tree.map(lambda a: jnp.sum(a, (0, 1)), sums)
-    edge = at_a_point(kinks, (size, len(kinks) + 1), f, mean, var)
-    return jax.tree.map(lambda a, zero: a / mass + zero, sums, edge)
+    count = max(NODES // (len(kinks) + 1) // 16, 1) * 16
+    mass, sums = total(terms, blocks(count, center, center.size))
+    return jax.tree.map(lambda a, zero: a / mass + zero, sums, at_a_point(kinks, f, mean, var))

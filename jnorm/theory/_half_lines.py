@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jnorm._ground import elementary
 from jnorm.theory.mills import differences
 
 
@@ -53,7 +54,7 @@ def sides(mean: jax.Array, var: jax.Array) -> Sides:
     scale = jnp.where(zero, 0.0, root)
     reach = math.sqrt(-2 * math.log(jnp.finfo(var.dtype).tiny))  # beyond it the density underflows
     near = jnp.clip(mean, -reach * root, reach * root)
-    density = jnp.where(zero, 0.0, jnp.exp(-near * near / (2 * safe)) / math.sqrt(2 * math.pi))
+    density = jnp.where(zero, 0.0, elementary.exp(-near * near / (2 * safe)) / math.sqrt(2 * math.pi))
     above = mean > -scale / 4
     distance = jnp.where(zero, reach, jnp.where(above, near, -near) / root)
     narrow = above | (scale < 0.6) | ((distance >= 2 * scale) & (scale < 4))
@@ -64,7 +65,7 @@ def sides(mean: jax.Array, var: jax.Array) -> Sides:
 
     def grow(k: int, r: jax.Array, fold: jax.Array) -> jax.Array:
         own = above | fold
-        whole = jnp.exp(k * jnp.where(own, 0.0, mean)) * jnp.exp(k * k / 2 * jnp.where(own, 0.0, var))
+        whole = elementary.exp(k * jnp.where(own, 0.0, mean)) * elementary.exp(k * k / 2 * jnp.where(own, 0.0, var))
         return jnp.where(own, density * r, whole - density * r)
 
     return Sides(

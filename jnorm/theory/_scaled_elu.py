@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
+from jnorm._ground import checks, elementary
 from jnorm.theory._half_lines import continued, sides
 
 _P = ParamSpec("_P")
@@ -71,8 +71,8 @@ def halves(mean: jax.Array, var: jax.Array) -> Halves:
     """Moments of the two halves of a scaled ELU, from which its constants follow; each to a few roundings."""
     p = sides(mean, var)
     low, thin = continued(p, mean, var)
-    center = jnp.expm1(low + thin / 2)
-    spread = jnp.exp(2 * low) * jnp.exp(thin) * jnp.expm1(thin)
+    center = elementary.expm1(low + thin / 2)
+    spread = elementary.exp(2 * low) * elementary.exp(thin) * elementary.expm1(thin)
     side = jnp.where(p.above, 1.0, -1.0)
     below = 1 - p.tail
     return Halves(
@@ -112,8 +112,10 @@ def scaled_elu(mean: ArrayLike, var: ArrayLike, *, lam: ArrayLike = 1.0, alpha: 
     dtype, (mean, var, lam, alpha) = prepared(mean=mean, var=var, lam=lam, alpha=alpha)
     p = sides(mean, var)
     low, thin = continued(p, mean, var)
-    base = jnp.where(p.above, mean, alpha * jnp.expm1(low + thin / 2))
-    base_var = jnp.where(p.above, var, alpha**2 * jnp.exp(2 * low) * jnp.exp(thin) * jnp.expm1(thin))
+    base = jnp.where(p.above, mean, alpha * elementary.expm1(low + thin / 2))
+    base_var = jnp.where(
+        p.above, var, alpha**2 * elementary.exp(2 * low) * elementary.exp(thin) * elementary.expm1(thin)
+    )
     shift = p.scale * (p.tail1 + alpha * p.exp1)
     swap = var * (p.tail2 - alpha**2 * p.exp2)
     spread = base_var + jnp.where(p.above, -swap, swap) - (2 * base + shift) * shift

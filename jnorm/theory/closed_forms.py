@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm import activations
-from jnorm._ground import checks
+from jnorm._ground import checks, elementary
 from jnorm.theory._scaled_elu import GaussianMoments as GaussianMoments
 from jnorm.theory._scaled_elu import gaussian_moments, one_program, prepared
 from jnorm.theory._scaled_elu import scaled_elu as scaled_elu
@@ -174,10 +174,10 @@ def sin(mean: ArrayLike, var: ArrayLike) -> GaussianMoments:
     [0.091, 0.432, 0.5]
     """
     dtype, (mean, var) = prepared(mean=mean, var=var)
-    q, gap, cosine = jnp.exp(-var), -jnp.expm1(-var), jnp.cos(mean)
+    q, gap, cosine = elementary.exp(-var), -elementary.expm1(-var), jnp.cos(mean)
     spread = gap * (gap + 2 * q * cosine**2) / 2
     return gaussian_moments(
-        dtype, jnp.exp(-var / 2) * jnp.sin(mean), spread, (gap * (1 + q) + 2 * (q * cosine) ** 2) / 2
+        dtype, elementary.exp(-var / 2) * jnp.sin(mean), spread, (gap * (1 + q) + 2 * (q * cosine) ** 2) / 2
     )
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
+from jnorm._ground import checks, elementary
 
 __all__ = [
     "Differences",
@@ -178,4 +178,4 @@ def erfcx(x: ArrayLike) -> jax.Array:
     y = math.sqrt(2) * jnp.where(x < 0, -x, x)
     right = math.sqrt(2 / math.pi) * _differences(y, y, y).r0
     below = jnp.where(x < 0, x, 0.0)
-    return jnp.where(x < 0, 2 * jnp.exp(below * below) - right, right).astype(dtype)
+    return jnp.where(x < 0, 2 * elementary.exp(below * below) - right, right).astype(dtype)

@@ -9,6 +9,7 @@ import pytest
 from scipy import integrate
 
 from jnorm import activations, gaussian
+from jnorm.gaussian._panels import SIZE
 from tests import oracle
 from tests.thorough import beside
 
@@ -23,26 +24,27 @@ def slope(phi):
 
 
 @pytest.mark.parametrize("kinks", [(), (0.0,), (-1.0, 1.0), (-2.0, 0.0, 0.5, 3.0)])
-@pytest.mark.parametrize("points", [(), (9000,)])
+@pytest.mark.parametrize("points", [(), (512,), (9000,), (2 * SIZE,)])
 def test_the_rule_has_at_most_256_nodes(kinks, points):
-    """Blocks of nodes times turns of the loop; many points are integrated with fewer nodes at a time."""
-    shapes = []
-    run = lambda m: gaussian.expectation(lambda z: shapes.append(z.shape) or z, m, 2.0, kinks=kinks)
-    (loop,) = loops(jax.make_jaxpr(run)(jnp.zeros(points)).jaxpr)
-    (block,) = set(shapes)
-    assert block[1:] == (len(kinks) + 1, *points)
-    assert block[0] == (1 if points else 16)
-    assert 128 < loop.params["length"] * block[0] * block[1] <= 256
+    """All at once where these are few enough values, else as many at a time as may be."""
+    run = lambda m: gaussian.expectation(jnp.sin, m, 2.0, kinks=kinks)
+    ((turns, values),) = sines(jax.make_jaxpr(run)(jnp.zeros(points)).jaxpr)
+    count, panels = math.prod(points), len(kinks) + 1
+    nodes = turns * values // (panels * count)
+    assert 128 < nodes * panels <= 256
+    assert (turns == 1) == (nodes * panels * count <= SIZE)
+    assert values <= SIZE or values == panels * count  # one node of each panel
+    assert turns == 1 or all(nodes % n or n * panels * count > SIZE for n in range(nodes // turns + 1, nodes))
 
 
-def loops(jaxpr):
-    """The scans of a program, those in nested calls included."""
+def sines(jaxpr, turns=1):
+    """How often each sine of a program is computed, and of how many values."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "scan":
-            yield equation
+        if equation.primitive.name == "sin":
+            yield turns, equation.outvars[0].aval.size
         for value in equation.params.values():
-            if hasattr(value, "jaxpr"):
-                yield from loops(value.jaxpr)
+            if hasattr(inner := getattr(value, "jaxpr", value), "eqns"):
+                yield from sines(inner, turns * equation.params.get("length", 1))
 
 
 def test_results_do_not_depend_on_the_blocks(x64):
@@ -62,15 +64,15 @@ def test_results_do_not_depend_on_the_blocks(x64):
 
 
 @pytest.mark.parametrize("gradient", [False, True])
-def test_memory_does_not_grow_with_the_nodes(gradient):
-    count = 9000
+@pytest.mark.parametrize("count", [512, 9000, SIZE])
+def test_memory_does_not_grow_with_the_nodes(gradient, count):
     f = lambda m, v: gaussian.moments(activations.selu, m, v)[1].sum()
     run = jax.jit(jax.grad(f, (0, 1)) if gradient else f)
     points = jax.ShapeDtypeStruct((count,), "float32")
     used = run.lower(points, points).compile().memory_analysis().temp_size_in_bytes
     # Values of all nodes at once, or kept for the derivatives, would be 256 floats a point; this is a few arrays of
-    # one node and two panels.
-    assert used <= 64 * 4 * count
+    # one node and two panels, or a dozen of what is computed at a time.
+    assert used <= 4 * max(64 * count, 12 * SIZE)
 
 
 def test_memory_does_not_grow_with_the_nodes_in_two_dimensions():
