@@ -3,7 +3,10 @@
 - **Use.** Flax linen and nnx take an initializer as ``kernel_init``; Equinox and plain JAX call it; Haiku's ``w_init``
   is ``lambda shape, dtype: init(hk.next_rng_key(), shape, dtype)``. All work under ``jit`` and ``vmap`` (over keys:
   a kernel each), with typed and raw keys; a law that JAX has too draws JAX's weights from the same key.
-- **Types.** ``dtype=None`` is the default float. Half precision is drawn in float32 and rounded.
+- **Types.** ``dtype=None`` is the default float. Half precision is drawn in float32 and rounded. A TPU has no float64
+  and emulates it by pairs of float32: `jax.random` puts it together from random bits there, and nothing here takes it
+  apart, which a TPU refuses (jax issue 30629). Such draws have no more digits than the pairs and are not bit for bit
+  those of other machines; where that matters draw under ``jax.default_device(jax.devices("cpu")[0])``.
 - **Axes.** ``in_axis``, ``out_axis`` and ``batch_axis`` of a kernel are those of `fans`.
 - **The law called normal.** As in JAX, ``glorot_normal``, ``he_normal``, ``lecun_normal`` and `for_activation` are
   normal laws cut at two of their standard deviations, with the variance restored.

@@ -22,7 +22,13 @@ class Standard(NamedTuple):
 
 
 def _cut(key: jax.Array, shape: Shape, dtype: Any, bound: Any, stddev: Any) -> jax.Array:
-    return jax.random.truncated_normal(key, -bound, bound, shape, dtype) / stddev
+    if jnp.finfo(dtype).bits < 64:
+        return jax.random.truncated_normal(key, -bound, bound, shape, dtype) / stddev
+    # The same draw, but for the ends: JAX cuts at the numbers next to the bounds, for which it takes the bits of a
+    # float64, and a TPU has none (jax issue 30629).
+    bound, root = cast(bound, dtype), math.sqrt(2)
+    share = jax.random.uniform(key, shape, dtype, jax.lax.erf(-bound / root), jax.lax.erf(bound / root))
+    return jnp.clip(root * jax.lax.erf_inv(share), -bound, bound) / stddev
 
 
 def _cut_end(bound: Any, stddev: Any) -> Any:

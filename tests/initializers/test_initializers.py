@@ -1,4 +1,5 @@
 import math
+import re
 from functools import partial
 
 import flax.linen as nn
@@ -483,6 +484,26 @@ def test_protocol(name):
     for bad in (jnp.complex64, jnp.int32, bool):
         with pytest.raises(TypeError, match=f"`dtype` must be a real floating type; got {jnp.dtype(bad)}"):
             init(jax.random.key(0), shape, bad)
+
+
+@pytest.mark.parametrize("bound", [0.5, 2.0, 8.0])
+def test_a_law_cut_in_float64_draws_what_jax_draws(bound, x64):
+    """By programs of its own, so to rounding: of erf_inv near the ends that is 1e5 roundings of a share."""
+    key, shape = jax.random.key(1), (20_000,)
+    ours = initializers.truncated_normal(1.0, bound=bound)(key, shape)
+    theirs = jax.random.truncated_normal(key, -bound, bound, shape)
+    stddev = scipy.stats.truncnorm(-bound, bound).std()
+    assert ours.dtype == jnp.float64
+    np.testing.assert_allclose(ours * stddev, theirs, rtol=1e-9)
+    assert abs(ours).max() <= bound / stddev * (1 + 1e-12)
+
+
+def test_no_initializer_reads_the_bits_of_a_float64(x64):
+    """A TPU has none: its float64 is a pair of float32 (jax issue 30629)."""
+    draw = jax.jit(lambda key: [init(key, (3, 4, 6), jnp.float64) for init in EVERY.values()])
+    text = jax.export.export(draw, platforms=["tpu"])(jax.random.key(0)).mlir_module()
+    assert "f64>" in text
+    assert not re.search(r"bitcast_convert .*: \(tensor<[^>]*f64>\)|next_after .*f64>", text)
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
