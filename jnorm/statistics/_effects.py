@@ -179,7 +179,13 @@ def _standardized(left: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def _scale(x: jax.Array) -> jax.Array:
-    """A power of two near the largest size in each lane: dividing by it rounds nothing. No part of any derivative."""
+    """A power of two near the largest size in each lane: dividing by it rounds nothing. No part of any derivative.
+
+    Taken from a list: an exponent would be read from the bits, which the float64 of a TPU does not have.
+    """
     largest = jnp.max(jnp.abs(lax.stop_gradient(x)), -1, keepdims=True)
-    _, exponent = jnp.frexp(jnp.where((largest > 0) & (largest < jnp.inf), largest, 1))
-    return jnp.ldexp(jnp.ones_like(largest), exponent - 1)
+    info = jnp.finfo(x.dtype)
+    powers = jnp.asarray([2.0**k for k in range(info.minexp, info.maxexp, 16)], x.dtype)
+    powers = powers.reshape((1,) * (x.ndim - 1) + (-1,))
+    scale = jnp.max(jnp.where((powers <= largest) & (largest < jnp.inf), powers, 0), -1, keepdims=True)
+    return jnp.where(scale > 0, scale, 1)

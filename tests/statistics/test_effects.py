@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jnorm.statistics._effects import cliffs_delta, cohen_d, cohen_d_paired, hedges_g, probability_of_superiority
+from jnorm.statistics._effects import (
+    _scale,
+    cliffs_delta,
+    cohen_d,
+    cohen_d_paired,
+    hedges_g,
+    probability_of_superiority,
+)
 
 # Hundreds of small programs, each run once.
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -52,3 +59,16 @@ def test_no_spread_and_nan():
     assert cohen_d(one, 0 * one, axis=0) == np.inf
     assert np.isnan(cohen_d(one, one, axis=0))
     assert np.isnan(probability_of_superiority(jnp.array([1.0, jnp.nan]), one, axis=0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_samples_are_scaled_by_powers_of_two(dtype):
+    """At the ends of the range too: squares of what is left neither overflow nor vanish."""
+    info = np.finfo(dtype)
+    largest = np.array([info.tiny, 1e-30, 0.1, 1.0, 3.0, 1e30, info.max / 2, info.max], dtype)
+    with jax.enable_x64(dtype == "float64"):
+        scale = np.asarray(_scale(jnp.asarray(np.stack([largest, -largest / 2], 1))))
+        assert _scale(jnp.array([[0.0], [np.inf], [np.nan]], dtype)).tolist() == [[1.0]] * 3
+    assert scale.dtype == dtype
+    assert np.all(np.frexp(scale)[0] == 0.5)
+    assert np.all((largest / scale[:, 0] >= 1) & (largest / scale[:, 0] < 2**16))
