@@ -158,7 +158,7 @@ class WeightStandardization(nn.WeightNorm):
     Attributes:
         gain: `jnorm.nn.weight_norm.exact_gain` is that for an activation in front of the layer.
 
-    >>> layer = WeightStandardization(nn.Dense(2, use_bias=False))
+    >>> layer = WeightStandardization(nn.Dense(2, use_bias=False, precision="highest"))
     >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 3)))
     >>> bool(abs(y).max() < 1e-6), jax.tree.map(jnp.shape, variables)["params"]
     (True, {'layer_instance': {'kernel': (3, 2)}, 'layer_instance/kernel/scale': (2,)})
