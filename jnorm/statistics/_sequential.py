@@ -9,7 +9,7 @@
 32 of 64 runs (50 % saved); p and intervals hold over looks at 8, 16, 24, 32 seeds (obrien-fleming)
 phi=selu greater phi=relu: supported
   two-sided Student's t-test of paired runs at level 0.05; null: the mean of a - b is 0; in brackets the 95 % interval
-  the only setting: supported, 0.02278 [0.01096, 0.0346], p 0.002, 16 and 16 runs
+  the only setting: supported, 0.02278 [0.0111, 0.03447], p 0.0017, 16 and 16 runs
 """
 
 import itertools
@@ -44,10 +44,13 @@ def sequential(
         looks: Numbers of seeds after which to look, fixed before the data.
         boundary: "obrien-fleming" spends hardly any of the level early and needs few more runs at most than one look at
             the end; "pocock" stops earlier where differences are large, and needs more at most; both for any method.
-            "mixture" is valid after any number of runs, so that looks may be added, and needs the most; for the methods
-            "t" and "sign".
+            "mixture" is valid after any number of runs, so that one may look as often as one likes between the first
+            and the last, and needs the most; for the methods "t" and "sign". Paired, at a power of 90 %
+            with a look after every second seed, they need 75, 71 and 94 % of the runs of one look, and 47, 32 and 39 %
+            where the difference is twice as large.
         futility: A rule is given up, undecided, where the probability that the last look will decide is below this, by
-            the runs so far. Never binding: the level holds whether one stops or goes on.
+            the runs so far. Never binding: the level holds whether one stops or goes on. With .1 and looks at 8, 16, 24
+            and 32 seeds 29 % of the runs are saved where there is no difference, for one point of a power of 88 %.
 
     Returns:
         The stopping rule, for ``jnorm.sweeps.sweep(..., until=...)``.

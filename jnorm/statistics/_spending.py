@@ -4,11 +4,11 @@ With Z_k the one-sided normal score of the p-value at look k and ``t_k = (n_k - 
 of freedom, the canonical joint law is ``corr(Z_j, Z_k) = sqrt(t_j/t_k)``: that of sums of normal runs, and close for
 p-values of t and rank tests (the significance level approach: Jennison, Turnbull 2000, sections 4.4 and 7.2). Degrees
 of freedom rather than runs, because the variance is estimated anew at each look. A spending function says how much of
-the error rate may be used up to a share t; the level of look k is such that crossing there for the first time has
-probability ``spent(t_k) - spent(t_{k-1})``.
+the error rate may be used up to a share of the runs; the level of look k is such that crossing there for the first time
+has the probability that is newly spent.
 
->>> [f"{level:.5f}" for level in nominal_levels("obrien-fleming", (9, 17, 25, 33), 0.05)]
-['0.00009', '0.00554', '0.02190', '0.04270']
+>>> [f"{level:.5f}" for level in nominal_levels("obrien-fleming", (8, 16, 24, 32), 0.05)]
+['0.00009', '0.00554', '0.02179', '0.04242']
 """
 
 from collections.abc import Callable
@@ -89,7 +89,8 @@ def _inverted(spending: str, looks: tuple[int, ...]) -> list[Any]:
 def _critical(spending: str, looks: tuple[int, ...], levels: np.ndarray) -> np.ndarray:
     """The critical scores ``[levels, looks]``, by recursive integration (Armitage, McPherson, Rowe 1969)."""
     times = (np.array(looks) - 1) / (looks[-1] - 1)
-    spent = np.stack([np.zeros_like(levels), *(SPENDING[spending](levels, t) for t in times)], 1)
+    shares = np.array(looks) / looks[-1]
+    spent = np.stack([np.zeros_like(levels), *(SPENDING[spending](levels, share) for share in shares)], 1)
     critical = np.empty((len(levels), len(looks)))
     critical[:, 0] = np.minimum(-special.ndtri(spent[:, 1]), UNREACHED)
     paths: tuple[Any, ...] = ()
