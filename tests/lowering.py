@@ -129,7 +129,20 @@ def function_faults(name: str) -> list[str]:
             for way, call, args in programs(name, dtype):
                 layer = name.startswith("nn.") and name not in WIDE
                 found += [f"{dtype} {way}: {fault}" for fault in faults(exported(call, *args), dtype, layer=layer)]
-    return found
+    return found + [f"float32 under x64, {fault}" for fault in widened(name)]
+
+
+def widened(name: str) -> Iterator[str]:
+    """Where a function for networks makes float64 arrays of float32 ones, which it may do under ``jax.enable_x64``.
+
+    Such as ``where(mask, 1.0, 0.0)``, of two Python numbers. A single number is none the slower for it.
+    """
+    if "bfloat16" not in FUNCTIONS[name].dtypes:
+        return
+    with jax.enable_x64(True):
+        for way, call, args in programs(name, "float32"):
+            for line in lines(r"tensor<(?!1x(1x)*f64>)(\d+x)+f64>", exported(call, *args)):
+                yield f"{way}: {line}"
 
 
 def report() -> Iterator[str]:

@@ -15,13 +15,11 @@ from tests.thorough import beside
 
 SAMPLE = (
     "activations.gelu",
-    "gaussian.expectation",
     "initializers.truncated_normal",
-    "losses.softmax_cross_entropy",
     "nn.batch_norm.apply",
-    "nn.dropout.alpha_dropout",
     "nn.networks.mlp",
     "statistics.mean",
+    "theory.moments.gradient_factor",
 )
 
 
@@ -70,6 +68,14 @@ def test_the_gate_sees_faults(fault, x64):
     call, x, words = FAULTS[fault]
     found = lowering.faults(lowering.exported(call, x), "bfloat16", layer=True)
     assert any(re.search(words, line) for line in found), found
+
+
+def test_the_gate_sees_float64_that_only_x64_makes(monkeypatch):
+    entry = FUNCTIONS["activations.relu"]
+    monkeypatch.setitem(FUNCTIONS, "faulty", entry._replace(call=lambda x: x * jnp.where(x > 0, 1.0, 0.0)))
+    found = lowering.function_faults("faulty")
+    assert found
+    assert all(re.match("float32 under x64, (plain|vmap|grad): ", line) for line in found), found
 
 
 def test_a_call_of_the_host_does_not_export():

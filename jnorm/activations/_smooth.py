@@ -139,7 +139,8 @@ _scaled_mish_slope = _times_x(_scaled_mish_gate)
 def _one_and_growth(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """1 and exp(-x), and far down both over `SCALE`, where exp(-x) overflows before x*exp(x) underflows."""
     far = x < -80
-    return jnp.where(far, 1 / SCALE, 1.0), jnp.exp(-x - jnp.where(far, math.log(SCALE), 0.0))
+    one, zero = jnp.ones_like(x), jnp.zeros_like(x)  # of two Python numbers `where` makes float64 under enable_x64
+    return jnp.where(far, 1 / SCALE, one), jnp.exp(-x - jnp.where(far, math.log(SCALE), zero))
 
 
 @derivative(_unscaled(_scaled_silu_slope, 1))

@@ -166,7 +166,8 @@ def flip(key: jax.Array, images: ArrayLike, rate: ArrayLike = 0.5, *, axis: int 
     checks.require(lambda a: (a == 1) | (a == 2), "`{}` must be 1 (height) or 2 (width)", axis=axis)
     dtype, images = prepared(images)
     _, (rate,) = checks.wide_floats(rate=rate)
-    turn = jax.random.bernoulli(keys.stream(key, "data.flip"), rate, images.shape[:1])
+    # In float32 whatever the rate's dtype: one key, the same images.
+    turn = jax.random.bernoulli(keys.stream(key, "data.flip"), rate.astype(jnp.float32), images.shape[:1])
     mirrored = jax.vmap(lambda t, image: jnp.where(t, jnp.flip(image, axis - 1), image))(turn, images)
     return jnp.where((rate >= 0) & (rate <= 1), mirrored, jnp.nan).astype(dtype)
 

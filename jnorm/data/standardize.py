@@ -237,8 +237,8 @@ def _unit(size: jax.Array) -> jax.Array:
     """A power of two in which the squares of deviations of this size, and their sums, are ordinary numbers."""
     exponents = jnp.finfo(size.dtype).maxexp
     large, step = 2.0 ** (exponents // 2 - 16), 2.0 ** (exponents // 4 * 3)
-    unit = jnp.where(size > large, step, jnp.where((size > 0) & (size < 1 / large), 1 / step, 1.0))
-    return unit.astype(size.dtype)
+    unit = jnp.where(size > large, step, jnp.where((size > 0) & (size < 1 / large), 1 / step, jnp.ones_like(size)))
+    return unit
 
 
 def _three_sum(a: jax.Array, b: jax.Array, small: jax.Array | None) -> tuple[jax.Array, jax.Array]:

@@ -82,4 +82,4 @@ def kept(mask: jax.Array | None, array: jax.Array, fill: Any = 0) -> jax.Array:
 
 def nan_unless(valid: jax.Array, loss: jax.Array) -> jax.Array:
     """The loss, and NaN, in the gradient too, where the targets are not valid."""
-    return loss * jnp.where(valid, 1, jnp.nan).astype(loss.dtype)
+    return loss * jnp.where(valid, jnp.ones((), loss.dtype), jnp.nan)

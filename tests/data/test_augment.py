@@ -56,6 +56,12 @@ def test_flips():
         assert 0 < np.sum(turned) < 6
 
 
+def test_flips_are_the_same_where_float64_is_enabled():
+    with jax.enable_x64(True):
+        images = augment.flip(KEY, IMAGES)
+    np.testing.assert_array_equal(augment.flip(KEY, IMAGES), images)
+
+
 def test_flips_come_at_their_rate():
     # 10000 images, rate .2: sd of the share .004, z = 4.
     images = np.tile(np.float32([[[0.0, 1.0]]]), (10000, 1, 1))
