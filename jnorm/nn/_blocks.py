@@ -5,12 +5,14 @@ A `Block` is a pair of pure functions with the parameters and the state that one
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 
 from jnorm._ground import checks
+from jnorm.nn._products import matmul
 from jnorm.nn.layers import Layer
 
 Tap = Callable[[str, jax.Array], jax.Array]
@@ -66,7 +68,8 @@ def weighted(layer: Layer, shape: tuple[int, ...], product: Callable[[jax.Array,
         kernel = params["kernel"] if layer.weights is None else layer.weights.apply(params["kernel"])
         y = product(x, kernel.astype(x.dtype))
         if "bias" in params:
-            y = y + params["bias"].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+            bias = params["bias"].astype(y.dtype).astype(checks.wide(y.dtype)).reshape((1,) * (y.ndim - 1) + (-1,))
+            y = y + jnp.broadcast_to(bias, y.shape).astype(y.dtype)  # wide, for its gradient is a sum over all rows
         return y.astype(x.dtype)
 
     return LinearMap(init, apply)
@@ -79,12 +82,7 @@ def linear(layer: Layer, inputs: int, outputs: int) -> LinearMap:
     >>> dense.apply(dense.init(jax.random.key(0)), jnp.ones((1, 3))).tolist()
     [[3.0, 3.0]]
     """
-
-    def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        wide = checks.wide(x.dtype)
-        return jnp.matmul(x, kernel, precision=layer.precision, preferred_element_type=wide)
-
-    return weighted(layer, (inputs, outputs), product)
+    return weighted(layer, (inputs, outputs), partial(matmul, precision=layer.precision))
 
 
 def first(layer: Layer) -> Layer:

@@ -12,6 +12,13 @@ your own need no registration anywhere:
   drew; ``apply`` is called in every forward pass.
 - **Dropout** is ``dropout(key, x, *, train) -> y``, a ``functools.partial`` of one of `jnorm.nn.dropout` with its rate.
 
+**Precision.** ``precision=None`` follows ``jax_default_matmul_precision``, as other libraries do. Then float32 is
+multiplied in full on a CPU, but as TF32 on recent NVIDIA GPUs (10 explicit bits of each factor, 3 decimal digits of a
+product) and in one pass of bfloat16 on TPUs (7 bits, 2 digits); sums are float32. That is enough to train by, and
+several times faster; to compare a network with theory to more digits write ``precision="highest"``, or compute ``with
+jax.default_matmul_precision("highest")``. Half precision stays half: products of bfloat16 or float16 are summed in
+float32, and so are those of the backward pass, whose factors are of the same dtype.
+
 >>> import functools
 >>> from jnorm import activations, initializers
 >>> from jnorm.nn import batch_norm, networks, weight_norm
@@ -95,7 +102,7 @@ class _Parts(NamedTuple):
     normalize: str = "before"
     dropout: Callable[..., jax.Array] | None = None
     weights: Any = None
-    precision: lax.PrecisionLike = "highest"
+    precision: lax.PrecisionLike = None
     input_init: Callable[..., jax.Array] = initializers.lecun_normal()
     readout_init: Callable[..., jax.Array] = initializers.lecun_normal()
 
@@ -116,7 +123,8 @@ class Layer(_Parts):
         normalize: Where the normalizer stands, "before" or "after" the activation.
         dropout: ``dropout(key, x, train=train)``; None for none.
         weights: `Weights`, or a module that is one; None where the kernels themselves are learned.
-        precision: That of `jax.lax`; "highest" is full float32 on every machine.
+        precision: That of `jax.lax` for the products; "highest" is full float32 on every machine, and None follows
+            ``jax_default_matmul_precision``, as above.
         input_init: ``kernel_init`` of a network's first layer. Its inputs are data, which no activation has shrunk:
             standardized inputs, independent of each other, give pre-activations of variance 1.
         readout_init: ``kernel_init`` of a network's last layer, which no activation follows.

@@ -8,6 +8,7 @@ Networks are cheap to build, so build them where they are used: what they close 
 - **Parameters** are a list, one entry for each block from the input on, of dictionaries with ``kernel``, ``bias`` and
   ``norm``. The state is a list of the same length with the normalizers' states.
 - **Types.** Parameters are cast to the dtype of ``x``, which the output keeps; products are summed in at least float32.
+  Those of half precision have half operands, in the backward pass too. `jnorm.nn.layers` says how precise float32 is.
 - **Errors** of ``apply``: ``ValueError`` for another number of features, and for a missing ``key`` where there is
   dropout to do; ``TypeError`` for an integer ``x``.
 """

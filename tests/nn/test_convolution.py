@@ -74,7 +74,7 @@ def test_methods_have_equal_derivatives_of_both_orders(shape, window, strides, p
 @pytest.mark.parametrize("method", ["im2col", "lax"])
 def test_a_kernel_for_every_seed(method):
     x, kernels = normal(4, (3, 2, 6, 6, 2), jnp.float32), normal(5, (3, 3, 3, 2, 4), jnp.float32)
-    call = partial(convolve, method=method)
+    call = partial(convolve, method=method, precision="highest")
     batched = jax.jit(jax.vmap(call))(x, kernels)
     for i in range(3):
         np.testing.assert_allclose(batched[i], call(x[i], kernels[i]), rtol=0, atol=1e-5)  # 18 products in float32
@@ -98,10 +98,11 @@ def test_half_precision_is_rounded_once(method):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("method", ["im2col", "lax"])
-def test_the_default_precision_is_float32_on_a_gpu(method):
+def test_the_highest_precision_is_float32_on_a_gpu(method):
     x, kernel = normal(10, (2, 16, 16, 64), jnp.float32), normal(11, (3, 3, 64, 64), jnp.float32)
     exact = direct(np.float64(x), np.float64(kernel), 1, "SAME")
-    np.testing.assert_allclose(convolve(x, kernel, method=method), exact, rtol=0, atol=5e-4)  # TF32 is off by .05
+    got = convolve(x, kernel, method=method, precision="highest")
+    np.testing.assert_allclose(got, exact, rtol=0, atol=5e-4)  # TF32 is off by .05
 
 
 def test_bad_input_raises():
@@ -136,6 +137,30 @@ def test_the_machine_that_runs_the_program_decides_and_not_the_one_that_traces_i
         for platform in ("cpu", "cuda", "tpu"):
             text = jax.export.export(jax.jit(program), platforms=[platform])(x, kernel).mlir_module()
             assert ("stablehlo.convolution" in text) == (platform != "cpu"), (name, platform)
+
+
+def test_kernels_with_lanes_are_multiplied_as_patches_on_accelerators_too(monkeypatch):
+    """In the program that the compiler makes of what any machine but a CPU runs: the choice itself is folded away."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    x, kernel = normal(12, (3, 1, 5, 5, 2), jnp.float32), normal(13, (3, 2, 2, 2, 4), jnp.float32)
+    loss = lambda x, k: jnp.sum(jnp.sin(convolve(x, k)))
+    gradient = jax.grad(loss, (0, 1))
+    step = lambda x, k: jax.lax.scan(lambda k, _: (k - gradient(x, k)[1], ()), k, length=3)[0]
+    programs = {
+        "a kernel": (gradient, (x[0], kernel[0]), True),
+        "lanes of inputs": (jax.vmap(gradient, (0, None)), (x, kernel[0]), True),
+        "kernels": (jax.vmap(jax.jit(gradient), (None, 0)), (x[0], kernel), False),
+        "both": (jax.grad(lambda x, k: jnp.sum(jax.vmap(loss)(x, k)), (0, 1)), (x, kernel), False),
+        "Hessian times vector": (jax.vmap(lambda x, k: jax.jvp(gradient, (x, k), (x, k))[1]), (x, kernel), False),
+        "training": (jax.vmap(step), (x, kernel), False),
+    }
+    for name, (program, arguments, convolves) in programs.items():
+        compiled = jax.jit(program).lower(*arguments).compile()
+        assert (" convolution(" in compiled.as_text()) == convolves, name
+        assert " conditional(" not in compiled.as_text(), name
+    # Sums of 8 products of size one, in another order.
+    for got, expected in zip(jax.vmap(gradient)(x, kernel), zip(*map(gradient, x, kernel), strict=True), strict=True):
+        np.testing.assert_allclose(got, jnp.stack(expected), rtol=0, atol=1e-5)
 
 
 def test_auto_is_the_form_of_this_machine_bit_for_bit():

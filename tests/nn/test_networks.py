@@ -21,7 +21,8 @@ pytestmark = pytest.mark.usefixtures("unoptimized")
 
 KEY = jax.random.key(3)
 WEIGHTS = initializers.normal(0.4)
-PLAIN = Layer(activations.tanh, WEIGHTS, initializers.normal(0.3), input_init=WEIGHTS, readout_init=WEIGHTS)
+BIAS = initializers.normal(0.3)
+PLAIN = Layer(activations.tanh, WEIGHTS, BIAS, input_init=WEIGHTS, readout_init=WEIGHTS, precision="highest")
 FULL = PLAIN._replace(normalizer=batch_norm, dropout=partial(dropout, rate=0.25), weights=weight_norm)
 BUILD = {
     "mlp": lambda layer: networks.mlp((6, 8, 3), layer),
@@ -95,7 +96,7 @@ def test_cnn_is_its_formula():
     h = x
     for p, stride in zip(params[:2], (1, 2), strict=True):
         conv = jax.lax.conv_general_dilated(
-            h, p["kernel"], (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            h, p["kernel"], (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest"
         )
         h = jnp.tanh(conv + p["bias"].reshape(1, 1, 1, -1))
     close(network.apply(params, state, x, train=False)[0], affine(params[2], np.mean(h, (1, 2))))

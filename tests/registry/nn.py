@@ -110,7 +110,7 @@ for _drop in (dropout.dropout, dropout.gaussian_dropout, dropout.alpha_dropout, 
 add("nn.dropout.affine", lambda rate, mean, var: dropout.affine(rate, mean=mean, var=var), 0.2 * POSITIVE, MEAN, VAR)
 add(
     "nn.convolution.convolve",
-    each(lambda x, k: convolution.convolve(x, k[None])),
+    each(lambda x, k: convolution.convolve(x, k[None], precision="highest")),
     BATCHES,
     BATCHES[:, :3],
     dtypes=LAYER,
@@ -139,7 +139,7 @@ add(
     gradient="singular vectors are constants, by definition",
 )
 
-SELU_LAYER = layers.Layer(activations.selu, initializers.lecun_normal())
+SELU_LAYER = layers.Layer(activations.selu, initializers.lecun_normal(), precision="highest")
 NETWORKS = {
     "mlp": networks.mlp((3, 4, 2), SELU_LAYER),
     "residual": networks.residual(3, 2, units=4, blocks=1, layer=SELU_LAYER),
