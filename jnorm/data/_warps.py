@@ -81,7 +81,7 @@ def shear(key: jax.Array, images: ArrayLike, limit: ArrayLike, *, fill: float = 
 
     >>> upright = jnp.zeros((1, 5, 5)).at[:, :, 2].set(1.0)
     >>> slanted = shear(jax.random.key(0), upright, 20.0)
-    >>> slanted[0].sum(1).round(4).tolist(), float(slanted[0, 2, 2])  # every row keeps its sum, the middle one its place
+    >>> slanted[0].sum(1).round(4).tolist(), float(slanted[0, 2, 2])  # every row keeps its sum, the middle its place
     ([1.0, 1.0, 1.0, 1.0, 1.0], 1.0)
     """
     checks.require(lambda a: (a >= 0) & (a < 90), "`{}` must satisfy 0 <= {} < 90", limit=limit)
