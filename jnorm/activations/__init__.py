@@ -14,7 +14,8 @@ Common to the elementwise functions:
   erf the result alone is, not a factor of it; gelu, gelu' and tanh' may be 0 below 20 times that number.
 - **Singular points.** f(NaN) is NaN; at +-inf the function and its derivatives take their limits where these exist.
 - **Errors.** ``TypeError`` for boolean or complex input, ``ValueError`` for shapes that do not broadcast.
-- **Cost.** Each is compiled once for a shape and dtype; an eager call is one dispatch.
+- **Cost.** Each is compiled once for a shape and dtype; an eager call is one dispatch. For a gradient they keep
+  their arguments alone, in their own dtype; those of straight lines one byte an element.
 
 An activation is one entry of a table: the function, its kinks, its exact Gaussian moments if they are known. `register`
 adds one, `ELEMENTWISE` lists those of the library and of the user by name, and the theory reads the rest.

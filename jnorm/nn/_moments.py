@@ -6,6 +6,10 @@ They carry a derivative rule of their own, written with the mean and the centred
 
 It is a forward rule of differentiable parts, so every mode and order of differentiation works. Only ``x`` is kept for
 the backward pass, in its own dtype. `jnorm.nn._scaling` says what the rule gains.
+
+Mean and variance take two passes over ``x``. A reduction of triples (count, mean, sum of squares) by Chan's merge would
+take one, and is not what is done: XLA for CPUs neither vectorizes it nor adds in a tree, so that it took 5 to 10 times
+as long as both sums and left the mean of N(12345.6, 1) off by .05 and its variance by 2e-3, for .002 and 3e-6.
 """
 
 import functools
