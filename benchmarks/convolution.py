@@ -45,5 +45,5 @@ def run() -> Iterator[Row]:
                 medians = ", ".join(f"{m} {1e3 * statistics.median(t):.2f} ms" for m, t in times.items())
                 asked = 1.0 if cpu and gradient and seeds > 1 else None
                 figure = ratio(times["lax"], times["im2col"])
-                detail = f"{'im2col' if figure > 1 else 'lax'} wins: {medians}, float32 highest"
+                detail = f"{'im2col' if figure > 1 else 'lax'} wins: {medians}, float32"
                 yield Row(f"{what}: {shape}", figure, "times", least=asked, detail=detail)

@@ -140,7 +140,7 @@ def data() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def training(case: Case) -> Callable[..., dict[str, jax.Array]]:
     """One run, from the library's own parts."""
-    layer = Layer(jax.nn.relu, initializers.he_normal(), precision=None)
+    layer = Layer(jax.nn.relu, initializers.he_normal())
     adam = lambda learning_rate: optax.adam(learning_rate)
     return trainer(
         mlp(case.widths, layer), losses.softmax_cross_entropy, adam, epochs=case.epochs, batch_size=case.batch
@@ -175,7 +175,7 @@ def swept(case: Case, seeds: int, chunk: Any = "auto") -> Swept:
 
 def jax_loop(case: Case) -> Callable[[], float]:
     """A function that gives the seed-steps a second of a Python loop over a jitted step."""
-    network = mlp(case.widths, Layer(jax.nn.relu, initializers.he_normal(), precision=None))
+    network = mlp(case.widths, Layer(jax.nn.relu, initializers.he_normal()))
     optimizer = optax.adam(1e-3)
     x, y = data()["train"]
 
