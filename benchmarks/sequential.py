@@ -62,11 +62,11 @@ def errors(nulls: int) -> Iterator[Row]:
                 low, high = stats.binomtest(int(wrong[-1]), sims).proportion_ci(0.95)
                 at_looks = ", ".join(f"{100 * w / sims:.2f}" for w in wrong)
                 parts.append(f"{name}: {at_looks} [{100 * low:.2f}, {100 * high:.2f}]")
-                worst = max(worst, wrong[-1] / sims)
+                worst = max(worst, float(wrong[-1]) / sims)
             design = f"{method}, {'paired' if paired else 'unpaired'}, {law}"
             design += f" ({diverged})" if law == "diverging" else ""
             # What two shares of 5 % pass with 99.9 %. Methods that err at one look do at several: `verdicts`.
-            most = None if slow else 100 * stats.binom.isf(5e-4, sims, LEVEL) / sims
+            most = None if slow else float(100 * stats.binom.isf(5e-4, sims, LEVEL) / sims)
             detail = f"up to each look, % [95 % interval of the last]; {'; '.join(parts)}; {sims} nulls"
             yield Row(f"{boundary}: {design}: decided over all looks", 100 * worst, "%", most=most, detail=detail)
 
@@ -87,7 +87,7 @@ def savings(experiments: int) -> Iterator[Row]:
                 error = 100 * needed.std() / np.sqrt(experiments) / FIXED
                 yield Row(
                     f"{boundary}: t, {'paired' if paired else 'unpaired'}, {times} x the effect: runs of one look's",
-                    100 * needed.mean() / FIXED,
+                    float(100 * needed.mean() / FIXED),
                     "%",
                     most=most if boundary == "obrien-fleming" else None,
                     detail=f"+- {error:.1f}; looks at {listed}, power {100 * decided[-1].mean():.1f} %",
