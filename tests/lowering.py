@@ -150,8 +150,10 @@ def report() -> Iterator[str]:
     for name in (name for name in FUNCTIONS if "convol" in name or name.endswith("cnn")):
         for way, call, args in programs(name, "float32"):
             groups = re.findall(r"(feature|batch)_group_count = (\d+)", exported(call, *args))
-            many = Counter(f"{which} {count}" for which, count in groups if int(count) > 1)
-            yield f"{name}, {way}: {dict(many)} of {len(groups) // 2} convolutions in groups"
+            many = [f"{which} group count {count}" for which, count in groups if int(count) > 1]
+            counts = ", ".join(f"{n} with {what}" for what, n in Counter(many).items())
+            counts = counts or "none in groups"
+            yield f"{name}, {way}, {len(groups) // 2} convolutions for {len(PLATFORMS)} platforms: {counts}"
 
 
 if __name__ == "__main__":
