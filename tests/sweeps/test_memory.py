@@ -297,26 +297,27 @@ from jnorm.sweeps import sweep
 
 def train(key):
     x = jax.random.normal(key, (2**22,))
-    return {"sum": jnp.sort(x)[::1024].sum()}
+    return {"top": jnp.sort(x)[-3:]}
 
 
-expected = sweep(train, seeds=2, chunk=1)["sum"]
+expected = sweep(train, seeds=2, chunk=1)["top"]
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 600 * 2**20,) * 2)
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
-    result = sweep(train, seeds=32, chunk=32)["sum"]
-print(len(told), str(told[0].message)[:76], abs(result[0, :2] - expected[0]).max() < 1e-5 * abs(expected).max())
+    result = sweep(train, seeds=16, chunk=16)["top"]
+same = abs(result[0, :2] - expected[0]).max() < 5e-6  # rounding of numbers near 5, ten times
+print(len(told), str(told[0].message).split(":")[0], same)
 """
 
 
 @pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs a system that limits and tells memory")
 def test_memory_that_the_system_refuses():
-    """A sort of 2^22 numbers in 32 runs takes gigabytes; the system gives 600 MiB."""
+    """A sort of 2^22 numbers in 16 runs takes 1.9 GB; the system gives 600 MiB more."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", REFUSED], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     count, *words = done.stdout.split()
     assert int(count) >= 1
-    assert " ".join(words) == "memory did not suffice for 32 runs side by side (RESOURCE_EXHAUSTED: Out of True"
+    assert " ".join(words) == "memory did not suffice for 16 runs side by side (RESOURCE_EXHAUSTED True"
