@@ -251,10 +251,11 @@ def test_alpha_dropout_is_the_function_and_its_rate_may_be_swept():
     np.testing.assert_array_equal(layer.apply({}, X, False, rng=key), expected)
     np.testing.assert_array_equal(layer.apply({}, X, True), X)
     np.testing.assert_array_equal(flax_linen.AlphaDropout(0.0).apply({}, X, False), X)  # needs no key, as in Flax
-    # Without an explicit key: the one of the collection, and the mask that Flax would draw from it.
+    # Without an explicit key: the one of the collection that Flax's own dropout would get.
     rngs = {"dropout": key}
     mask = flax_linen.AlphaDropout(0.3, deterministic=False).apply({}, jnp.ones(500), rngs=rngs) > 0
-    np.testing.assert_array_equal(mask, nn.Dropout(0.3, deterministic=False).apply({}, jnp.ones(500), rngs=rngs) > 0)
+    drawn = nn.apply(lambda module: module.make_rng("dropout"), nn.Dropout(0.3))({}, rngs=rngs)
+    np.testing.assert_array_equal(mask, dropout.dropout(drawn, jnp.ones(500), 0.3, train=True) > 0)
 
     sweep = lambda module: jax.vmap(lambda r: module(r, deterministic=False).apply({}, X, rngs=rngs))(
         jnp.array([0, 0.3])
