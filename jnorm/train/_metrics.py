@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
+from jnorm._ground.elementary import power_below
 
 
 def accuracy(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
@@ -178,21 +179,7 @@ def _unit(values: jax.Array) -> jax.Array:
     """A power of two for each column, near its largest entry in size."""
     largest = lax.stop_gradient(jnp.max(jnp.abs(values), 0, keepdims=True, initial=0))
     tiny = jnp.finfo(values.dtype).tiny
-    return _power_below(jnp.where(largest < jnp.inf, jnp.maximum(largest, tiny), 1))
-
-
-def _power_below(x: jax.Array) -> jax.Array:
-    """The largest power of two up to x, at most half of the largest there is; x is a finite, normal number.
-
-    By comparisons, since frexp takes the bits of a float64, which a TPU does not have (jax issue 30629).
-    """
-    info = jnp.finfo(x.dtype)
-    half = info.maxexp // 2
-    power = jnp.full_like(x, info.tiny)
-    for step in (half, half, *(half >> n for n in range(half.bit_length()))):
-        larger = power * 2.0**step
-        power = jnp.where(larger <= x, larger, power)
-    return jnp.minimum(power, 2.0 ** (info.maxexp - 2))
+    return power_below(jnp.where(largest < jnp.inf, jnp.maximum(largest, tiny), 1))
 
 
 @whole

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jnorm._ground import checks
+from jnorm._ground.elementary import power_below
 from jnorm.data import batches
 from jnorm.train import _examples, _gradients, _optimizers, _validation
 from jnorm.train._report import Step
@@ -156,11 +157,9 @@ def _norm(tree: Any) -> jax.Array:
     dtype = jnp.result_type(*leaves)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(a)).astype(dtype) for a in leaves]))
     # A power of two, so that nothing is rounded by it; of what is not finite none.
-    limit = jnp.finfo(dtype).maxexp - 3
-    exponent = jnp.clip(jnp.frexp(jnp.where(jnp.isfinite(largest), largest, 1))[1], -limit, limit)
-    down = jnp.ldexp(jnp.ones((), dtype), -exponent)
-    total = jnp.sum(jnp.stack([jnp.sum(jnp.square(a.astype(dtype) * down)) for a in leaves]))
-    return jnp.sqrt(total) * jnp.ldexp(jnp.ones((), dtype), exponent)
+    scale = power_below(jnp.maximum(jnp.where(jnp.isfinite(largest), largest, 1), jnp.finfo(dtype).tiny))
+    total = jnp.sum(jnp.stack([jnp.sum(jnp.square(a.astype(dtype) * (1 / scale))) for a in leaves]))
+    return jnp.sqrt(total) * scale
 
 
 def takes_mask(network: Any) -> bool:

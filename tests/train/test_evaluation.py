@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score, top_k_accuracy_score
 
 from jnorm import losses
+from jnorm._ground.elementary import power_below
 from jnorm.train import evaluation
-from jnorm.train._metrics import _power_below
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -127,7 +127,7 @@ def test_the_power_of_two_below_a_number_is_exact(dtype):
     powers = np.ldexp(np.ones((), dtype), np.arange(info.minexp, info.maxexp))
     x = np.concatenate([powers, np.nextafter(powers[1:], 0), np.nextafter(powers, np.inf), [info.max]]).astype(dtype)
     with jax.enable_x64(dtype == "float64"):
-        got = jax.jit(_power_below)(jnp.asarray(x))
+        got = jax.jit(power_below)(jnp.asarray(x))
     exact = np.ldexp(np.ones((), dtype), np.minimum(np.frexp(x)[1] - 1, info.maxexp - 2))
     np.testing.assert_array_equal(got, exact)
 
