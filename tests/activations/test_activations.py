@@ -14,6 +14,7 @@ from jnorm import activations
 from jnorm.activations import ELEMENTWISE, SELU_ALPHA, SELU_LAMBDA, kinks
 from tests.golden import make_activations
 from tests.passes import kept_bytes
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -100,7 +101,7 @@ TAILS = {  # name: the function, and where its value, slope or curvature is with
 FLUSHED = ("tanh",)  # to do better in value and slope takes another exponential
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", thorough("float64")])
 @pytest.mark.parametrize("name", TAILS)
 def test_only_the_result_underflows(name, dtype):
     truth, *points = TAILS[name]

@@ -238,6 +238,7 @@ def test_other_streams_get_keys_of_their_own():
         assert not np.intersect1d(y, other).size
 
 
+@pytest.mark.thorough
 def test_a_rate_may_be_a_traced_hyperparameter():
     class Model(nn.Module):
         rate: float

@@ -55,6 +55,7 @@ def test_seeds_are_resampled_within_tasks():
     assert (interval.low, interval.value, interval.high) == pytest.approx((means[2], 52.75, means[13]), rel=1e-6)
 
 
+@pytest.mark.thorough
 def test_several_methods_are_drawn_independently():
     same = np.tile(np.arange(6.0), (3, 1))
     wins = stratified_bootstrap(

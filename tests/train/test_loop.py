@@ -19,6 +19,7 @@ from jnorm.nn import batch_norm, networks
 from jnorm.nn.dropout import alpha_dropout
 from jnorm.nn.layers import Layer, Normalizer
 from jnorm.train import early_stopping, evaluation, loop
+from tests.thorough import thorough
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -116,7 +117,7 @@ def test_linear_regression_is_the_loop_in_numpy(x64):
     np.testing.assert_allclose(np.stack([got["step_loss"], got["step_gradient_norm"]], 1), seen, rtol=1e-13)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [thorough(1), 2])
 def test_steps_are_those_of_a_python_loop(accumulate, x64):
     """Alpha dropout, Adam, a penalty; twice the same batch where it goes in microbatches without dropout."""
     pairs = data(float)
