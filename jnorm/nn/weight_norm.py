@@ -120,8 +120,9 @@ def init_from_data(
     Source: Salimans, Kingma 2016, eqs. 5 and 6.
 
     >>> x = jnp.array([[0.0], [2.0], [4.0]])
-    >>> params, bias = init_from_data(init(jnp.array([[3.0]])), lambda kernel: x @ kernel)
-    >>> z = x @ apply(params) + bias
+    >>> layer = lambda kernel: jnp.matmul(x, kernel, precision="highest")
+    >>> params, bias = init_from_data(init(jnp.array([[3.0]])), layer)
+    >>> z = layer(apply(params)) + bias
     >>> bool(abs(z.mean()) < 1e-6), bool(abs(z.var() - 1) < 1e-6)
     (True, True)
     """
