@@ -179,7 +179,7 @@ def everyone(mask):
 MASKS = {"entries": (6, 4, 1), "full": (6, 4, 3)}
 
 
-@pytest.mark.parametrize("hidden", beside([np.nan, 3e38], [np.nan, np.inf, -np.inf, 3e38]))
+@pytest.mark.parametrize("hidden", beside([np.nan], [np.nan, np.inf, -np.inf, 3e38]))
 @pytest.mark.parametrize("shape", MASKS)
 def test_what_a_mask_hides_poisons_no_gradient(shape, hidden):
     mask = RNG.random(MASKS[shape]) < 0.7

@@ -186,7 +186,7 @@ def test_the_remainder_may_be_left_out(x64):
         trainer(drop_remainder="no")
 
 
-@pytest.mark.parametrize("takes_mask", [True, False])
+@pytest.mark.parametrize("takes_mask", [thorough(True), False])
 def test_statistics_of_the_last_batch_are_of_its_valid_examples(takes_mask, x64):
     network = masked_batch_norm()
     key, pairs = jax.random.key(2), data(float)
