@@ -46,8 +46,8 @@ def exponential(values: ArrayLike, decay: ArrayLike, *, debias: bool = True) -> 
         ValueError: ``decay`` outside [0, 1], or no axis of steps.
 
     >>> values = jnp.array([40.0, 49.0, 45.0])
-    >>> exponential(values, 0.9).round(3), exponential(values, 0.9, debias=False).round(3)
-    (Array([40.   , 44.737, 44.834], dtype=float32), Array([ 4.  ,  8.5 , 12.15], dtype=float32))
+    >>> [[f"{v:.3f}" for v in exponential(values, 0.9, debias=debias)] for debias in (True, False)]
+    [['40.000', '44.737', '44.834'], ['4.000', '8.500', '12.150']]
     """
     checks.require(lambda d: (d >= 0) & (d <= 1), _RULE, decay=decay)
     dtype, (x,) = checks.wide_floats(values=values)
