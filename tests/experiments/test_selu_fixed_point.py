@@ -213,7 +213,7 @@ def test_orbits_end_where_the_branches_attract(started, report, x64):
     assert not last[8, 0] < 1e3
 
 
-@pytest.mark.parametrize(("omega", "tau"), [(0.0, 2.0), (0.8, 1.0)])
+@pytest.mark.parametrize(("omega", "tau"), [pytest.param(0.0, 2.0, marks=pytest.mark.thorough), (0.8, 1.0)])
 def test_a_search_of_the_box_finds_the_branches_and_nothing_else(omega, tau, started, x64):
     arrays = arrays_of(started, "branches")
     expected = []

@@ -139,6 +139,7 @@ def test_the_machine_that_runs_the_program_decides_and_not_the_one_that_traces_i
             assert ("stablehlo.convolution" in text) == (platform != "cpu"), (name, platform)
 
 
+@pytest.mark.thorough
 def test_kernels_with_lanes_are_multiplied_as_patches_on_accelerators_too(monkeypatch):
     """In the program that the compiler makes of what any machine but a CPU runs: the choice itself is folded away."""
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))

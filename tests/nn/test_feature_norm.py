@@ -227,6 +227,7 @@ def test_bad_input():
             call()
 
 
+@pytest.mark.thorough
 def test_a_single_example_under_vmap_equals_the_batch():
     rng = np.random.default_rng(5)
     x = jnp.asarray(rng.normal(size=(3, 2, 5, 4, 6)), jnp.float32)

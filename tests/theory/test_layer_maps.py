@@ -151,6 +151,7 @@ class TestCompileOnce:
             first, second = (compiled(partial(call, kind(k), k)) for k in (0, 1))
             assert (first > 0, second) == (True, 0), name
 
+    @pytest.mark.thorough
     def test_transformations_made_anew(self):
         point = lambda tau: fixed_points.solve(shifted(tau), START).point.var
         for way in (

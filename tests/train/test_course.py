@@ -280,6 +280,7 @@ def test_fresh_statistics_in_batches(x64):
         evaluation.fresh_state(KEY, network, params, X, batch_size=0)
 
 
+@pytest.mark.thorough
 def test_schedule_free_is_judged_by_its_average_wherever_it_stands(x64):
     """In a chain, in one that refuses steps, with a budget in steps: as alone."""
     make = lambda: optax.contrib.schedule_free_adamw(0.1, b1=0.9)

@@ -319,6 +319,7 @@ HYPER = {
 }
 
 
+@pytest.mark.thorough
 def test_one_compilation_serves_all_values(everything):
     train, traces = everything
     compiled = []
