@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from jnorm._ground.elementary import power_below
 from jnorm.statistics._gammas import unbiasing
 from jnorm.statistics._samples import Axes, both, compiled, differences, greater, is_exact
 
@@ -179,13 +180,6 @@ def _standardized(left: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def _scale(x: jax.Array) -> jax.Array:
-    """A power of two near the largest size in each lane: dividing by it rounds nothing. No part of any derivative.
-
-    Taken from a list: an exponent would be read from the bits, which the float64 of a TPU does not have.
-    """
+    """A power of two near the largest size in each lane, 1 where that is 0. No part of any derivative."""
     largest = jnp.max(jnp.abs(lax.stop_gradient(x)), -1, keepdims=True)
-    info = jnp.finfo(x.dtype)
-    powers = jnp.asarray([2.0**k for k in range(info.minexp, info.maxexp, 16)], x.dtype)
-    powers = powers.reshape((1,) * (x.ndim - 1) + (-1,))
-    scale = jnp.max(jnp.where((powers <= largest) & (largest < jnp.inf), powers, 0), -1, keepdims=True)
-    return jnp.where(scale > 0, scale, 1)
+    return power_below(jnp.where(largest > 0, largest, 1))

@@ -102,8 +102,7 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike, *, axis: int, over: i
     Array(0.75, dtype=float32)
     """
     ndim = jnp.ndim(x)
-    if axis % ndim == over % ndim:
-        raise ValueError(f"`over` must not name the axis of the seeds; got axis {axis} and over {over}")
+    _check_apart(axis, over, ndim)
     wins = probability_of_superiority(x, y, axis=axis)
     return jnp.mean(wins, over % ndim - (over % ndim > axis % ndim))
 
@@ -158,12 +157,16 @@ def stratified_bootstrap(
         for name, a in (("axis", axis), ("over", over)):
             if not -x.ndim <= a < x.ndim:
                 raise ValueError(f"`{name}` must satisfy {-x.ndim} <= {name} < {x.ndim}; got {a}")
-        if axis % x.ndim == over % x.ndim:
-            raise ValueError(f"`over` must not name the axis of the seeds; got axis {axis} and over {over}")
+        _check_apart(axis, over, x.ndim)
     if isinstance(estimator, partial):  # equal to another one of the same function and options
         estimator = callables.Bound(estimator.func, estimator.args, estimator.keywords)
     arrays = tuple(jnp.moveaxis(x, (over, axis), (-2, -1)) for x in arrays)
     return _stratified(key, arrays, level, estimator=estimator, samples=samples)
+
+
+def _check_apart(axis: int, over: int, ndim: int) -> None:
+    if axis % ndim == over % ndim:
+        raise ValueError(f"`over` must not name the axis of the seeds; got axis {axis} and over {over}")
 
 
 @partial(jax.jit, static_argnames=("estimator", "samples"))

@@ -82,8 +82,7 @@ def tuning_curve(
     checks.require(lambda v: (v > 0) & (v < 1), "`{}` must satisfy 0 < {} < 1", quantile=quantile, level=level)
     x = reals_last("scores", scores, axis)
     n = x.shape[-1]
-    number = np.arange(1, n + 1) if draws is None else np.asarray(draws)
-    checks.whole(1, draws=number)
+    number = _numbers(draws, n)
     if not support[0] < support[1] or np.any(np.isfinite(x) & ((x < support[0]) | (x > support[1]))):
         raise ValueError(f"`support` must hold all scores; got {support}, scores from {np.nanmin(x)} to {np.nanmax(x)}")
     sign = 1 if best == "highest" else -1
@@ -139,8 +138,7 @@ def expected_best(
     if chosen.shape != x.shape:
         raise ValueError(f"`by` must have the shape of `scores`, {x.shape}; got {chosen.shape}")
     n = x.shape[-1]
-    number = np.arange(1, n + 1) if draws is None else np.asarray(draws)
-    checks.whole(1, draws=number)
+    number = _numbers(draws, n)
     checks.require(lambda v: v <= n, f"`{{}}` must satisfy {{}} <= {n}, the number of scores", draws=number)
     chosen = np.where(np.isfinite(chosen), chosen if best == "highest" else -chosen, -np.inf)
     # Subsets of n among the first i draws, as a share of all: with ties up to the last of those that are equal.
@@ -149,6 +147,13 @@ def expected_best(
     up_to = np.sum(chosen[..., None, :] <= chosen[..., :, None], -1)
     weight = (within[:, up_to] - within[:, below]) / (up_to - below)  # [draws, ..., N]
     return np.moveaxis(np.sum(np.where(weight > 0, weight * x, 0), -1), 0, -1)
+
+
+def _numbers(draws: Sequence[int] | np.ndarray | None, n: int) -> np.ndarray:
+    """The numbers of draws that are asked for; by default up to all n."""
+    number = np.arange(1, n + 1) if draws is None else np.asarray(draws)
+    checks.whole(1, draws=number)
+    return number
 
 
 def _share_of_subsets(size: int, n: int) -> np.ndarray:

@@ -178,8 +178,7 @@ def r_squared(outputs: ArrayLike, targets: ArrayLike) -> jax.Array:
 def _unit(values: jax.Array) -> jax.Array:
     """A power of two for each column, near its largest entry in size."""
     largest = lax.stop_gradient(jnp.max(jnp.abs(values), 0, keepdims=True, initial=0))
-    tiny = jnp.finfo(values.dtype).tiny
-    return power_below(jnp.where(largest < jnp.inf, jnp.maximum(largest, tiny), 1))
+    return power_below(largest)
 
 
 @whole

@@ -156,8 +156,7 @@ def _norm(tree: Any) -> jax.Array:
         return jnp.zeros(())
     dtype = jnp.result_type(*leaves)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(a)).astype(dtype) for a in leaves]))
-    # A power of two, so that nothing is rounded by it; of what is not finite none.
-    scale = power_below(jnp.maximum(jnp.where(jnp.isfinite(largest), largest, 1), jnp.finfo(dtype).tiny))
+    scale = power_below(largest)
     total = jnp.sum(jnp.stack([jnp.sum(jnp.square(a.astype(dtype) * (1 / scale))) for a in leaves]))
     return jnp.sqrt(total) * scale
 

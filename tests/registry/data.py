@@ -39,13 +39,14 @@ add(
     "data.augment.shift", each(lambda key, x: augment.shift(key, x[None], 1)[0]), KEYS, BATCHES, dtypes=LAYER, nan=MOVES
 )
 add("data.augment.flip", each(lambda key, x: augment.flip(key, x[None])[0]), KEYS, BATCHES, dtypes=LAYER)
-add(
-    "data.augment.rotate",
-    each(lambda key, x, limit: augment.rotate(key, x[None], 10 * limit)[0]),
-    *(KEYS, BATCHES, POSITIVE),
-    dtypes=LAYER,
-    nan=MOVES,
-)
+for turn in (augment.rotate, augment.shear):
+    add(
+        f"data.augment.{turn.__name__}",
+        each(lambda key, x, limit, turn=turn: turn(key, x[None], 10 * limit)[0]),
+        *(KEYS, BATCHES, POSITIVE),
+        dtypes=LAYER,
+        nan=MOVES,
+    )
 add(
     "data.augment.noise",
     each(lambda key, x, var: augment.noise(key, x, var)),
@@ -60,14 +61,14 @@ add(
     dtypes=LAYER,
     nan=MOVES,
 )
-add(
-    "data.augment.rotated",
-    each(lambda x, angle: augment.rotated(x[None], angle)[0]),
-    BATCHES,
-    20 * X,
-    dtypes=LAYER,
-    nan=MOVES,
-)
+for turned, angles in ((augment.rotated, 20 * X), (augment.sheared, 9 * X)):
+    add(
+        f"data.augment.{turned.__name__}",
+        each(lambda x, angle, turned=turned: turned(x[None], angle)[0]),
+        *(BATCHES, angles),
+        dtypes=LAYER,
+        nan=MOVES,
+    )
 
 add(
     "data.augment.crop",
@@ -82,20 +83,6 @@ add(
     *(BATCHES, np.array([[0, 1], [2, 0], [1, 1], [0, 0], [4, 1]])),
     dtypes=LAYER,
     nan="a window leaves pixels out",
-)
-add(
-    "data.augment.shear",
-    each(lambda key, x, limit: augment.shear(key, x[None], 10 * limit)[0]),
-    *(KEYS, BATCHES, POSITIVE),
-    dtypes=LAYER,
-    nan=MOVES,
-)
-add(
-    "data.augment.sheared",
-    each(lambda x, angle: augment.sheared(x[None], angle)[0]),
-    *(BATCHES, 9 * X),
-    dtypes=LAYER,
-    nan=MOVES,
 )
 add(
     "data.augment.elastic",
