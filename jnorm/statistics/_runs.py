@@ -117,12 +117,16 @@ def failed_as_nan(result: Result, array: np.ndarray) -> np.ndarray:
         The array, or a copy.
 
     Raises:
-        ValueError: Where the flags have another shape than the runs.
+        ValueError: Where the flags have another shape than the runs, or the result has runs that were not done: how
+            many were done depends on what they showed, and only the rule that stopped them allows for that.
 
     >>> result = Runs([{"depth": 2}], {"accuracy": [[0.9, 0.1]]}, failed=[[False, True]])
     >>> failed_as_nan(result, metric_array(result, "accuracy"))
     array([[0.9, nan]])
     """
+    if not np.all(getattr(result, "done", True)):
+        text = "`result` must have all its runs: seeds were added until a rule had decided, and what it says of them is"
+        raise ValueError(f"{text} `until.judge(result)`; for others, run the seeds that are missing")
     failed = getattr(result, "failed", None)
     if failed is None:
         return array

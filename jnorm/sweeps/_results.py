@@ -27,6 +27,8 @@ class SweepResult:
         seeds: whole numbers, in the order in which they were given.
         failed: [configuration, seed], true for the runs that diverged.
         finite: names of the outputs that decide it; None for all.
+        done: [configuration, seed], true for the runs that were done: all, but where a sweep took seeds as they were
+            needed (``until``). Other runs are NaN, or 0 in whole numbers, and have not diverged. None means all.
 
     >>> result = SweepResult(
     ...     {"loss": np.array([[0.5, 0.4], [0.2, np.nan]])}, ({"rate": 0.1}, {"rate": 1.0}), (0, 1),
@@ -43,6 +45,11 @@ class SweepResult:
     seeds: tuple[int, ...]
     failed: np.ndarray
     finite: tuple[str, ...] | None = None
+    done: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.done is None:
+            object.__setattr__(self, "done", np.ones(self.failed.shape, bool))
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The output ``name``, [configuration, seed, ...].
@@ -125,6 +132,7 @@ class SweepResult:
             self.seeds,
             self.failed[chosen],
             self.finite,
+            self.done[chosen],
         )
 
     def to_xarray(self) -> Any:
@@ -155,10 +163,12 @@ def arranged(
     seeds: tuple[int, ...],
     places: Sequence[int],
     finite: Sequence[str] | None = None,
+    done: np.ndarray | None = None,
 ) -> SweepResult:
     """Outputs of runs in canonical order as a result in the caller's.
 
     ``places[i]`` is the place of the i-th canonical configuration among ``configurations``; canonical seeds are sorted.
+    ``done`` says which runs were done, None for all.
     """
     shape = len(configurations), len(seeds)
     targets = np.ix_(np.asarray(places), np.argsort(seeds))
@@ -168,6 +178,7 @@ def arranged(
         array[targets] = runs.reshape(array.shape)
         return array
 
-    failed = placed(failed_runs(outputs, shape[0] * shape[1], finite))
+    done = np.ones(shape[0] * shape[1], bool) if done is None else done
+    failed = placed(failed_runs(outputs, len(done), finite) & done)
     arrays = {n: placed(a) for n, a in outputs.items()}
-    return SweepResult(arrays, configurations, seeds, failed, None if finite is None else tuple(finite))
+    return SweepResult(arrays, configurations, seeds, failed, None if finite is None else tuple(finite), placed(done))
