@@ -45,6 +45,48 @@ def test_every_range_has_its_law(drawn):
     assert np.abs(np.corrcoef([column(n) for n in SPACE])[np.triu_indices(6, 1)]).max() < 0.09  # 15 pairs, z = 4
 
 
+def test_quasi_random_values_leave_no_gaps():
+    """Of any p^k successive values under the i-th name, p its prime, one lies in each p^k-th part of the range."""
+    drawn = search.quasi_random(KEY, SPACE, 400)
+    for (name, values), p in zip(SPACE.items(), (2, 3, 5, 7, 11, 13), strict=True):
+        if name not in ("rate", "momentum", "dropout"):
+            continue
+        shares = np.array([values.share(one[name]) for one in drawn])
+        for parts in (p, p * p):
+            cells = np.floor(shares * parts).astype(int)
+            windows = np.lib.stride_tricks.sliding_window_view(cells, parts)
+            assert (np.sort(windows, 1) == np.arange(parts)).all(), (name, parts)
+    counts = np.bincount([one["units"] for one in drawn], minlength=13)[3:]
+    # Faure: at either end of an interval the count is off by (p^2 - 1) / (4 p) at most for each digit of 400 in base 7.
+    assert abs(counts - 40).max() <= 2 * 4 * 48 / 28
+    assert {one["depth"] for one in drawn[:13]} == {2, 4, 8}
+
+
+@pytest.mark.parametrize("count", [20, 50, 100])
+def test_quasi_random_points_are_spread_more_evenly_than_random_ones(count):
+    """By the mixture discrepancy, as SciPy measures it, the worst of twenty keys beats the best at random."""
+    space = {name: search.uniform(0.0, 1.0) for name in "abcd"}
+    measured = lambda draw, i: stats.qmc.discrepancy(
+        np.array([[*one.values()] for one in draw(jax.random.key(i), space, count)]), method="MD"
+    )
+    assert max(measured(search.quasi_random, i) for i in range(20)) < min(measured(search.random, i) for i in range(20))
+
+
+def test_a_quasi_random_search_can_grow():
+    longer = search.quasi_random(KEY, SPACE, 50)
+    assert search.quasi_random(KEY, SPACE, 20) == longer[:20]
+    assert search.quasi_random(jax.random.key(1), SPACE, 20) != longer[:20]
+    assert search.quasi_random(jax.random.key_data(KEY), SPACE, 20) == longer[:20]
+    more = search.quasi_random(KEY, SPACE | {"last": search.uniform(0.0, 1.0)}, 20)
+    assert [{name: one[name] for name in SPACE} for one in more] == longer[:20]
+    small = {"units": search.integers(1, 4), "depth": [2, 4]}
+    every = search.quasi_random(KEY, small, 8)
+    assert sorted(every, key=str) == sorted(search.grid({"units": [1, 2, 3, 4], "depth": [2, 4]}), key=str)
+    assert search.quasi_random(KEY, small, 5) == every[:5]
+    with pytest.raises(ValueError, match="`count` must satisfy count <= 8, the configurations; got 9"):
+        search.quasi_random(KEY, small, 9)
+
+
 def test_a_key_gives_the_same_and_names_do_not_meddle(drawn):
     assert search.random(jax.random.key(0), SPACE, 2000) == drawn
     assert search.random(jax.random.key(1), SPACE, 5) != drawn[:5]
@@ -144,6 +186,9 @@ def test_narrowing_is_around_the_best():
         (lambda: search.random(KEY, [1], 1), r"`space` must map names to ranges and sequences of values; got \[1\]"),
         (lambda: search.random(KEY, SPACE, True), "`count` must be a whole number >= 1; got True"),
         (lambda: search.random(KEY, SPACE, 2.0), "`count` must be a whole number >= 1; got 2.0"),
+        (lambda: search.quasi_random(KEY, {}, 3), "`space` must name at least one hyperparameter"),
+        (lambda: search.quasi_random(0, SPACE, 2), r"`key` must be a random key, such as jax.random.key\(0\); got 0"),
+        (lambda: search.quasi_random(KEY, SPACE, 0), "`count` must be a whole number >= 1; got 0"),
         (lambda: search.random(0, SPACE, 2), r"`key` must be a random key, such as jax.random.key\(0\); got 0"),
         (lambda: search.grid(None), "`space` must map names to sequences of values; got None"),
         (lambda: narrowed([{"b": 1}], [1.0]), "`configurations` must lie in the space, where `a` is"),
