@@ -22,7 +22,7 @@ def public_modules(name: str) -> Iterator[types.ModuleType]:
 
 
 def listed(module: types.ModuleType) -> list[str]:
-    """What a module's ``__all__`` holds beside modules: functions and classes in the order of the alphabet, then data."""
+    """What a module's ``__all__`` holds beside modules, in the order of the alphabet, data last."""
     names = [name for name in module.__all__ if not isinstance(getattr(module, name), types.ModuleType)]
     return sorted(names, key=lambda name: (directive(getattr(module, name)) == "autodata", name.lower()))
 
@@ -72,10 +72,7 @@ def page(room: str) -> str:
 
 def index() -> str:
     """The page that lists the rooms."""
-    lines = _heading("API", "=") + [
-        "Find a function by what it is about: a page for each room, from the ground floor up.",
-        "",
-    ]
+    lines = [*_heading("API", "="), "Find a function by what it is about: a page a room, from the ground floor up.", ""]
     lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {room}" for room in ROOMS), ""]
     lines += [".. list-table::", "   :widths: auto", ""]
     for room in ROOMS:

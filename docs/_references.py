@@ -3,6 +3,8 @@
 import ast
 import importlib
 import inspect
+import re
+import sys
 import textwrap
 from functools import cache
 from pathlib import Path
@@ -12,10 +14,12 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.pycode import ModuleAnalyzer
 
 from docs import _api
 
 INVENTORIES = Path(__file__).parent / "_inventories"
+MARKS = re.compile(r"\||(?<!\*)\*(?=[\w\[(])(?![\w ]+\*)")
 
 
 def signature(
@@ -34,6 +38,29 @@ def signature(
     return f"({ast.unparse(node.args)})", ast.unparse(node.returns) if node.returns else ""
 
 
+def docstring(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """What stands below a constant in the source, and ``|x|`` and ``*shape`` of formulas as they are.
+
+    Of a constant autodoc finds the docstring of its type only; reStructuredText would see marks of its own in formulas.
+    """
+    if what == "data":
+        lines[:] = _below(*name.rsplit(".", 1)) or [f"A ``{type(value).__name__}``.", ""]
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            parts = re.split(r"(``.+?``)", line)
+            lines[i] = "".join(part if part.startswith("``") else MARKS.sub(r"\\\g<0>", part) for part in parts)
+
+
+@cache
+def _below(module: str, name: str) -> list[str]:
+    """The docstring of a constant, from whichever module of its room defines it."""
+    for other in [module, *sorted(other for other in sys.modules if other.startswith(f"{module}."))]:
+        for (_, constant), text in ModuleAnalyzer.for_module(other).find_attr_docs().items():
+            if constant == name:
+                return text
+    return []
+
+
 def skip(app: Sphinx, what: str, name: str, value: Any, leave_out: bool, options: Any) -> bool | None:
     """Leave out the fields of named tuples, which their class describes."""
     return True if (getattr(value, "__doc__", "") or "").startswith("Alias for field number") else None
@@ -41,7 +68,7 @@ def skip(app: Sphinx, what: str, name: str, value: Any, leave_out: bool, options
 
 @cache
 def _public() -> dict[str, str]:
-    """The public name by the one that a class or function has where it is defined, and by its last part if that is unique."""
+    """The public name by the one that a class or function has where it is defined, and by its last part if unique."""
     names: dict[str, str] = {}
     for full in sorted(_api.public_names(), reverse=True):
         module, _, name = full.rpartition(".")
@@ -59,8 +86,8 @@ def _public() -> dict[str, str]:
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement) -> nodes.Element | None:
     """Where Sphinx knows no object of that name: its public one, plain text for words of docstrings, else a warning.
 
-    Docstrings set parameters, local names and modules of others in single backticks; those stay what they are. A name that
-    begins with ``jnorm.`` must lead somewhere, and so must every reference of a page.
+    Docstrings set parameters, local names and modules of others in single backticks; those stay what they are. A name
+    that begins with ``jnorm.`` must lead somewhere, and so must every reference of a page.
     """
     if node.get("refdomain") != "py":
         return None

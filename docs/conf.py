@@ -1,19 +1,19 @@
 """How Sphinx builds these pages: ``python -m docs``, from the root of the repository."""
 
-import hashlib
 import os
 import sys
 from importlib.resources import files
 from pathlib import Path
 
+from jupyter_client.manager import KernelManager
 from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
-import jnorm
-from docs import _api, _references
+import jnorm  # noqa: E402
+from docs import _api, _execution, _references  # noqa: E402
 
 project = "jnorm"
 author = "The jnorm authors"
@@ -31,24 +31,24 @@ exclude_patterns = ["_*"]
 nitpicky = True
 show_warning_types = True
 
-# `python -m docs --only PAGE` leaves out the other pages, to which there are no links then.
+# `python -m docs --only PAGE` (or a folder) leaves out the other pages, to which there are no links then.
 if only := os.environ.get("JNORM_DOCS_ONLY"):
-    include_patterns = [f"{only}.*"]
-    root_doc = only
+    include_patterns = [f"{only}.*", f"{only}/**"]
+    root_doc = f"{only}/index" if (HERE / only).is_dir() else only
     nitpicky = False
-    suppress_warnings = ["toc", "ref", "myst.xref_missing", "myst.ref_ambiguous"]
+    suppress_warnings = ["toc", "ref", "myst.xref_missing"]
 
 # Markdown, and the code in it. What a page prints depends on jnorm: another state of its source has another cache.
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
-nb_execution_raise_on_error = True
+nb_execution_show_tb = False
 nb_execution_timeout = 120
 nb_merge_streams = True
-_source = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "jnorm").rglob("*.py"))))
-nb_execution_cache_path = str(ROOT / "build" / "docs" / "cache" / _source.hexdigest()[:16])
+nb_execution_cache_path = str(ROOT / "build" / "docs" / "cache" / _execution.fingerprint(ROOT))
+KernelManager.transport.default_value = "ipc"
 
-# API: docstrings are reStructuredText in Google's form; a name in single backticks leads to it where there is such a page.
+# API: docstrings are reStructuredText in Google's form; a name in single backticks leads to its entry, if there is one.
 default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -88,8 +88,10 @@ html_theme_options = {"show_toc_level": 2, "use_download_button": False, "naviga
 
 def setup(app: Sphinx) -> None:
     """Make the API pages, and say how names in signatures and docstrings are resolved."""
-    if not only:
-        app.connect("builder-inited", lambda app: _api.write(HERE / "api"))
+    _api.write(HERE / "api")
+    app.add_config_value("source_of_jnorm", nb_execution_cache_path, "env")  # another one: every page is made anew
+    app.connect("env-updated", _execution.failures)
     app.connect("autodoc-process-signature", _references.signature)
     app.connect("autodoc-skip-member", _references.skip)
+    app.connect("autodoc-process-docstring", _references.docstring, priority=400)  # before napoleon
     app.connect("missing-reference", _references.resolve, priority=100)

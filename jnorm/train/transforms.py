@@ -80,7 +80,7 @@ def proximal_l1(learning_rate: optax.ScalarOrSchedule, strength: ArrayLike) -> o
 
 
 def scale_by_root_mean_square(eps: ArrayLike = 1e-8) -> optax.GradientTransformation:
-    """Gradients over the root of the mean of all their squares so far, ``g_t / sqrt((g_1^2 + ... + g_t^2 + eps) / t)``.
+    """Gradients over the root of the mean of all their squares so far, ``g_t / sqrt((sum_{s <= t} g_s^2 + eps) / t)``.
 
     Between Adagrad, whose sum never lets a rate rise again, and RMSProp, which forgets: after a long flat stretch the
     mean is small and the first steps are large, up to ``sqrt(t)`` of a usual one. Where all gradients were 0 it is 0.
