@@ -47,12 +47,14 @@ class Report:
             function ``probe(step)`` of a `Step` returns a dictionary of arrays: ``"step_<name>"`` [steps, ...].
         probe: ``probe(params, state)``, a dictionary of arrays, is reported after each epoch: ``"probe_<name>"``
             [epochs, ...].
+        every: Curves and the probe are taken after every so many epochs alone, which saves their time and memory: row
+            i, of ``epochs // every``, is that after ``(i + 1) every`` epochs. Not with ``stop``, which judges each.
         keep_params: Whether the trees ``"params"`` and ``"state"`` are returned.
         keep_carry: Whether ``"carry"`` is returned, the `Carry` after the last epoch with the optimizer's state, from
             which a training goes on.
 
     Raises:
-        ValueError: An unknown name in ``steps``.
+        ValueError: An unknown name in ``steps``; ``every`` is not a whole number >= 1.
         TypeError: A string where there should be several.
 
     >>> Report(curves=["dev"], steps=["loss"]).keep_params
@@ -63,10 +65,12 @@ class Report:
     curves: Collection[str] = ()
     steps: Collection[str | Callable[[Step], Mapping[str, jax.Array]]] = ()
     probe: Callable[[Any, Any], Mapping[str, jax.Array]] | None = None
+    every: int = 1
     keep_params: bool = False
     keep_carry: bool = False
 
     def __post_init__(self) -> None:
+        checks.whole(1, every=self.every)
         for name in ("parts", "curves", "steps"):
             if isinstance(value := getattr(self, name), str):
                 raise TypeError(f"`{name}` must be a list of names; got the string {value!r}")

@@ -187,7 +187,7 @@ def _warn_of_nan(part: str, what: str, tree: Any) -> None:
                 warnings.warn(
                     f"`data` has NaN or infinite {what} in part {part!r}, first at {first}; every loss that sees "
                     f"them is NaN: leave such examples out, fill them in, or give the loss a mask",
-                    stacklevel=4,
+                    stacklevel=5,
                 )
 
 
@@ -228,5 +228,5 @@ def warn_of_half(params: Any) -> None:
             f"`model` has parameters in {half}: updates below {float(jnp.finfo(half).eps) / 4:.0e} of a parameter are "
             f"lost in rounding, those of a rate of 1e-4 nearly all. Keep parameters in float32, compute with copies in "
             f"{half}",
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
+from jnorm.train import _stopping
 
 __all__ = [
     "BestSoFar",
@@ -245,29 +245,7 @@ def scan(
     >>> int(done.best), int(done.epochs), int(done.best_epoch), done.outputs.tolist()
     (2, 4, 1, [3.0, 1.0, 2.0, 2.0, nan])
     """
-    if patience.window > length:
-        raise ValueError(f"`window` must satisfy window <= {length}, the number of epochs; got {patience.window}")
-    _, shapes = jax.eval_shape(epoch, carry, jnp.zeros((), jnp.int32))
-    rows = jax.tree.map(lambda a: _blank((length, *a.shape), a.dtype), shapes)
-
-    def going(loop: tuple[Any, ...]) -> jax.Array:
-        _, _, _, known, stop = loop
-        return ~stop & (known.epoch < length)
-
-    def body(loop: tuple[Any, ...]) -> tuple[Any, ...]:
-        carry, best, rows, known, _ = loop
-        carry, output = epoch(carry, known.epoch)
-        rows = jax.tree.map(lambda a, row: a.at[known.epoch].set(row), rows, output)
-        known, improved, stop = update(patience, known, value(output))
-        chosen = improved | (known.best_epoch < 0)
-        best = jax.tree.map(lambda new, old: jnp.where(chosen, new, old), keep(carry), best)
-        return carry, best, rows, known, stop
-
-    known = init(patience, jax.eval_shape(value, shapes).dtype)
-    start = (carry, keep(carry), rows, known, jnp.zeros((), bool))
-    carry, best, rows, known, _ = lax.while_loop(going, body, start)
-    return Stopped(best, carry, rows, known.epoch, known.best_epoch)
-
-
-def _blank(shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    return jnp.full(shape, jnp.nan, dtype) if jnp.issubdtype(dtype, jnp.inexact) else jnp.zeros(shape, dtype)
+    how = {"value": value, "keep": keep}
+    loop = _stopping.begun(epoch, carry, length, partial(init, patience), **how)
+    loop = _stopping.advanced(epoch, loop, length, partial(update, patience), **how)
+    return Stopped(loop.best, loop.carry, loop.rows, loop.known.epoch, loop.known.best_epoch)

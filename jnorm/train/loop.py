@@ -40,6 +40,12 @@
 - **Going on.** ``train(key, data, (params, state))`` begins with a network that was trained elsewhere, and with
   ``Report(keep_carry=True)`` the result's ``"carry"`` is a start from which the same training goes on as if it had not
   ended, optimizer, streams and epochs included, where it had whole epochs.
+- **Segments.** With ``segment=n`` the training also has ``train.segments``, their number, ``train.begin(key, data,
+  start, **hyperparameters)``, which returns what a run carries, a pytree of arrays, ``train.advance(key, data, carried,
+  ...)``, which returns what it carries n epochs later, and ``train.finish(key, data, carried, ...)``, what ``train``
+  returns. That is the same training, of the same batches and streams; XLA may round a program of n epochs differently
+  from one of all. A run that has stopped stays as it is, and one that is finished before its end has curves that go on
+  as NaN. A sweep with a store goes by segments, and keeps what is carried.
 - **Averages.** ``optax.chain(optax.sgd(0.1), averages.average_params())`` is evaluated, judged and returned at the
   average; ``eval_state=evaluation.fresh_state`` takes running statistics anew for it, at the cost of a pass over the
   training data for each evaluation.
@@ -63,7 +69,17 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks, keys
-from jnorm.train import _epochs, _hyperparameters, _optimizers, _runs, _steps, _validation, early_stopping, evaluation
+from jnorm.train import (
+    _epochs,
+    _hyperparameters,
+    _optimizers,
+    _runs,
+    _segments,
+    _steps,
+    _validation,
+    early_stopping,
+    evaluation,
+)
 from jnorm.train._report import Report, Step
 from jnorm.train._steps import Carry
 
@@ -129,6 +145,7 @@ def trainer(
     eval_params: Callable[[Any, Any], Any] | None = None,
     eval_state: Callable[[jax.Array, Any, Any, Any], Any] | None = None,
     report: Report = _AT_THE_END,
+    segment: int | None = None,
 ) -> Callable[..., dict[str, Any]]:
     """The function ``train(key, data, start=None, **hyperparameters) -> dict of arrays``, to be jitted, vmapped, swept.
 
@@ -167,15 +184,16 @@ def trainer(
         eval_state: ``eval_state(key, network, params, inputs)``, the state that goes with them, of the training data,
             such as `jnorm.train.evaluation.fresh_state`. None: the state that training left.
         report: Which parts of the data are evaluated and when, and what else is returned.
+        segment: Epochs, or steps where they are the budget, after which a sweep keeps all that a run carries.
 
     Returns:
-        The training, a pure function.
+        The training, a pure function; with ``segment`` also in pieces, as said above.
 
     Raises:
-        ValueError: Options out of range, a metric named "loss", a monitored metric of which nobody said whether larger
-            is better, where the trainer is built; from ``train``, data without a part that is asked for, empty, of
-            unequal lengths, or smaller than a batch, NumPy targets that the loss refuses, two results of one name, an
-            order that is none, a ``start`` of another model.
+        ValueError: Options out of range, a ``segment`` that does not divide the budget, a metric named "loss", a
+            monitored metric of which nobody said whether larger is better, where the trainer is built; from ``train``,
+            data without a part that is asked for, empty, of unequal lengths, or smaller than a batch, NumPy targets
+            that the loss refuses, two results of one name, an order that is none, a ``start`` of another model.
         TypeError: A model that is no such pair, metrics that are no dictionary; from ``train``, hyperparameters that
             are missing or unknown, an optimizer that needs what it does not get.
 
@@ -198,6 +216,13 @@ def trainer(
     checks.boolean(drop_remainder=drop_remainder)
     if isinstance(order, str):
         checks.choice("order", order, ("reshuffled", "fixed"))
+    if segment is not None:
+        checks.whole(1, segment=segment)
+        name, budget = ("epochs", epochs) if steps is None else ("steps", steps)
+        if budget % segment:  # type: ignore[operator]
+            raise ValueError(f"`segment` must divide {name} = {budget}; got {segment}")
+    if stop is not None and report.every > 1:
+        raise ValueError(f"`every` must be 1 with `stop`, which judges each epoch; got {report.every}")
     if batch_size % accumulate:
         raise ValueError(f"`accumulate` must divide batch_size = {batch_size}; got {accumulate}")
     _validation.refuse_flax(model)
@@ -209,13 +234,13 @@ def trainer(
     functions: list[tuple[Any, int]] = [(penalty, 1), *((part, 0) for part in (model, optimizer, stop))]
     accepted = [_hyperparameters.names(loss, 2, _OF_AN_EXAMPLE)]
     accepted += [_hyperparameters.names(f, skip) for f, skip in functions if not _validation.is_ready(f)]
-    _hyperparameters.refuse(accepted, ("key", "data", "start"))
+    _hyperparameters.refuse(accepted, ("key", "data", "start", "carried"))
 
-    def train(key: jax.Array, data: Mapping[str, Any], start: Any = None, **hyperparameters: Any) -> dict[str, Any]:
+    def bound(key: jax.Array, data: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> _runs.Run:
         _validation.dictionary(data)
         _hyperparameters.require(accepted, hyperparameters, STREAMS)
         drawn_by = streams(key, hyperparameters)
-        values = hyperparameters | drawn_by
+        values = {**hyperparameters, **drawn_by}
 
         def made(part: Any) -> Any:
             return part if _validation.is_ready(part) else _hyperparameters.bind(part, values)()
@@ -235,11 +260,14 @@ def trainer(
             report.steps,
             None if accumulate == 1 else batch_size // accumulate,
         )
-        bound = measures | {"loss": recipe.loss}
-        _validation.fitting(recipe.network, bound, data, ["train", *parts, *curves])
+        judged_by = measures | {"loss": recipe.loss}
+        _validation.fitting(recipe.network, judged_by, data, ["train", *parts, *curves])
         budget = epochs, steps, batch_size, drop_remainder, order
-        course = _runs.Course(*budget, bound, parts, curves, report, patience, eval_params, eval_state)
-        return _runs.run(recipe, course, data, start)
+        course = _runs.Course(*budget, judged_by, parts, curves, report, patience, eval_params, eval_state)
+        return _runs.planned(recipe, course, data)
+
+    def train(key: jax.Array, data: Mapping[str, Any], start: Any = None, **hyperparameters: Any) -> dict[str, Any]:
+        return _runs.whole(bound(key, data, hyperparameters), start)
 
     def check(data: Mapping[str, Any], **hyperparameters: Any) -> None:
         """Raise, or warn, if the data do not fit; their values are fetched and looked at, nothing is trained."""
@@ -250,4 +278,7 @@ def trainer(
 
     signature = _hyperparameters.signature(("key", "data"), accepted, ("start", *STREAMS))
     train.check, train.__signature__ = check, signature  # type: ignore[attr-defined]
+    if segment is not None:
+        for name, piece in _segments.pieces(bound, budget // segment, segment).items():  # type: ignore[operator]
+            setattr(train, name, piece)
     return train
