@@ -3,49 +3,68 @@
 import argparse
 import importlib.util
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
 
+from docs import _pages, _site
+
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "docs"
-NEEDED = (
-    "sphinx",
-    "myst_nb",
-    "sphinx_book_theme",
-    "sphinx-mathjax-offline",
-    "matplotlib",
-    "sklearn",
-    "equinox",
-    "flint",
-)
+NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline", "sklearn", "equinox", "flint")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build, or check without building; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m docs", description="Build the site into build/docs/html.")
-    parser.add_argument(
-        "--only", metavar="PAGE", help="one page alone, such as how_to/batch_norm, into build/docs/only"
-    )
+    parser.add_argument("--only", metavar="PAGE", help="one page, such as how_to/batch_norm, into build/docs/only")
+    parser.add_argument("--check", action="store_true", help="only look at the text of the pages, in a second")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     options = parser.parse_args(arguments)
+    problems, blocks = _pages.check()
+    if not options.only and not _said(problems):
+        return 1
+    counts = f"{blocks['cells']} cells, {blocks['doctests']} blocks of doctests, {blocks['texts']} of other languages"
+    if options.check:
+        print(f"{len(_pages.pages())} pages: {counts}")
+        return 0
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        print(
-            f'the site needs the extra `docs` ({", ".join(missing)} missing): pip install -e ".[docs]"', file=sys.stderr
-        )
+        print(f'pip install -e ".[docs]" first: the extra `docs` lacks {", ".join(missing)}', file=sys.stderr)
         return 2
+    began = time.perf_counter()
+    site = BUILD / ("only" if options.only else "html")
+    if not _build(site, options.only, options.jobs):
+        return 1
+    seconds = f"{time.perf_counter() - began:.0f} s"
+    if options.only:
+        print(f"{site}, in {seconds}")
+        return 0
+    if not _said(list(_site.problems(site))):
+        return 1
+    print(f"{site / 'index.html'}: {counts}; {_site.size(site):.1f} MB, in {seconds}")
+    return 0
+
+
+def _build(site: Path, only: str | None, jobs: int) -> bool:
+    """Run Sphinx, for which a warning is an error; what it knows of pages is thrown away where one fails."""
     from sphinx.cmd.build import main as sphinx
 
-    target = BUILD / ("only" if options.only else "html")
-    if options.only:
-        os.environ["JNORM_DOCS_ONLY"] = options.only.removeprefix("docs/").removesuffix(".md")
-    began = time.perf_counter()
-    common = ["-W", "--keep-going", "-q", "-j", str(options.jobs), "-d", str(BUILD / f"{target.name}-doctrees")]
-    status = sphinx([*common, "-b", "html", str(HERE), str(target)])
-    if status == 0:
-        print(f"{target / (options.only or 'index')}.html in {time.perf_counter() - began:.0f} s")
-    return status
+    if only:
+        os.environ["JNORM_DOCS_ONLY"] = only.removeprefix("docs/").removesuffix(".md")
+    known = BUILD / f"{site.name}-doctrees"
+    arguments = ["-W", "--keep-going", "-q", "-j", str(jobs), "-d", str(known), "-b", "html", str(HERE), str(site)]
+    if status := sphinx(arguments):
+        shutil.rmtree(known, ignore_errors=True)
+    return status == 0
+
+
+def _said(problems: list[str]) -> bool:
+    """Tell the problems; whether there are none."""
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return not problems
 
 
 if __name__ == "__main__":

@@ -21,27 +21,32 @@ def fingerprint(root: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
+def profile(folder: Path) -> str:
+    """IPython's settings for pages, whatever the reader's own are: pictures for fine screens, no news of the kernel."""
+    settings = folder / "profile_default" / "ipython_kernel_config.py"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text('c.InlineBackend.figure_formats = {"retina"}\nc.IPKernelApp.log_level = "ERROR"\n')
+    return str(folder)
+
+
 def failures(app: Sphinx, env: BuildEnvironment) -> None:
-    """Warn of every page whose code failed, with its cell, the line of the page and what was raised."""
+    """Warn of every page whose code failed, with its line, its cell and what was raised."""
     for name in sorted(env.found_docs):
         run: ExecutionResult | None = NbMetadataCollector.get_exec_data(env, name)
-        if run is None or run["succeeded"]:
-            continue
-        path = Path(env.doc2path(name))
-        traceback = re.sub(r"\x1b\[[\d;]*m", "", run["traceback"] or "")
-        raised = traceback.strip().rpartition("\n")[2]
-        logger.warning("%s: %s", where(path.read_text(), traceback), raised, location=str(path))
+        if run is not None and not run["succeeded"]:
+            traceback = re.sub(r"\x1b\[[\d;]*m", "", run["traceback"] or "")
+            cell, line = where(Path(env.doc2path(name)).read_text(), traceback)
+            raised = re.findall(r"^[\w.]+(?:Error|Exception|Interrupt|Warning)\b.*", traceback, re.MULTILINE)
+            logger.warning("cell %d failed: %s", cell, raised[-1] if raised else run["error"], location=(name, line))
 
 
-def where(page: str, traceback: str) -> str:
+def where(page: str, traceback: str) -> tuple[int, int]:
     r"""The cell and the line of the page of which IPython's traceback tells.
 
     >>> where("text\n\n```{code-cell}\nx = 1\n1 / 0\n```\n", "Cell In[1], line 2\n...")
-    'cell 1, line 5'
+    (1, 5)
     """
     found = re.search(r"Cell In\s?\[(\d+)\](?:, line (\d+))?", traceback)
-    if not found:
-        return "a cell"
-    cell, line = int(found[1]), int(found[2] or 1)
-    begins = [match.end() for match in CELL.finditer(page)]
-    return f"cell {cell}, line {page.count(chr(10), 0, begins[cell - 1]) + line}"
+    cell, line = (int(found[1]), int(found[2] or 1)) if found else (1, 1)
+    begin = list(CELL.finditer(page))[cell - 1].end()
+    return cell, page.count("\n", 0, begin) + line

@@ -15,9 +15,11 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
 
 from docs import _api
 
+logger = logging.getLogger(__name__)
 INVENTORIES = Path(__file__).parent / "_inventories"
 MARKS = re.compile(r"\||(?<!\*)\*(?=[\w\[(])(?![\w ]+\*)")
 
@@ -104,3 +106,9 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
 @cache
 def _elsewhere(target: str) -> bool:
     return any(f"\n{target} " in file.read_text() for file in INVENTORIES.iterdir())
+
+
+def unlisted(app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn of public names that no page describes."""
+    for name in sorted(_api.public_names() - set(env.get_domain("py").objects)):
+        logger.warning("the public name %s is on no page", name)

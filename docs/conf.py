@@ -5,7 +5,6 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from jupyter_client.manager import KernelManager
 from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
@@ -30,13 +29,14 @@ extensions = [
 exclude_patterns = ["_*"]
 nitpicky = True
 show_warning_types = True
+suppress_warnings = ["mystnb.exec"]  # of code that failed `_execution.failures` tells cell and line
 
 # `python -m docs --only PAGE` (or a folder) leaves out the other pages, to which there are no links then.
 if only := os.environ.get("JNORM_DOCS_ONLY"):
     include_patterns = [f"{only}.*", f"{only}/**"]
     root_doc = f"{only}/index" if (HERE / only).is_dir() else only
     nitpicky = False
-    suppress_warnings = ["toc", "ref", "myst.xref_missing"]
+    suppress_warnings += ["toc", "ref", "myst.xref_missing"]
 
 # Markdown, and the code in it. What a page prints depends on jnorm: another state of its source has another cache.
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
@@ -46,7 +46,7 @@ nb_execution_show_tb = False
 nb_execution_timeout = 120
 nb_merge_streams = True
 nb_execution_cache_path = str(ROOT / "build" / "docs" / "cache" / _execution.fingerprint(ROOT))
-KernelManager.transport.default_value = "ipc"
+os.environ["IPYTHONDIR"] = _execution.profile(ROOT / "build" / "docs" / "ipython")
 
 # API: docstrings are reStructuredText in Google's form; a name in single backticks leads to its entry, if there is one.
 default_role = "py:obj"
@@ -94,4 +94,6 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", _references.signature)
     app.connect("autodoc-skip-member", _references.skip)
     app.connect("autodoc-process-docstring", _references.docstring, priority=400)  # before napoleon
+    if not only:
+        app.connect("env-check-consistency", _references.unlisted)
     app.connect("missing-reference", _references.resolve, priority=100)

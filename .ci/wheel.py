@@ -1,0 +1,28 @@
+"""Whether a wheel and a source archive hold what they should: ``python .ci/wheel.py WHEEL SDIST``."""
+
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+wheel, sdist = sys.argv[1:]
+sources = {str(path.relative_to(ROOT)) for path in (ROOT / "jnorm").rglob("*") if path.suffix in (".py", ".typed")}
+packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+assert packed == sources, f"the wheel differs from jnorm/: {sorted(packed ^ sources)}"
+metadata = next(name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("/METADATA"))
+text = zipfile.ZipFile(wheel).read(metadata).decode()
+assert "Requires-Python: >=3.11" in text
+assert "License-Expression: MIT" in text
+inside = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+needed = sources | {
+    "README.md",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "LICENSE",
+    "pyproject.toml",
+    "docs/index.md",
+    "tests/conftest.py",
+}
+assert needed <= inside, f"the source archive lacks {sorted(needed - inside)}"
+print(f"{Path(wheel).name}: {len(sources)} files; {Path(sdist).name}: {len(inside)} files")
