@@ -11,9 +11,13 @@
   own devices, and all return the whole result. Where one dies, the others end with an error; the same call resumes.
 - **Stores.** With ``store`` a chunk is on the disk before it is reported, while the next one is computed: see `load`.
   A sweep that was killed goes on where it was, by the plan that it had, and ends as if it had not been killed, bit for
-  bit on the same machine. A store belongs to one program, one grid, one set of seeds, data and those settings of JAX
-  that change numbers: any other sweep is refused, and told what differs. Rounding also depends on the device, on jaxlib
-  and on ``XLA_FLAGS``: with others a store goes on, and its journal says which chunks were made with what.
+  bit on the same machine. A store belongs to one program, its data and those settings of JAX that change numbers: any
+  other is refused, and told what differs. Rounding also depends on the device, on jaxlib and on ``XLA_FLAGS``: with
+  others a store goes on, and its journal says which chunks were made with what.
+- **Growth.** With more seeds, or other values in the grid, a store computes the runs that are new, and what comes back
+  is what a new sweep would return, bit for bit if it has as many runs side by side. New runs get the plan of the old
+  ones, but where these were fewer than a device could have done side by side.
+- **Stages.** With ``until`` seeds are added only where a rule of `jnorm.statistics.sequential` is undecided.
 - **Platforms.** What a CPU has begun no GPU or TPU finishes, nor the reverse: a table is the work of one platform. By
   default a float32 product keeps 24 bits on a CPU, 11 on a GPU with TF32 and 8 on a TPU, and exp, log and erf are
   coarser there. Runs are ordered by configuration: some would come from one platform and some from the other, and that

@@ -1,5 +1,6 @@
 """Why a store belongs to another sweep, in words."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,22 +14,21 @@ _SHOWN = 3  # values of a list that are named one by one
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What a store's manifest and the manifest of the sweep that is asked for do not share, a line each.
+    """What of a store's manifest does not go with the manifest of the sweep that is asked for, a line each.
 
-    The same program may be written down in another way by another version of JAX: then only `version`, if the caller
-    gave one, can say that it is the same.
+    Other configurations and seeds go: the store grows. The same program may be written down in another way by another
+    version of JAX: then only `version`, if the caller gave one, can say that it is the same.
 
-    >>> print(differences({"train": "a.train", "seeds": [0, 1]}, {"train": "a.train", "seeds": [0, 2, 3]}))
-    ['seeds: 1 only in the store; 2, 3 only in this call (a store keeps its seeds: give another folder for others)']
+    >>> print(*differences({"train": "a.train", "version": "1"}, {"train": "a.train", "version": "2"}))
+    version: 1 in the store, 2 in this call
     """
     lines = []
     for name in ("train", "version"):
         if stored.get(name) != wanted.get(name):
             lines.append(_changed(name, stored.get(name), wanted.get(name)))
-    lines += _listed("configurations", stored.get("configurations", []), wanted.get("configurations", []))
-    seeds = stored.get("seeds", []), wanted.get("seeds", [])
-    for line in _listed("seeds", *seeds):
-        lines.append(f"{line} (a store keeps its seeds: give another folder for others)")
+    lines += _looks(stored.get("until"), wanted.get("until"))
+    if before := stored.get("blocks"):
+        lines += _names(before[0], wanted["blocks"][0])
     lines += _keys(stored, wanted)
     if stored.get("shared") != wanted.get("shared"):
         lines.append("data: `shared` holds other arrays than in the store")
@@ -37,7 +37,7 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
         lines.append(_changed(f"flag {name}", before, after) + reason)
     for name, before, after in _pairs(stored.get("outputs", {}), wanted.get("outputs", {})):
         lines.append(_changed(f"output {name}", _array(before), _array(after)))
-    return lines or _programs(stored, wanted)
+    return lines or list(dict.fromkeys(line for block in stored.get("blocks", []) for line in _programs(block, wanted)))
 
 
 def platform_line(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
@@ -56,30 +56,55 @@ def platform_line(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str |
     return f"{_changed('platform', known, after['name'])}, {why}; {ways}"
 
 
+def _looks(stored: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -> list[str]:
+    """What differs in stopping rules: they are fixed before the data."""
+    before, after = (None if until is None else (until["rule"], until["looks"]) for until in (stored, wanted))
+    if before == after:
+        return []
+    shown = lambda until: "none" if until is None else f"looks at {_first(until['looks'])} seeds by {until['rule']!r}"
+    why = "rules and looks are fixed before the data: give another folder"
+    return [f"{_changed('until', shown(stored), shown(wanted))} ({why})"]
+
+
+def _names(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What differs in the names of hyperparameters."""
+    lines = []
+    before, after = (sorted(block["configurations"][0]) for block in (stored, wanted))
+    if before != after:
+        lines.append(_changed("hyperparameters", ", ".join(before) or None, ", ".join(after) or None))
+    before, after = (sorted(block["programs"][0]["static"]) for block in (stored, wanted))
+    if before != after:
+        lines.append(_changed("static", ", ".join(before) or None, ", ".join(after) or None))
+    return [f"{line} (give another folder for others)" for line in lines]
+
+
 def _keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """What differs in random keys, for seeds that both have."""
-    before, after = stored.get("keys", {}), wanted.get("keys", {})
-    if before.get("implementation") != after.get("implementation"):
-        line = _changed("impl", before.get("implementation"), after.get("implementation"))
-        return [f"{line}, which changes random numbers"]
+    before, after = (manifest.get("keys", {}).get("implementation") for manifest in (stored, wanted))
+    if before != after:
+        return [f"{_changed('impl', before, after)}, which changes random numbers"]
     old, new = (
-        dict(zip(m.get("seeds", []), m.get("keys", {}).get("data", []), strict=False)) for m in (stored, wanted)
+        {s: key for block in m.get("blocks", []) for s, key in zip(block["seeds"], block["keys"], strict=True)}
+        for m in (stored, wanted)
     )
     other = [seed for seed in old if seed in new and old[seed] != new[seed]]
     return [f"keys: other random keys for the same seeds, {_first(other)}"] if other else []
 
 
-def _programs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    before, after = (manifest.get("versions", {}).get("jax") for manifest in (stored, wanted))
-    if before != after:
+def _programs(block: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What differs in the programs of a block that the call has too."""
+    now = wanted["blocks"][0]
+    if block["jax"] != now["jax"]:
         if wanted.get("version") is not None:
             return []
         text = "which write programs down in different ways, so that nobody can tell whether `train` is the same"
-        return [f"{_changed('jax', before, after)}, {text}; go on with JAX {before}, or give another folder"]
+        line = _changed("jax", block["jax"], now["jax"])
+        return [f"{line}, {text}; go on with JAX {block['jax']}, or give another folder"]
+    held = {json.dumps(program["static"], sort_keys=True): program for program in block["programs"]}
     lines = []
-    for program, other in zip(stored.get("programs", []), wanted.get("programs", []), strict=True):
-        if program != other:
-            which = f" of {other['static']}" if other["static"] else ""
+    for program in now["programs"]:
+        if held.get(json.dumps(program["static"], sort_keys=True), program) != program:
+            which = f" of {program['static']}" if program["static"] else ""
             text = "`train` does something else now (its code, or numbers that it holds)"
             lines.append(f"program{which}: {text}; give another folder, or the code of the store")
     return lines
@@ -94,13 +119,6 @@ def _pairs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[s
     """Name and both values of the entries that differ; None for one that is missing."""
     pairs = [(name, stored.get(name), wanted.get(name)) for name in sorted({*stored, *wanted})]
     return [(name, before, after) for name, before, after in pairs if before != after]
-
-
-def _listed(name: str, stored: Sequence[Any], wanted: Sequence[Any]) -> list[str]:
-    sides = ((stored, wanted, "the store"), (wanted, stored, "this call"))
-    extra = [([value for value in these if value not in those], side) for these, those, side in sides]
-    parts = [f"{_first(values)} only in {side}" for values, side in extra if values]
-    return [f"{name}: {'; '.join(parts)}"] if parts else []
 
 
 def _first(values: Sequence[Any]) -> str:

@@ -134,6 +134,19 @@ def smaller(plan: Plan) -> Plan | None:
     return Plan(width, groups, min(plan.first, most), min(plan.chunk, most), plan.devices)
 
 
+def fitted(plan: Plan, runs: int) -> Plan:
+    """The plan for so few runs that more than half of what goes side by side would be idle: a narrower one.
+
+    >>> fitted(Plan(width=64, groups=4, first=64, chunk=256, devices=1), 12)
+    Plan(width=16, groups=1, first=16, chunk=16, devices=1)
+    """
+    each = -(-runs // plan.devices)
+    if 2 * each > plan.width:
+        return plan
+    width = 1 << (each - 1).bit_length()
+    return Plan(width, 1, width * plan.devices, width * plan.devices, plan.devices)
+
+
 def choose(plans: Sequence[Plan], runs: int, build: Build, call: Call, lacks: Lacks) -> Timed:
     """The fastest of the plans, tried in order for as long as they get faster, fit, and trying can pay.
 

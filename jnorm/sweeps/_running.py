@@ -10,10 +10,9 @@ import os
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import jax
@@ -24,84 +23,14 @@ from jnorm.sweeps import _memory as memory
 from jnorm.sweeps import _plans as plans
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import _programs as programs
+from jnorm.sweeps._collected import Collected
 from jnorm.sweeps._devices import tell_of_idle_cores
-from jnorm.sweeps._divergence import failed_runs
+from jnorm.sweeps._jobs import Job, Part, Programs, jobs_of
 from jnorm.sweeps._plans import Plan
-from jnorm.sweeps._programs import Compiled, Lanes, Program
+from jnorm.sweeps._programs import Compiled
 from jnorm.sweeps._progress import Report, reporter
-from jnorm.sweeps._store import Store
 
-Chunk = tuple[int, int]
 Outputs = tuple[dict[str, jax.Array], np.ndarray]
-
-
-class Collected:
-    """The outputs of all runs, in canonical order, as they come in.
-
-    Attributes:
-        store: what keeps them; what it holds already is filled in.
-        outputs: arrays by name, the runs first.
-        finite: names of the outputs that must be finite, None for all.
-        filled: which runs are filled in.
-        diverged: how many of them diverged.
-    """
-
-    def __init__(
-        self, store: Store, outputs: Mapping[str, jax.ShapeDtypeStruct], runs: int, finite: Sequence[str] | None
-    ) -> None:
-        self.finite = finite
-        self.store, self.filled, self.diverged = store, np.zeros(runs, bool), 0
-        self.outputs = {name: np.empty((runs, *a.shape), a.dtype) for name, a in outputs.items()}
-        for first, end in store.finished:  # read one by one, so that they are in memory once
-            self.fill(np.arange(first, end), store.read((first, end)))
-
-    @property
-    def done(self) -> int:
-        """How many runs are filled in."""
-        return int(self.filled.sum())
-
-    def fill(self, runs: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
-        """Put in the outputs of ``runs``."""
-        for name, array in arrays.items():
-            self.outputs[name][runs] = array
-        self.filled[runs] = True
-        self.diverged += int(failed_runs(arrays, len(runs), self.finite).sum())
-
-
-@dataclass
-class Job:
-    """The runs of one program.
-
-    Attributes:
-        number: of the program.
-        program: what is run.
-        lanes: key and hyperparameters of each run.
-        base: the first of these runs, counted among all of the sweep.
-        plan: how they are done, None as long as one of ``trials`` is to be chosen.
-        trials: plans to be tried.
-        ready: the program, compiled for the plan or for the first trial; None where nothing is left to do.
-    """
-
-    number: int
-    program: Program
-    lanes: Lanes
-    base: int
-    plan: Plan | None
-    trials: list[Plan]
-    ready: Future[Compiled] | None = None
-
-    @property
-    def runs(self) -> int:
-        """How many there are."""
-        return len(self.lanes.key_data)
-
-    def left(self, filled: np.ndarray) -> list[Chunk]:
-        """First run and end of each chunk to do: the cuts of the plan, less what an earlier plan has ``filled``."""
-        assert self.plan is not None
-        done = filled[self.base : self.base + self.runs]
-        edges = {*np.flatnonzero(np.diff(done)) + 1, *(first for first, _ in self.plan.cuts(self.runs)), self.runs}
-        ends = sorted(int(edge) for edge in edges)
-        return [(first, end) for first, end in pairwise(ends) if not done[first]]
 
 
 @dataclass
@@ -110,15 +39,22 @@ class Work:
 
     Attributes:
         collected: what is finished.
+        wanted: which runs of the sweep are to be done.
         shared: the data, on every device.
         mesh: the devices.
         update: called whenever a chunk is finished.
     """
 
     collected: Collected
+    wanted: np.ndarray
     shared: Any
     mesh: Mesh
-    update: Callable[[], object]
+    update: Callable[[], object] = lambda: None
+
+    def left(self, job: Job) -> list[Part]:
+        """The chunks of a job that are to do."""
+        rows = self.collected.rows[job.block]
+        return job.left(self.collected.finished[job.block], (rows >= 0) & self.wanted[rows])
 
     def lowered(self, job: Job, plan: Plan) -> Callable[[], Compiled]:
         """The program of a job for a plan: a function that compiles it, in any thread."""
@@ -126,7 +62,7 @@ class Work:
         text = programs.lower(job.program, self.mesh, job.lanes, self.shared, **shape)
         return lambda: programs.compiled(text, self.mesh, **shape)
 
-    def start(self, job: Job, program: Compiled, chunk: Chunk) -> Outputs:
+    def start(self, job: Job, program: Compiled, chunk: Part) -> Outputs:
         """Start the runs of a chunk."""
         return programs.execute(program, jax.tree.map(lambda a: a[slice(*chunk)], job.lanes), self.shared)
 
@@ -140,7 +76,7 @@ class Work:
             compiled, lack = memory.attempt(job.ready.result)
             program = compiled or self._with_less(job, lack)
         job.ready = None
-        left, alone = deque(job.left(self.collected.filled)), False
+        left, alone = deque(self.left(job)), False
         while left:
             beside, call = running is not None, running or self._started(job, program, left[0])
             running = None
@@ -150,7 +86,7 @@ class Work:
                 alone = True
             elif done is None:
                 program = self._with_less(job, lack)
-                left = deque(job.left(self.collected.filled))
+                left = deque(self.left(job))
             else:
                 chunk = left.popleft()
                 whole = processes.everywhere(done[0]) if processes.count() > 1 else None
@@ -159,7 +95,7 @@ class Work:
                 self._keep(job, chunk, done, whole)
                 del done, whole
 
-    def _started(self, job: Job, program: Compiled, chunk: Chunk) -> Future[Outputs]:
+    def _started(self, job: Job, program: Compiled, chunk: Part) -> Future[Outputs]:
         """A chunk that is started; what goes wrong with it is kept for when the one before it is saved."""
         call: Future[Outputs] = Future()
         try:
@@ -180,7 +116,7 @@ class Work:
         best = plans.choose(job.trials, job.runs, build, call, functools.partial(self._tell, job))
         job.plan, first = best.plan, Future[Outputs]()
         first.set_result(best.outputs)
-        self.collected.store.keep_plan(job.number, list(best.plan))
+        self._keep_plan(job, best.plan)
         return best.program, first
 
     def _with_less(self, job: Job, lack: str) -> Compiled:
@@ -193,21 +129,28 @@ class Work:
             job.plan = plan
             program, lack = memory.attempt(self.lowered(job, plan))
             if program is not None:
-                self.collected.store.keep_plan(job.number, list(plan))
+                self._keep_plan(job, plan)
                 return program
+
+    def _keep_plan(self, job: Job, plan: Plan) -> None:
+        """Record the decision, before any result that depends on it."""
+        self.collected.store.blocks[job.block].plans[job.number] = list(plan)
+        self.collected.store.write()
 
     def _tell(self, job: Job, plan: Plan, lack: str, following: Plan | None) -> None:
         """Record and say that memory did not suffice for a plan, and what is done instead.
 
         Raises ``MemoryError`` where nothing is.
         """
-        self.collected.store.note({"did_not_fit": list(plan), "program": job.number, "error": lack, "then": following})
+        self.collected.store.note(
+            {"did_not_fit": list(plan), "block": job.block, "program": job.number, "error": lack, "then": following}
+        )
         if following is None:
             data = sum(leaf.nbytes for leaf in jax.tree.leaves(self.shared))
             what = f"one run, with {job.program.size:,} bytes of outputs beside {data:,} bytes of `shared`,"
             raise memory.beyond(what, self.mesh, lack)
         if processes.leading():
-            before = int(self.collected.filled[job.base : job.base + job.runs].sum())
+            before = int(self.collected.finished[job.block][job.base : job.base + job.runs].sum())
             other = f"; the {before} runs before were {plan.width} side by side: their rounding may differ"
             warnings.warn(
                 f"memory did not suffice for {_shown(plan)} ({lack}); next: {_shown(following)}"
@@ -215,15 +158,15 @@ class Work:
                 stacklevel=2,
             )
 
-    def _keep(self, job: Job, chunk: Chunk, done: Outputs, whole: dict[str, jax.Array] | None) -> None:
+    def _keep(self, job: Job, chunk: Part, done: Outputs, whole: dict[str, jax.Array] | None) -> None:
         """Save what this process did of a chunk, and fill in all of it."""
         (outputs, rows), (first, end) = done, chunk
         offset = job.base + first
         runs, arrays = programs.local_rows(outputs, rows)
-        self.collected.store.keep(offset, job.base + end, offset + runs, arrays)
+        self.collected.store.keep((job.block, offset, job.base + end), offset + runs, arrays)
         if whole is not None:
             runs, arrays = rows[rows >= 0], {n: a[rows >= 0] for n, a in processes.fetched(whole).items()}
-        self.collected.fill(offset + runs, arrays)
+        self.collected.fill(job.block, offset + runs, arrays)
         self.update()
 
 
@@ -239,32 +182,40 @@ def _shown(plan: Plan) -> str:
 
 def run_all(
     collected: Collected,
-    traced: Sequence[Program],
-    lanes: Sequence[Lanes],
+    wanted: np.ndarray,
+    programs: Programs,
     shared: Any,
     mesh: Mesh,
     chunk: int | str,
     progress: bool | Report,
+    *,
+    fit: bool = False,
 ) -> None:
-    """Fill in what is not finished, by the plan that the store has, else by ``chunk``."""
-    store, total = collected.store, sum(len(lane.key_data) for lane in lanes)
-    jobs = _jobs(store, traced, lanes, mesh, chunk)
+    """Fill in those of the ``wanted`` runs that are not finished, by the plans that the store has, else by ``chunk``.
+
+    ``fit`` is as in `jobs_of`.
+    """
+    collected.want(wanted)
+    work = Work(collected, wanted, shared, mesh)
+    total, done = int(wanted.sum()), lambda: int((collected.filled & wanted).sum())
+    collected.store.check_platform(total - done())
+    jobs = jobs_of(collected, wanted, programs, mesh, chunk, fit=fit)
     workers = ThreadPoolExecutor(max_workers=max(1, min(len(jobs), os.cpu_count() or 1)))
     try:
-        with reporter(progress, total, collected.done) as report:
+        with reporter(progress, total, done()) as report:
             chunks: list[tuple[float, int]] = []  # when the last two were finished, and how many runs then
 
             def update() -> None:
-                report(collected.done, collected.diverged)
-                chunks[:] = [*chunks[-1:], (time.perf_counter(), collected.done)]
-                (start, before), (end, done) = chunks[0], chunks[-1]
-                if done > before:
-                    tell_of_idle_cores(mesh, (end - start) / (done - before) * (total - done))
+                report(done(), collected.diverged)
+                chunks[:] = [*chunks[-1:], (time.perf_counter(), done())]
+                (start, before), (end, now) = chunks[0], chunks[-1]
+                if now > before:
+                    tell_of_idle_cores(mesh, (end - start) / (now - before) * (total - now))
 
-            report(collected.done, collected.diverged)
-            work = Work(collected, shared, mesh, update)
+            report(done(), collected.diverged)
+            work.update = update
             for job in jobs:
-                if job.plan is None or job.left(collected.filled):
+                if job.plan is None or work.left(job):
                     job.ready = workers.submit(work.lowered(job, job.plan or job.trials[0]))
             if any(job.plan is None for job in jobs):  # nothing else may run while programs are timed
                 wait([job.ready for job in jobs if job.ready])
@@ -273,21 +224,3 @@ def run_all(
                     work.run(job)
     finally:
         workers.shutdown(cancel_futures=True)
-
-
-def _jobs(store: Store, traced: Sequence[Program], lanes: Sequence[Lanes], mesh: Mesh, chunk: int | str) -> list[Job]:
-    jobs: list[Job] = []
-    base = 0
-    for number, (program, runs_of_it) in enumerate(zip(traced, lanes, strict=True)):
-        runs = len(runs_of_it.key_data)
-        stored = store.plans[number]
-        plan = Plan(*stored).on(mesh.size) if stored else None
-        if plan is None and not isinstance(chunk, str):
-            plan = plans.fixed(chunk, runs, mesh.size, alone=program.alone)
-            store.keep_plan(number, list(plan))
-        trials = [
-            plans.trial(width, runs, mesh.size, program.size) for width in plans.widths(runs, mesh, alone=program.alone)
-        ]
-        jobs.append(Job(number, program, runs_of_it, base, plan, trials))
-        base += runs
-    return jobs

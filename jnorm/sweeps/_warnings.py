@@ -32,14 +32,14 @@ def _diverged(result: SweepResult) -> str:
     listed = lambda known: ", ".join(f"`{name}`{since(step)}" for name, step in known.items())
     settings = [f"{count} with {setting} ({listed(steps[setting])})" for setting, count in counts.items()]
     more = f"; and {len(settings) - _SHOWN} more settings" if len(settings) > _SHOWN else ""
-    total = f"{int(result.failed.sum())} of {result.failed.size} runs diverged, as outputs are not finite"
+    total = f"{int(result.failed.sum())} of {int(result.done.sum())} runs diverged, as outputs are not finite"
     return f"{total}: {'; '.join(settings[:_SHOWN])}{more}. `failed` marks them; `finite` names outputs that decide"
 
 
 def without_effect(result: SweepResult) -> list[str]:
     """The key, if seeds change nothing at all, and the hyperparameters of which all values give the same.
 
-    Runs that diverged are not compared with each other.
+    Runs that diverged are not compared with each other, and none with those that were not done.
     """
     rows, seeds = len(result.configurations), range(len(result.seeds))
     idle = []
@@ -58,7 +58,8 @@ def _all_equal(result: SweepResult, pairs: Iterable[tuple[tuple[int, int], tuple
     """Whether there are pairs of runs, and both of each return the same bits."""
     compared = False
     for one, other in pairs:
-        if result.failed[one] and result.failed[other]:
+        both_failed = result.failed[one] and result.failed[other]
+        if both_failed or not (result.done[one] and result.done[other]):
             continue
         if any(array[one].tobytes() != array[other].tobytes() for array in result.outputs.values()):
             return False

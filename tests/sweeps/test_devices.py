@@ -80,7 +80,7 @@ def test_a_store_in_which_nothing_is_finished_begins_anew(tmp_path, gpu):
         same(run(tmp_path, chunk=3), first)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["platform"]["name"] == "gpu"
-    assert manifest["plans"] == [[3, 1, 3, 3, 1]]  # not the plan of the other platform
+    assert manifest["blocks"][0]["plans"] == [[3, 1, 3, 3, 1]]  # not the plan of the other platform
 
 
 @missing

@@ -18,7 +18,7 @@ from jnorm.sweeps import _memory as memory
 from jnorm.sweeps import _programs as programs
 from jnorm.sweeps import _store as store
 from jnorm.sweeps import sweep
-from tests.sweeps.test_store import chunks, rewrite, same
+from tests.sweeps.test_store import chunks, rewrite_block, same
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -114,7 +114,7 @@ def test_a_chunk_that_does_not_fit_is_made_smaller(tmp_path, when, lack):
     assert first == f"memory did not suffice for 8 runs side by side ({WORDS}); next: 4 runs side by side"
     assert second == f"memory did not suffice for 4 runs side by side ({WORDS}); next: 2 runs side by side"
     assert [event["did_not_fit"][0] for event in events(tmp_path)] == [8, 4]
-    assert json.loads((tmp_path / "manifest.json").read_text())["plans"] == [[2, 1, 2, 2, 1]]
+    assert json.loads((tmp_path / "manifest.json").read_text())["blocks"][0]["plans"] == [[2, 1, 2, 2, 1]]
     before = chunks(tmp_path)
     (tmp_path / "chunks" / "00000004-00000006.0of1.npz").unlink()
     with pytest.warns(UserWarning, match="count as not run"):
@@ -143,7 +143,7 @@ def test_a_later_chunk_that_does_not_fit_leaves_what_is_finished(tmp_path, when,
 @pytest.mark.filterwarnings("ignore:runs .* count as not run")
 def test_fewer_runs_in_a_row_change_no_bit(tmp_path, lack):
     run(tmp_path, chunk=2)
-    rewrite(tmp_path, plans=[[2, 4, 2, 8, 1]])
+    rewrite_block(tmp_path, plans=[[2, 4, 2, 8, 1]])
     for name in list(chunks(tmp_path))[2:]:
         (tmp_path / "chunks" / name).unlink()
     expected = run(chunk=2)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jnorm.sweeps import _chunks as chunk_files
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _store as store
 from jnorm.sweeps import sweep
@@ -67,20 +68,23 @@ def test_a_store_holds_the_result(tmp_path):
 def test_what_the_manifest_and_the_journal_say(tmp_path):
     run(tmp_path, seeds=(3, 1))
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["configurations"] == [{"rate": 0.1}, {"rate": 0.5}]
-    assert manifest["seeds"] == [1, 3]
-    assert manifest["keys"]["data"] == [jax.random.key_data(jax.random.key(s)).tolist() for s in (1, 3)]
+    assert manifest["order"] == {"configurations": [{"rate": 0.5}, {"rate": 0.1}], "seeds": [3, 1]}
+    (block,) = manifest["blocks"]
+    assert block["configurations"] == [{"rate": 0.1}, {"rate": 0.5}]
+    assert block["seeds"] == [1, 3]
+    assert block["jax"] == jax.__version__
+    assert block["keys"] == [jax.random.key_data(jax.random.key(s)).tolist() for s in (1, 3)]
     assert manifest["outputs"] == {"low": [[], "bfloat16"], "n": [[], "int32"], "x": [[3], "float32"]}
     assert manifest["versions"]["jax"] == jax.__version__
     assert {"system", "machine", "name", "device", "devices", "processes"} == set(manifest["platform"])
     assert manifest["platform"]["name"] == jax.devices()[0].platform
     assert "revision" in manifest
-    assert manifest["plans"] == [[2, 1, 2, 2, 1]]
+    assert block["plans"] == [[2, 1, 2, 2, 1]]
     start, *kept = files.lines(tmp_path / "journal.0.jsonl")
     assert start["run"]["versions"] == manifest["versions"]
     assert start["run"]["flags"] == manifest["flags"] == os.environ.get("XLA_FLAGS", "")
     for record in kept:
-        assert record["sha256"] == store._sum((tmp_path / "chunks" / record["file"]).read_bytes())
+        assert record["sha256"] == chunk_files.sha256((tmp_path / "chunks" / record["file"]).read_bytes())
 
 
 def test_finished_runs_are_not_run_again(tmp_path, counted):
@@ -96,9 +100,11 @@ def test_finished_runs_are_not_run_again(tmp_path, counted):
 
 def test_the_order_of_a_grid_is_not_part_of_a_store(tmp_path):
     first = run(tmp_path)
+    assert len(chunks(tmp_path)) == 5
     again = run(tmp_path, rates=(0.1, 0.5), seeds=(4, 3, 2, 1, 0))
     np.testing.assert_array_equal(again["x"], first["x"][::-1, ::-1])
-    same(store.load(tmp_path), first)
+    assert len(chunks(tmp_path)) == 5
+    same(store.load(tmp_path), again)  # in the order of the last call
 
 
 def test_a_resume_keeps_the_plan(tmp_path):
@@ -112,12 +118,12 @@ def test_a_resume_keeps_the_plan(tmp_path):
 
 def test_the_choice_of_auto_is_kept(tmp_path):
     first = run(tmp_path, chunk="auto", seeds=40)
-    plan = json.loads((tmp_path / "manifest.json").read_text())["plans"]
+    plan = json.loads((tmp_path / "manifest.json").read_text())["blocks"]
     before = chunks(tmp_path)
     shutil.rmtree(tmp_path / "chunks")
     with pytest.warns(UserWarning, match="is missing"):
         same(run(tmp_path, chunk=3, seeds=40), first)
-    assert json.loads((tmp_path / "manifest.json").read_text())["plans"] == plan
+    assert json.loads((tmp_path / "manifest.json").read_text())["blocks"] == plan
     assert chunks(tmp_path) == before
 
 
@@ -157,9 +163,6 @@ def test_a_journal_that_was_cut_short(tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"seeds": 7}, "seeds: 5, 6 only in this call"),
-        ({"seeds": (0, 9)}, "seeds: 1, 2, 3 and 1 more only in the store; 9 only in this call"),
-        ({"rates": (0.5, 0.2)}, "configurations: {'rate': 0.1} only in the store; {'rate': 0.2} only in this call"),
         ({"data": 2.0}, "data: `shared` holds other arrays"),
         (
             {"train": lambda key, shared, rate: train(key, shared, rate)},
@@ -290,18 +293,15 @@ def test_random_keys_and_where_they_draw_are_part_of_a_store(tmp_path):
     assert keys["platform"] == jax.default_backend()
 
 
-def test_more_seeds_are_not_another_kind_of_keys(tmp_path):
-    run(tmp_path, seeds=3)
-    with pytest.raises(ValueError, match="belongs to another sweep") as caught:
-        run(tmp_path, seeds=5)
-    (line,) = str(caught.value).splitlines()[1:]
-    assert line.startswith("- seeds: 3, 4 only in this call (")
-    assert "give another folder" in line
-
-
 def rewrite(folder, **values):
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def rewrite_block(folder, number=0, **values):
+    blocks = json.loads((folder / "manifest.json").read_text())["blocks"]
+    blocks[number] |= values
+    rewrite(folder, blocks=blocks)
 
 
 def test_stores_of_the_first_format_are_not_trusted(tmp_path):
@@ -310,8 +310,8 @@ def test_stores_of_the_first_format_are_not_trusted(tmp_path):
     for use in (run, store.load):
         with pytest.raises(ValueError, match=r"was written in format 1, .* give another folder, or delete this one"):
             use(tmp_path)
-    rewrite(tmp_path, format=3)
-    with pytest.raises(ValueError, match="is not a manifest of format 2"):
+    rewrite(tmp_path, format=4)
+    with pytest.raises(ValueError, match="is not a manifest of format 3"):
         store.load(tmp_path)
 
 
@@ -321,12 +321,14 @@ def test_stores_of_the_first_format_are_not_trusted(tmp_path):
         (lambda text: "", "is damaged: Expecting value"),
         (lambda text: text[: len(text) // 2], "is damaged: "),
         (lambda text: "\xff" + text, "is damaged: "),
-        (lambda text: "[]", "is not a manifest of format 2: give another folder, or delete this one"),
+        (lambda text: "[]", "is not a manifest of format 3: give another folder, or delete this one"),
         (lambda text: text.replace('"order"', '"other"'), "its entry `order` is missing or not what a sweep writes"),
         (lambda text: text.replace('"float32"', '"float31"'), "its entry `outputs`"),
-        (lambda text: text.replace('"plans"', '"plan"'), "its entry `plans`"),
+        (lambda text: text.replace('"plans"', '"plan"'), "its entry `blocks`"),
         (lambda text: json.dumps(json.loads(text) | {"order": [[0, 0], [0, 1]]}), "its entry `order`"),
-        (lambda text: json.dumps(json.loads(text) | {"plans": [[0, 0, 0, 0, 0]]}), "its entry `plans`"),
+        (lambda text: text.replace('"seeds"', '"seed"'), "its entry `blocks`"),
+        (lambda text: text.replace('"fingerprint"', '"print"'), "its entry `blocks`"),
+        (lambda text: json.dumps(json.loads(text) | {"until": {"looks": [1]}}), "its entry `until`"),
         (lambda text: json.dumps(json.loads(text) | {"keys": 3}), "its entry `keys`"),
         (lambda text: json.dumps(json.loads(text) | {"finite": ["q"]}), "its entry `finite`"),
     ],
@@ -366,20 +368,21 @@ def stored(tmp_path, once):
 
 
 def test_programs_of_another_version_of_jax_are_the_callers_word(tmp_path):
-    older = {"versions": {"jax": "0.0.1"}, "programs": [{"static": {}, "fingerprint": "another"}]}
+    older = {"jax": "0.0.1", "programs": [{"static": {}, "fingerprint": "another"}]}
     run(tmp_path / "a")
-    rewrite(tmp_path / "a", **older)
+    rewrite_block(tmp_path / "a", **older)
     text = f"jax: 0.0.1 in the store, {jax.__version__} in this call, .*go on with JAX 0.0.1, or give another folder"
     with pytest.raises(ValueError, match=text):
         run(tmp_path / "a")
     first = run(tmp_path / "b", version="mine")
-    rewrite(tmp_path / "b", **older)
+    rewrite_block(tmp_path / "b", **older)
     same(run(tmp_path / "b", version="mine"), first)
 
 
 HOLDER = """
 import sys, time
 from pathlib import Path
+from jnorm.sweeps import _chunks as chunk_files
 from jnorm.sweeps import _files as files
 with files.locked(Path(sys.argv[1])):
     print("held", flush=True)
