@@ -31,6 +31,8 @@ from jnorm.sweeps._programs import Compiled
 from jnorm.sweeps._progress import Report, reporter
 
 Outputs = tuple[dict[str, jax.Array], np.ndarray]
+Shape = tuple[int, int, int]
+"""What tells compiled programs apart: the program, and runs side by side and one after another."""
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Work:
         wanted: which runs of the sweep are to be done.
         shared: the data, on every device.
         mesh: the devices.
+        compiled: programs by what they are compiled from, for other blocks and stages.
         update: called whenever a chunk is finished.
     """
 
@@ -49,6 +52,7 @@ class Work:
     wanted: np.ndarray
     shared: Any
     mesh: Mesh
+    compiled: dict[Shape, Compiled]
     update: Callable[[], object] = lambda: None
 
     def left(self, job: Job) -> list[Part]:
@@ -58,9 +62,11 @@ class Work:
 
     def lowered(self, job: Job, plan: Plan) -> Callable[[], Compiled]:
         """The program of a job for a plan: a function that compiles it, in any thread."""
-        shape = {"width": plan.width, "groups": plan.groups}
+        key, shape = _shape(job, plan), {"width": plan.width, "groups": plan.groups}
+        if key in self.compiled:
+            return lambda: self.compiled[key]
         text = programs.lower(job.program, self.mesh, job.lanes, self.shared, **shape)
-        return lambda: programs.compiled(text, self.mesh, **shape)
+        return lambda: self.compiled.setdefault(key, programs.compiled(text, self.mesh, **shape))
 
     def start(self, job: Job, program: Compiled, chunk: Part) -> Outputs:
         """Start the runs of a chunk."""
@@ -174,6 +180,10 @@ def _finished(call: Future[Outputs]) -> Outputs:
     return jax.block_until_ready(call.result())
 
 
+def _shape(job: Job, plan: Plan) -> Shape:
+    return id(job.program), plan.width, plan.groups
+
+
 def _shown(plan: Plan) -> str:
     """What a device does in a call, one after another and side by side."""
     turns = f"{plan.groups} times " if plan.groups > 1 else ""
@@ -188,15 +198,16 @@ def run_all(
     mesh: Mesh,
     chunk: int | str,
     progress: bool | Report,
+    compiled: dict[Shape, Compiled],
     *,
-    fit: bool = False,
+    fit: bool,
 ) -> None:
     """Fill in those of the ``wanted`` runs that are not finished, by the plans that the store has, else by ``chunk``.
 
-    ``fit`` is as in `jobs_of`.
+    ``compiled`` holds what earlier calls have compiled; ``fit`` is as in `jobs_of`.
     """
     collected.want(wanted)
-    work = Work(collected, wanted, shared, mesh)
+    work = Work(collected, wanted, shared, mesh, compiled)
     total, done = int(wanted.sum()), lambda: int((collected.filled & wanted).sum())
     collected.store.check_platform(total - done())
     jobs = jobs_of(collected, wanted, programs, mesh, chunk, fit=fit)
@@ -214,9 +225,13 @@ def run_all(
 
             report(done(), collected.diverged)
             work.update = update
+            ready: dict[Shape, Future[Compiled]] = {}
             for job in jobs:
                 if job.plan is None or work.left(job):
-                    job.ready = workers.submit(work.lowered(job, job.plan or job.trials[0]))
+                    plan = job.plan or job.trials[0]
+                    if (shape := _shape(job, plan)) not in ready:
+                        ready[shape] = workers.submit(work.lowered(job, plan))
+                    job.ready = ready[shape]
             if any(job.plan is None for job in jobs):  # nothing else may run while programs are timed
                 wait([job.ready for job in jobs if job.ready])
             for job in jobs:

@@ -28,11 +28,11 @@ from jnorm.sweeps._files import folder_of
 from jnorm.sweeps._jobs import Part
 from jnorm.sweeps._manifest import blocks_of, manifest_of, whole_block
 from jnorm.sweeps._numbers import as_traced
-from jnorm.sweeps._programs import Lanes, Train
+from jnorm.sweeps._programs import Compiled, Lanes, Train
 from jnorm.sweeps._progress import Report
 from jnorm.sweeps._randomness import key_data
 from jnorm.sweeps._results import SweepResult, arranged
-from jnorm.sweeps._running import run_all
+from jnorm.sweeps._running import Shape, run_all
 from jnorm.sweeps._stages import Until
 from jnorm.sweeps._store import opened
 from jnorm.sweeps._warnings import warn
@@ -157,8 +157,9 @@ def sweep(
         collected = Collected(opened_store, Layout(whole), traced[0].outputs, finite)
         data = programs.replicated(devices, shared)
         so_far = lambda: arranged(collected.outputs, configurations, numbers, places, finite, collected.filled)
+        compiled: dict[Shape, Compiled] = {}
         for wanted in stages.wanted(until, so_far, np.argsort(places).tolist(), numbers):
-            run_all(collected, wanted, by_static, data, devices, chunk, progress, fit=until is not None)
+            run_all(collected, wanted, by_static, data, devices, chunk, progress, compiled, fit=until is not None)
         opened_store.end()
     result = so_far()
     if processes.leading():
