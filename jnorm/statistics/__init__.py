@@ -15,7 +15,7 @@ from jnorm.statistics._methods import METHODS
 from jnorm.statistics._paired import PairedTest, permutation, sign_test, wilcoxon
 from jnorm.statistics._power import detectable, equivalence_power, equivalence_size, power, sample_size
 from jnorm.statistics._ranks import FriedmanTest, average_ranks, critical_difference, friedman, ranks
-from jnorm.statistics._reduced import averaged, tuned
+from jnorm.statistics._reduced import Tuned, averaged, tuned
 from jnorm.statistics._report import report
 from jnorm.statistics._roles import runs_of
 from jnorm.statistics._rules import Rule
@@ -45,6 +45,7 @@ __all__ = [
     "Sequential",
     "Setting",
     "Summary",
+    "Tuned",
     "TuningCurve",
     "Verdict",
     "average_ranks",

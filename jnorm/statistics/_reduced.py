@@ -6,8 +6,11 @@
 >>> best = tuned(result, "rate", on="dev")  # the best rate of each activation
 >>> best.configurations, best["test"].round(3).tolist()
 (({'activation': 'relu'}, {'activation': 'selu'}), [[0.7, 0.8], [0.8, 0.8]])
+>>> [each_seed[0] for each_seed in best.winners]
+[{'activation': 'relu', 'rate': 0.01}, {'activation': 'selu', 'rate': 0.1}]
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,8 +45,30 @@ class Reduced:
         failed = getattr(self.result, "failed", None)
         return None if failed is None else self.reduce(np.asarray(failed, float)) > 0
 
+    @property
+    def done(self) -> np.ndarray | None:
+        """Which runs were done; of several that were averaged, all."""
+        done = getattr(self.result, "done", None)
+        return None if done is None else self.reduce(np.asarray(done, float)) == 1
 
-def tuned(result: Result, name: str, *, on: str, best: str = "highest") -> Reduced:
+
+@dataclass(frozen=True)
+class Tuned(Reduced):
+    """A result with one hyperparameter chosen, which knows what was chosen.
+
+    Attributes:
+        rows: Which of ``result.configurations`` won, counted from 0, for every run ``[configuration, seed]``.
+    """
+
+    rows: np.ndarray
+
+    @property
+    def winners(self) -> tuple[tuple[Mapping[str, Any], ...], ...]:
+        """Of ``result.configurations`` those that won: for each configuration that is left, one a seed."""
+        return tuple(tuple(self.result.configurations[row] for row in rows) for rows in self.rows)
+
+
+def tuned(result: Result, name: str, *, on: str, best: str = "highest", each_seed: bool = False) -> Tuned:
     """The result with one hyperparameter chosen for every combination of the others, by its mean over the seeds.
 
     Choose on dev scores and judge on test scores: what was chosen on is biased upwards. A run that diverged counts as
@@ -52,30 +77,39 @@ def tuned(result: Result, name: str, *, on: str, best: str = "highest") -> Reduc
     Args:
         result: What `judge` takes.
         name: The hyperparameter to choose.
-        on: The metric to choose by, one number a run.
+        on: The metric to choose by, one number a run. One that is called ``test_...`` is taken with a warning.
         best: "highest" or "lowest".
+        each_seed: Choose for each seed by its own score, as where seeds are folds, or where choosing is part of what is
+            repeated: then its noise is part of the spread of the runs.
 
     Returns:
-        A result whose configurations do not name the hyperparameter.
+        A result whose configurations do not name the hyperparameter; ``winners`` are the configurations that won.
 
     Raises:
         ValueError: For a name that no configuration has, a metric that is not in the result or has further axes, and an
             unknown ``best``.
 
-    >>> grid = [{"rate": 0.1}, {"rate": 1.0}]
-    >>> tuned(Runs(grid, {"loss": [[0.3, 0.2], [0.1, np.nan]]}), "rate", on="loss", best="lowest")["loss"].tolist()
+    >>> runs = Runs([{"rate": 0.1}, {"rate": 1.0}], {"loss": [[0.3, 0.2], [0.1, np.nan]]})
+    >>> tuned(runs, "rate", on="loss", best="lowest")["loss"].tolist()
     [[0.1, nan]]
+    >>> tuned(runs, "rate", on="loss", best="lowest", each_seed=True).winners
+    (({'rate': 1.0}, {'rate': 0.1}),)
     """
     checks.choice("best", best, ("highest", "lowest"))
+    checks.boolean(each_seed=each_seed)
     score = np.asarray(failed_as_nan(result, metric_array(result, on)), np.float64)
     if score.ndim != 2:
         raise ValueError(f"`{on}` must have shape [configurations, seeds] to choose on; got {score.shape}")
+    if on.startswith("test_"):
+        text = f"what is chosen on `{on}` looks better there than it is: choose on dev scores and judge on test scores"
+        warnings.warn(text, stacklevel=2)
     score = score if best == "highest" else -score
     finite = np.isfinite(score)
-    score = np.where(finite, score, np.min(score, initial=np.inf, where=finite)).mean(1)
+    score = np.where(finite, score, np.min(score, initial=np.inf, where=finite))
+    score = score if each_seed else np.broadcast_to(score.mean(1, keepdims=True), score.shape)
     rest, groups = _without(result, name)
-    chosen = [group[int(np.argmax(score[group]))] for group in groups]
-    return Reduced(rest, result, lambda array: array[chosen])
+    rows = np.stack([np.asarray(group)[np.argmax(score[group], 0)] for group in groups])
+    return Tuned(rest, result, lambda array: array[rows, np.arange(rows.shape[1])], rows)
 
 
 def averaged(result: Result, name: str) -> Reduced:

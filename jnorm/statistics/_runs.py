@@ -124,7 +124,8 @@ def failed_as_nan(result: Result, array: np.ndarray) -> np.ndarray:
     >>> failed_as_nan(result, metric_array(result, "accuracy"))
     array([[0.9, nan]])
     """
-    if not np.all(getattr(result, "done", True)):
+    done = getattr(result, "done", None)
+    if done is not None and not np.all(done):
         text = "`result` must have all its runs: seeds were added until a rule had decided, and what it says of them is"
         raise ValueError(f"{text} `until.judge(result)`; for others, run the seeds that are missing")
     failed = getattr(result, "failed", None)
