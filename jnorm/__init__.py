@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 FLOORS = (
-    ("activations", "gaussian", "paths", "plots"),
+    ("activations", "gaussian", "paths"),
     ("initializers", "losses"),
     ("data", "nn", "proofs", "statistics", "sweeps", "theory"),
-    ("interop", "train"),
+    ("interop", "plots", "train"),
 )
 """The rooms, from the ground up: each imports only from floors below its own."""
 

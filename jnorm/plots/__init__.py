@@ -1,10 +1,11 @@
 """Drawing: functions that put arrays onto a matplotlib ``Axes``, and a `save` that leaves whole, repeatable files.
 
-Nothing here computes theory and nothing touches ``pyplot`` or the user's settings: `figure` makes a free-standing
-``matplotlib.figure.Figure``, and everything is to be drawn and saved inside ``with style():``. Colours are those of
-Okabe and Ito, which stay apart for colour-blind readers and beside each other in grey; planes use perceptually
-uniform maps. Widths are in inches: 7 fits two columns of a page, 3.4 one. Arrays are anything that NumPy reads, JAX's
-included.
+What draws runs (`curves`, `heat_map`, `critical_difference`, `performance_profile`, `tuning_curve`) takes the result of
+a sweep, or anything of its form. Nothing here computes theory and nothing touches ``pyplot`` or the user's settings:
+`figure` makes a free-standing ``matplotlib.figure.Figure``, and everything is to be drawn and saved inside ``with
+style():``. Colours are those of Okabe and Ito, which stay apart for colour-blind readers and beside each other in grey;
+planes use perceptually uniform maps. Widths are in inches: 7 fits two columns of a page, 3.4 one. Arrays are anything
+that NumPy reads, JAX's included.
 
 Needs the extra ``plot``: without matplotlib, importing this room raises an ``ImportError`` that says so.
 """
@@ -17,9 +18,13 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError('jnorm.plots needs matplotlib: pip install "jnorm[plot]"', name=error.name) from None
 
 from jnorm.plots._canvas import PALETTE, figure, legend, save, style
+from jnorm.plots._comparisons import critical_difference, performance_profile
+from jnorm.plots._curves import curves
+from jnorm.plots._heat_maps import heat_map
 from jnorm.plots._planes import contour, plane, point, region
 from jnorm.plots._statistics import band
 from jnorm.plots._theory import branch, cloud, trajectory, vector_field
+from jnorm.plots._tuning import tuning_curve
 
 __all__ = [
     "PALETTE",
@@ -27,13 +32,18 @@ __all__ = [
     "branch",
     "cloud",
     "contour",
+    "critical_difference",
+    "curves",
     "figure",
+    "heat_map",
     "legend",
+    "performance_profile",
     "plane",
     "point",
     "region",
     "save",
     "style",
     "trajectory",
+    "tuning_curve",
     "vector_field",
 ]

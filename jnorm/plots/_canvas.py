@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jnorm._ground import atomic
@@ -85,7 +86,7 @@ def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float], **opti
 
 
 def legend(figure: Figure, axes: Axes, *, title: str | None = None) -> None:
-    """The labelled things of ``axes`` in one row under the figure.
+    """The labelled things of ``axes`` under the figure, in one row, or in as many as its width asks for.
 
     Args:
         figure: The figure.
@@ -102,8 +103,15 @@ def legend(figure: Figure, axes: Axes, *, title: str | None = None) -> None:
     ['theory']
     """
     handles, labels = axes.get_legend_handles_labels()
-    options: dict[str, Any] = {"ncols": len(labels), "columnspacing": 1.4, "handlelength": 1.8, "title_fontsize": 7.5}
-    figure.legend(handles, labels, loc="outside lower center", title=title, **options)
+    options: dict[str, Any] = {"columnspacing": 1.4, "handlelength": 1.8, "title_fontsize": 7.5}
+    canvas = figure.canvas
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.set_canvas(canvas)
+    for columns in range(max(len(labels), 1), 0, -1):
+        drawn = figure.legend(handles, labels, loc="outside lower center", title=title, ncols=columns, **options)
+        if columns == 1 or drawn.get_window_extent(renderer).width <= figure.bbox.width:
+            break
+        drawn.remove()
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> list[Path]:

@@ -8,9 +8,14 @@ import matplotlib
 import numpy as np
 
 from jnorm import plots
+from jnorm.statistics import Runs
 from tests.registry import host
 
 GRID, SAMPLES = np.linspace(-1.0, 1.0, 5), np.random.default_rng(0).normal(size=(6, 5))
+RUNS = Runs(
+    [{"phi": phi, "task": task} for phi in ("relu", "selu", "elu") for task in (0, 1)],
+    {"score": SAMPLES[:, :4], "curve_loss": SAMPLES[:, :4, None] + GRID},
+)
 VALUES = np.where(GRID > 0.5, np.nan, GRID[:, None] + GRID)
 
 
@@ -48,10 +53,15 @@ for _name, _args, _options in (
     ("branch", (GRID, GRID, GRID > 0), COLOR),
     ("cloud", (SAMPLES, SAMPLES[::-1]), COLOR),
     ("contour", (GRID, GRID, VALUES, 0.1), {"text": "here", **COLOR}),
+    ("critical_difference", (RUNS, "score", "phi"), {}),
+    ("curves", (RUNS, "curve_loss"), {}),
+    ("heat_map", (RUNS, "score", "phi", "task"), {}),
+    ("performance_profile", (RUNS, "score", "phi"), {"samples": 50}),
     ("plane", (GRID, GRID, VALUES), {"missing": "none", "label": "value"}),
     ("point", (0.0, 1.0, "here"), {}),
     ("region", (0.0, 1.0, "here"), {}),
     ("trajectory", (GRID, GRID), COLOR),
+    ("tuning_curve", (RUNS, "score"), {"by": "phi"}),
     ("vector_field", (GRID, GRID, SAMPLES[:5], SAMPLES[1:]), {"label": "shift"}),
 ):
     host(f"plots.{_name}", partial(pictured, getattr(plots, _name), *_args, **_options))
