@@ -31,7 +31,7 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
         lines += _names(before[0], wanted["blocks"][0])
     lines += _keys(stored, wanted)
     if stored.get("shared") != wanted.get("shared"):
-        lines.append("data: `shared` holds other arrays than in the store")
+        lines.append(f"data: `shared` holds other arrays than in the store{_arrays(stored, wanted)}")
     for name, before, after in _pairs(stored.get("settings", {}), wanted.get("settings", {})):
         reason = ", which changes random numbers" if name in _RANDOM else ""
         lines.append(_changed(f"flag {name}", before, after) + reason)
@@ -89,6 +89,16 @@ def _keys(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     )
     other = [seed for seed in old if seed in new and old[seed] != new[seed]]
     return [f"keys: other random keys for the same seeds, {_first(other)}"] if other else []
+
+
+def _arrays(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Which arrays of the data differ, as far as the store tells."""
+    if not isinstance(before := stored.get("arrays"), Mapping):
+        return ""
+    shown = lambda text: "none" if text is None else text.rpartition(" ")[0]
+    pairs = [(path, shown(old), shown(new)) for path, old, new in _pairs(before, wanted["arrays"])]
+    other = [f"`shared{path}` ({old if old == new else f'{old}, now {new}'})" for path, old, new in pairs]
+    return f": {_first(other)}" if other else ""
 
 
 def _programs(block: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

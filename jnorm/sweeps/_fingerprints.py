@@ -54,12 +54,18 @@ def of_program(program: Any) -> Fingerprint:
     return Fingerprint(digest.hex(), tuple(reader.opaque))
 
 
-def of_data(data: Any) -> str | None:
-    """The hash of a pytree of arrays: structure, types and contents; ``None`` for no data."""
+def of_data(data: Any) -> tuple[str | None, dict[str, str]]:
+    """The hash of a pytree of arrays, of structure, types and contents, ``None`` for no data; and of its arrays.
+
+    Of each array, by its path, type, shape and the beginning of its hash.
+    """
     if data is None:
-        return None
-    leaves, structure = jax.tree.flatten(data)
-    return _hash("data", str(structure).encode(), *(_array(leaf) for leaf in leaves)).hex()
+        return None, {}
+    leaves, structure = jax.tree_util.tree_flatten_with_path(data)
+    hashes = [_array(leaf) for _, leaf in leaves]
+    text = lambda leaf, digest: f"{leaf.dtype.name}{list(leaf.shape)} {digest.hex()[:16]}"
+    arrays = {jax.tree_util.keystr(p): text(leaf, h) for (p, leaf), h in zip(leaves, hashes, strict=True)}
+    return _hash("data", str(structure).encode(), *hashes).hex(), arrays
 
 
 class _Reader:

@@ -59,12 +59,14 @@ def manifest_of(
     prints = [fingerprints.of_program(program.jaxpr) for program in programs]
     if version is None:
         _refuse_opaque(part for fingerprint in prints for part in fingerprint.opaque)
+    data, arrays = fingerprints.of_data(shared)
     whole = whole_block(configurations, seeds, keys, groups, [fingerprint.digest for fingerprint in prints])
     return {
         "train": describe(train) if hasattr(train, "__qualname__") else type(train).__qualname__,
         "version": version,
         "keys": {"implementation": impl, "platform": platform_name if any(one.alone for one in programs) else None},
-        "shared": fingerprints.of_data(shared),
+        "shared": data,
+        "arrays": arrays,
         "outputs": {name: [list(a.shape), a.dtype.name] for name, a in programs[0].outputs.items()},
         "settings": settings(),
         "order": {"configurations": [describe(one) for one in configurations], "seeds": list(seeds)},

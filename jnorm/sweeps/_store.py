@@ -230,7 +230,8 @@ def _claim(held: ExitStack, folder: Path, wanted: Mapping[str, Any], size: int) 
 
 def _another(folder: Path | None, lines: Sequence[str]) -> ValueError:
     text = "\n".join(f"- {line}" for line in lines)
-    return ValueError(f"the store '{folder}' belongs to another sweep:\n{text}")
+    ways = "The same as in the store goes on with it; another folder leaves it as it is"
+    return ValueError(f"the store '{folder}' belongs to another sweep:\n{text}\n{ways}")
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ parser.add_argument("--process", type=int, default=0)
 parser.add_argument("--processes", type=int, default=1)
 parser.add_argument("--port", type=int, default=0)
 parser.add_argument("--lack", default="")
+parser.add_argument("--until", action="store_true")
 
 
 def train(key, shared, learning_rate):
@@ -65,6 +66,13 @@ if __name__ == "__main__":
     if options.lack:
         lack(options.lack)
     x = jax.random.normal(jax.random.key(9), (64, 16))
+    until = None
+    if options.until:
+        from jnorm.statistics import Rule, sequential
+
+        arms = {"a": {"learning_rate": 0.01}, "b": {"learning_rate": 0.05}}
+        rule = Rule(metric="loss", **arms, claim="greater", effect=0.0, diverged="exclude")
+        until = sequential(rule, looks=(3, 7, options.seeds))
     result = sweep(
         train,
         seeds=options.seeds,
@@ -72,5 +80,6 @@ if __name__ == "__main__":
         shared={"x": x, "steps": options.steps},
         chunk=options.chunk if options.chunk == "auto" else int(options.chunk),
         store=options.folder,
+        until=until,
     )
     print(result["loss"].tobytes().hex(), len(result.failures))

@@ -141,11 +141,21 @@ def test_another_program_data_or_name_is_still_refused(tmp_path, ran):
         ),
         (
             lambda: run(train, tmp_path, seeds=9, shared=2 * DATA),
-            "- data: `shared` holds other arrays",
+            r"- data: `shared` holds other arrays than in the store: `shared` \(float32\[4, 4\]\)\nThe same as in the",
         ),
     ):
         with pytest.raises(ValueError, match=f"belongs to another sweep:\n{text}"):
             refused()
+
+
+def test_the_arrays_that_differ_are_named(tmp_path):
+    data = {"train": (np.ones((3, 2)), np.arange(3)), "test": np.ones(4)}
+    other = {"train": (np.ones((3, 2)), np.arange(3.0)), "test": np.zeros(4)}
+    one = lambda key, shared: {"x": jax.random.normal(key)}
+    sweep(one, seeds=2, shared=data, store=tmp_path)
+    text = r"`shared\['test'\]` \(float32\[4\]\), `shared\['train'\]\[1\]` \(int32\[3\], now float32\[3\]\)\n"
+    with pytest.raises(ValueError, match=text):
+        sweep(one, seeds=2, shared=other, store=tmp_path)
 
 
 def test_a_few_runs_do_not_make_the_plan_of_many(tmp_path, ran):

@@ -11,7 +11,8 @@ import pytest
 from jnorm.statistics import Rule, judge, sequential
 from jnorm.sweeps import _store as store
 from jnorm.sweeps import sweep
-from tests.sweeps.test_store import chunks, same
+from tests.sweeps.test_distributed import finished, two
+from tests.sweeps.test_store import chunks, same, script
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 GRID = {"arm": (0.0, 0.1, 30.0, 99.0)}
@@ -231,3 +232,17 @@ def test_stages_of_one_width_are_compiled_once(monkeypatch):
     )
     run(Asked((4, 8, 12), (True, True, True, True)))
     assert widths == [4]
+
+
+@pytest.mark.thorough
+def test_two_processes_take_the_seeds_that_one_takes(tmp_path):
+    process = script(tmp_path / "one", "--until")
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert finished(two(tmp_path / "two", "--until")) == [printed, printed]
+    seeds = [
+        [block["seeds"] for block in json.loads((tmp_path / folder / "manifest.json").read_text())["blocks"]]
+        for folder in ("one", "two")
+    ]
+    assert seeds[0] == seeds[1]
+    assert len(seeds[0][0]) == 3
