@@ -1,4 +1,4 @@
-"""In an environment without extras every module is imported or names its extra, and so does what needs one when called."""
+"""In an environment without extras every module is imported, or an error names the extra that it lacks."""
 
 import importlib
 import re
@@ -23,7 +23,8 @@ def lacks(call: Callable[[], object]) -> str | None:
         call()
     except ImportError as error:
         named = re.search(r'pip install "jnorm\[(\w+)\]"', str(error))
-        assert named, f"an error that names no extra: {error}"
+        if named is None:
+            raise
         return named[1]
     return None
 

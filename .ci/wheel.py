@@ -8,13 +8,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 wheel, sdist = sys.argv[1:]
 sources = {str(path.relative_to(ROOT)) for path in (ROOT / "jnorm").rglob("*") if path.suffix in (".py", ".typed")}
-packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+with zipfile.ZipFile(wheel) as archive:
+    packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    metadata = next(name for name in archive.namelist() if name.endswith("/METADATA"))
+    text = archive.read(metadata).decode()
 assert packed == sources, f"the wheel differs from jnorm/: {sorted(packed ^ sources)}"
-metadata = next(name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("/METADATA"))
-text = zipfile.ZipFile(wheel).read(metadata).decode()
 assert "Requires-Python: >=3.11" in text
 assert "License-Expression: MIT" in text
-inside = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+with tarfile.open(sdist) as archive:
+    inside = {name.partition("/")[2] for name in archive.getnames()}
 needed = sources | {
     "README.md",
     "CHANGELOG.md",

@@ -23,12 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     options = parser.parse_args(arguments)
     problems, blocks = _pages.check()
-    if not options.only and not _said(problems):
-        return 1
+    wrong = not options.only and _said(problems)
     counts = f"{blocks['cells']} cells, {blocks['doctests']} blocks of doctests, {blocks['texts']} of other languages"
     if options.check:
         print(f"{len(_pages.pages())} pages: {counts}")
-        return 0
+        return int(wrong)
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         print(f'pip install -e ".[docs]" first: the extra `docs` lacks {", ".join(missing)}', file=sys.stderr)
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.only:
         print(f"{site}, in {seconds}")
         return 0
-    if not _said(list(_site.problems(site))):
+    if _said(list(_site.problems(site))) or wrong:
         return 1
     print(f"{site / 'index.html'}: {counts}; {_site.size(site):.1f} MB, in {seconds}")
     return 0
@@ -61,10 +60,10 @@ def _build(site: Path, only: str | None, jobs: int) -> bool:
 
 
 def _said(problems: list[str]) -> bool:
-    """Tell the problems; whether there are none."""
+    """Tell the problems; whether there are any."""
     for problem in problems:
         print(problem, file=sys.stderr)
-    return not problems
+    return bool(problems)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
-CELL = re.compile(r"^(`{3,}|:{3,})\{code-cell\}.*\n(?:---\n(?:.*\n)*?---\n|(?::.*\n)*)", re.MULTILINE)
-"""The beginning of a code cell, with its options."""
+from docs import _pages
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,5 +48,6 @@ def where(page: str, traceback: str) -> tuple[int, int]:
     """
     found = re.search(r"Cell In\s?\[(\d+)\](?:, line (\d+))?", traceback)
     cell, line = (int(found[1]), int(found[2] or 1)) if found else (1, 1)
-    begin = list(CELL.finditer(page))[cell - 1].end()
-    return cell, page.count("\n", 0, begin) + line
+    block = [match for match in _pages.FENCE.finditer(page) if match["language"] == "{code-cell}"][cell - 1]
+    options = _pages.OPTIONS.match(block["code"])
+    return cell, page.count("\n", 0, block.start("code") + (options.end() if options else 0)) + line

@@ -13,6 +13,8 @@ TEXT = {"sh", "console", "toml", "text", "json", "csv", "bibtex", "diff"}
 FENCE = re.compile(
     r"^(?P<fence>`{3,}|~{3,})(?P<language>\S*)[^\n]*\n(?P<code>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL
 )
+OPTIONS = re.compile(r"---\n(?:.*\n)*?---\n|(?::.*\n)+")
+"""What a cell may begin with: how it is shown."""
 LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 
 

@@ -18,8 +18,8 @@ class Moments(NamedTuple):
         var: The variance, at least zero.
     """
 
-    mean: jax.Array
-    var: jax.Array
+    mean: jax.Array | Any
+    var: jax.Array | Any
 
 
 MomentMap = Callable[[Moments], Moments]
