@@ -41,6 +41,9 @@ _STYLE: dict[str, Any] = {
     "svg.hashsalt": "jnorm",
 }
 
+_SCREEN = 130
+"""Pixels of a screen to an inch of a figure in a notebook."""
+
 
 @contextmanager
 def style() -> Iterator[None]:
@@ -62,8 +65,17 @@ def style() -> Iterator[None]:
         yield
 
 
+class _Shown(Figure):
+    """A figure that a notebook shows as the value of a cell, for which matplotlib's own needs ``pyplot``."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=_STYLE["savefig.dpi"])
+        return buffer.getvalue(), {"width": round(_SCREEN * self.get_figwidth())}
+
+
 def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
-    """A figure with a grid of axes, whose layout keeps labels apart by itself.
+    """A figure with a grid of axes, whose layout keeps labels apart by itself; as the value of a cell it is shown.
 
     Args:
         rows: Rows of axes.
@@ -81,7 +93,7 @@ def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float], **opti
     >>> [float(end) for end in right.get_ylim()]
     [0.0, 2.0]
     """
-    fig = Figure(figsize=size, layout="constrained")
+    fig = _Shown(figsize=size, layout="constrained")
     return fig, fig.subplots(rows, columns, **options)
 
 

@@ -55,6 +55,13 @@ def test_png_and_svg_have_one_size_and_the_svg_needs_no_fonts(tmp_path):
     assert b"<dc:date" not in svg
 
 
+def test_a_notebook_shows_a_figure_without_pyplot():
+    _, axes = plots.figure(size=(2.0, 1.5))
+    png, metadata = axes.figure._repr_png_()  # what IPython asks of the value of a cell
+    assert struct.unpack(">II", png[16:24]) == (400, 300)  # 200 dots to an inch
+    assert metadata == {"width": 260}
+
+
 def test_no_figure_is_written_where_drawing_the_second_format_fails(tmp_path, monkeypatch):
     with plots.style():
         fig = drawing()
