@@ -35,19 +35,6 @@ def failures(app: Sphinx, env: BuildEnvironment) -> None:
         run: ExecutionResult | None = NbMetadataCollector.get_exec_data(env, name)
         if run is not None and not run["succeeded"]:
             traceback = re.sub(r"\x1b\[[\d;]*m", "", run["traceback"] or "")
-            cell, line = where(Path(env.doc2path(name)).read_text(), traceback)
+            cell, line = _pages.where(Path(env.doc2path(name)).read_text(), traceback)
             raised = re.findall(r"^[\w.]+(?:Error|Exception|Interrupt|Warning)\b.*", traceback, re.MULTILINE)
             logger.warning("cell %d failed: %s", cell, raised[-1] if raised else run["error"], location=(name, line))
-
-
-def where(page: str, traceback: str) -> tuple[int, int]:
-    r"""The cell and the line of the page of which IPython's traceback tells.
-
-    >>> where("text\n\n```{code-cell}\nx = 1\n1 / 0\n```\n", "Cell In[1], line 2\n...")
-    (1, 5)
-    """
-    found = re.search(r"Cell In\s?\[(\d+)\](?:, line (\d+))?", traceback)
-    cell, line = (int(found[1]), int(found[2] or 1)) if found else (1, 1)
-    block = [match for match in _pages.FENCE.finditer(page) if match["language"] == "{code-cell}"][cell - 1]
-    options = _pages.OPTIONS.match(block["code"])
-    return cell, page.count("\n", 0, block.start("code") + (options.end() if options else 0)) + line

@@ -63,6 +63,19 @@ def _leads(page: Path, target: str) -> bool:
     return at.exists() or at.with_name(f"{at.name}.md").exists() or HERE / "api" in at.resolve().parents
 
 
+def where(page: str, traceback: str) -> tuple[int, int]:
+    r"""The cell and the line of the page of which IPython's traceback tells.
+
+    >>> where("text\n\n```{code-cell}\nx = 1\n1 / 0\n```\n", "Cell In[1], line 2\n...")
+    (1, 5)
+    """
+    found = re.search(r"Cell In\s?\[(\d+)\](?:, line (\d+))?", traceback)
+    cell, line = (int(found[1]), int(found[2] or 1)) if found else (1, 1)
+    block = [match for match in FENCE.finditer(page) if match["language"] == "{code-cell}"][cell - 1]
+    options = OPTIONS.match(block["code"])
+    return cell, page.count("\n", 0, block.start("code") + (options.end() if options else 0)) + line
+
+
 def check() -> tuple[list[str], Counter[str]]:
     """All problems, each with its page, and how many blocks there are by what runs them."""
     found, count = [], Counter[str]()

@@ -1,0 +1,1 @@
+"""The site: its pages, and the command that builds it."""
