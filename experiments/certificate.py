@@ -6,14 +6,18 @@ Prints a table of statements, draws the certified boxes over the vector field, a
 
 import decimal
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments import checks
-from experiments.common import Clock, Output, Refused
+from experiments.checks import Refused
+from experiments.common import Output
+from experiments.showing import Clock
 from jnorm.proofs import certificate as proofs
 from jnorm.proofs.certificate import Certificate
 
@@ -57,8 +61,7 @@ def run(config: Config) -> dict[str, Any]:
     if config.check is not None:
         return verify(config.check)
     output, clock = Output.open(config.out), Clock()
-    with clock("proofs"):
-        certificates = prove(tol=config.tol, budget=config.budget)
+    certificates = prove(tol=config.tol, budget=config.budget, clock=clock)
     table = [row(c) for c in certificates]
     print(text := aligned(table))
     proofs.write(config.out / "certificate.json", certificates)
@@ -71,31 +74,48 @@ def run(config: Config) -> dict[str, Any]:
     return numbers
 
 
-def prove(*, tol: float, budget: int) -> list[Certificate]:
-    """Every statement, the paper's first."""
+def statements(*, tol: float, budget: int) -> list[Callable[[], Certificate]]:
+    """Every statement, the paper's first, as a function that proves it."""
     options = {"tol": tol, "budget": budget}
-    certificates = [proofs.theorem1(**options), proofs.theorem2(**options), proofs.theorem3(**options)]
-    certificates.append(proofs.image_box(**PAPER, **options))
-    certificates += [proofs.contraction(**arguments, **options) for arguments in LARGER]
-    certificates += [
-        proofs.variance_decreases((-1, 1), (2.4985, 1e6), **options),
-        proofs.variance_increases((-0.1, 0.1), (2e-4, 0.38), **options),
-        proofs.variance_increases((-0.1, 0.1), (2e-4, 0.63), tau=(0.9, 1.25), **options),
-        proofs.global_convergence(0.0, 1.0, budget=budget),
-        proofs.global_convergence(budget=budget),
-        proofs.limit_set((-3.5, 3.5), (0.01, 12), tau=WIDE, budget=budget),
-        proofs.gradient_bounds(**PAPER, **options),
-        proofs.omega_range(),
-        proofs.tau_range(),
+    searched = [
+        (proofs.theorem1, (), {}),
+        (proofs.theorem2, (), {}),
+        (proofs.theorem3, (), {}),
+        (proofs.image_box, (), PAPER),
+        *((proofs.contraction, (), arguments) for arguments in LARGER),
+        (proofs.variance_decreases, ((-1, 1), (2.4985, 1e6)), {}),
+        (proofs.variance_increases, ((-0.1, 0.1), (2e-4, 0.38)), {}),
+        (proofs.variance_increases, ((-0.1, 0.1), (2e-4, 0.63)), {"tau": (0.9, 1.25)}),
     ]
     corners = [(omega, tau) for omega in (-0.1, 0.1) for tau in (0.95, 1.1)]
-    return certificates + [proofs.fixed_point(*corner) for corner in corners]
+    return [
+        *(partial(prove, *domain, **arguments, **options) for prove, domain, arguments in searched),
+        partial(proofs.global_convergence, 0.0, 1.0, budget=budget),
+        partial(proofs.global_convergence, budget=budget),
+        partial(proofs.limit_set, (-3.5, 3.5), (0.01, 12), tau=WIDE, budget=budget),
+        partial(proofs.gradient_bounds, **PAPER, **options),
+        proofs.omega_range,
+        proofs.tau_range,
+        *(partial(proofs.fixed_point, *corner) for corner in corners),
+    ]
+
+
+def prove(*, tol: float, budget: int, clock: Clock | None = None) -> list[Certificate]:
+    """The certificates of all `statements`."""
+    left = statements(tol=tol, budget=budget)
+    certificates = []
+    with (clock or Clock())("proofs", len(left), "statements") as shown:
+        for statement in left:
+            certificates.append(statement())
+            shown.advance()
+    return certificates
 
 
 def verify(path: Path) -> dict[str, Any]:
     """Check a certificate file and print what its boxes show. Raises `Refused` where that is not what it claims."""
     try:
-        outcomes = proofs.check(path)
+        with Clock()("check"):
+            outcomes = proofs.check(path)
     except (OSError, ValueError) as error:
         raise Refused(str(error)) from None
     head = ("statement", "claimed", "shown", "boxes", "ms")

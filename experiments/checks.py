@@ -5,6 +5,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 
+class Refused(ValueError):
+    """Input that can be judged before any work starts; the command line prints it without a traceback."""
+
+
 def require(ok: Callable[[Any], bool], rule: str, **named: Any) -> None:
     """Refuse an option, or the first entry of a tuple, that breaks a rule; ``{}`` in the rule is the option's name.
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.common import Refused
+from experiments.checks import Refused
 from jnorm import initializers
 from jnorm.activations import ELEMENTWISE
 from jnorm.data import datasets, splits, standardize

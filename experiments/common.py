@@ -1,13 +1,10 @@
-"""What experiments share: the output folder, the compilation cache, clocks and progress bars."""
+"""What experiments share: the output folder and the compilation cache."""
 
 import io
 import json
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-
-class Refused(ValueError):
-    """Input that can be judged before any work starts; the command line prints it without a traceback."""
+from experiments.checks import Refused
 
 
 def writable(name: str, folder: Path) -> Path:
@@ -66,16 +61,17 @@ class Output:
     def report(self, text: str, numbers: dict[str, Any]) -> None:
         """``report.md`` for people and ``report.json`` for programs; NaN and inf become null."""
         self.bytes("report.md", text.encode())
-        self.bytes("report.json", (json.dumps(_plain(numbers), indent=1, allow_nan=False) + "\n").encode())
+        self.bytes("report.json", (json.dumps(plain(numbers), indent=1, allow_nan=False) + "\n").encode())
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What JSON can hold of a value: arrays become lists, paths text, NaN and inf null."""
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, np.ndarray | np.generic | jax.Array):
-        return _plain(np.asarray(value).tolist())
+        return plain(np.asarray(value).tolist())
     if isinstance(value, Path):
         return str(value)
     return value if not isinstance(value, float) or np.isfinite(value) else None
@@ -117,30 +113,3 @@ def _user_cache() -> Path:
     if sys.platform == "win32" and "LOCALAPPDATA" in os.environ:
         return Path(os.environ["LOCALAPPDATA"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
-@dataclass
-class Clock:
-    """Seconds by phase, each printed as it ends."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        """Time what happens inside."""
-        start = time.perf_counter()
-        yield
-        self.seconds[phase] = time.perf_counter() - start
-        print(f"{phase}: {self.seconds[phase]:.1f} s", file=sys.stderr)
-
-
-@contextmanager
-def progress(name: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar of ``total`` units with the number done and the time left; yields the function that moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda count: bar.advance(task, count)

@@ -3,6 +3,7 @@
 Where the two agree, as for relu, one initialization serves both directions; where they differ, depth must cost one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 
 from experiments.common import Output
+from experiments.showing import Clock
 from jnorm.activations import ELEMENTWISE
 from jnorm.theory.moments import activation_moments, gradient_factor
 
@@ -31,13 +33,17 @@ class Config:
             raise ValueError(f"`var` must satisfy var > 0; got {self.var}")
 
 
-def gains(var: float) -> dict[str, tuple[float, float]]:
-    """``n Var(w)`` by activation that keeps the variance, q/E[phi(z)^2], and the squared gradient, 1/E[phi'(z)^2]."""
+def gains(var: float, advance: Callable[[], object] = lambda: None) -> dict[str, tuple[float, float]]:
+    """``n Var(w)`` by activation that keeps the variance, q/E[phi(z)^2], and the squared gradient, 1/E[phi'(z)^2].
+
+    ``advance()`` is called after each activation.
+    """
     with jax.enable_x64(True):
         values = {}
         for name, phi in ELEMENTWISE.items():
             mean, spread = (float(part) for part in activation_moments(phi, 0.0, var))
             values[name] = (var / (spread + mean**2), 1 / float(gradient_factor(phi, 0.0, var)))
+            advance()
     return values
 
 
@@ -45,10 +51,12 @@ def run(config: Config) -> dict[str, Any]:
     """Compute, draw and report; returns the numbers of ``report.json``."""
     from jnorm import plots  # deferred: matplotlib takes longer to import than the help should
 
-    output, values = Output.open(config.out), gains(config.var)
+    output, clock = Output.open(config.out), Clock()
+    with clock("gains", len(ELEMENTWISE), "activations") as shown:
+        values = gains(config.var, shown.advance)
     order = sorted(values, key=lambda name: values[name][0])
     forward, backward = np.array([values[name] for name in order]).T
-    with plots.style():
+    with clock("drawing"), plots.style():
         figure, axes = plots.figure(size=(3.4, 3.6))
         rows = np.arange(len(order))
         axes.hlines(rows, np.minimum(forward, backward), np.maximum(forward, backward), color="#bbbbbb", lw=1)

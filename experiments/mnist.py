@@ -11,9 +11,10 @@ import numpy as np
 import optax
 
 from experiments import checks, classification
-from experiments.common import Clock, Output
+from experiments.common import Output
+from experiments.showing import Clock
+from experiments.sweeping import stored
 from jnorm import losses, statistics
-from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop
 
 
@@ -22,7 +23,7 @@ class Config:
     """Options of the experiment."""
 
     out: Path = Path("out/mnist")
-    """Folder for the report; made where missing."""
+    """Folder for the report and the store; made where missing."""
     data_dir: Path | None = None
     """Folder that holds mnist/; None: the environment variable JNORM_DATA."""
     seeds: int = 8
@@ -41,6 +42,8 @@ class Config:
     """Rate of alpha dropout after each hidden layer."""
     smoothing: float = 0.1
     """Label smoothing."""
+    resume: bool = False
+    """Continue the sweep whose store is in --out; without it, a store that is there is an error."""
     cache: Path | None = None
     """Folder for compiled programs, for the next start; None: JAX's own setting, else in the user's cache folder."""
 
@@ -55,7 +58,8 @@ class Config:
 def run(config: Config) -> dict[str, Any]:
     """Train and report; returns the numbers of ``report.json``."""
     output, clock = Output.open(config.out), Clock()
-    data = classification.load("mnist", config.data_dir, dev=0)
+    with clock("data"):
+        data = classification.load("mnist", config.data_dir, dev=0)
     x = data.parts["train"][0]
     steps = config.epochs * -(-len(x) // config.batch)
     train = loop.trainer(
@@ -69,8 +73,16 @@ def run(config: Config) -> dict[str, Any]:
         metrics={"accuracy": evaluation.accuracy},
     )
     values = {"rate": [config.rate], "dropout": [config.dropout], "smoothing": [config.smoothing]}
-    with clock("training"):
-        result = sweep(train, seeds=config.seeds, grid=values, shared=data.parts, progress=True)
+    with clock("training") as shown:
+        result = stored(
+            train,
+            out=config.out,
+            resume=config.resume,
+            shown=shown,
+            seeds=config.seeds,
+            grid=values,
+            shared=data.parts,
+        )
     accuracy = result["test_accuracy"][0]
     numbers: dict[str, Any] = {"config": asdict(config), "test_accuracy": accuracy, "seconds": clock.seconds}
     numbers["mean"] = float(np.mean(accuracy))

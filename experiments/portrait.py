@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import networks
-from experiments.common import Output, progress
+from experiments.common import Output
 from experiments.networks import ARMS, Comparison
+from experiments.showing import task
 from jnorm import plots
 from jnorm.theory import meanfield, moments
 from jnorm.theory.fixed_points import iterate
@@ -48,8 +49,8 @@ def draw(
 
     theory, fields = solve(layer_maps(phi), depth)
     sizes = {"seeds": seeds, "depth": depth, "width": width, "examples": examples}
-    with progress("networks", seeds, "seeds") as advance:
-        measured = networks.measure(phi, STARTS, load_digits().data, advance=advance, **sizes)
+    with task("networks measured", seeds, "seeds") as shown:
+        measured = networks.measure(phi, STARTS, load_digits().data, advance=shown.advance, **sizes)
     arrays = {"start_mean": STARTS.mean, "start_var": STARTS.var}
     for group, kind in {"measured": measured, "theory": theory, "field": fields}.items():
         arrays |= {f"{arm}_{group}_{name}": a for arm in ARMS for name, a in kind[arm]._asdict().items()}

@@ -14,12 +14,12 @@ import numpy as np
 import optax
 
 from experiments import checks, classification
-from experiments.common import Clock, Output, Refused, agreed, leading
+from experiments.checks import Refused
+from experiments.common import Output, leading
+from experiments.showing import Clock
+from experiments.sweeping import stored
 from jnorm import losses, statistics
-from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop
-
-STORE = "store"
 
 
 @dataclass(frozen=True)
@@ -159,27 +159,18 @@ def run(config: Config) -> dict[str, Any]:
     size, features = data.parts["train"][0].shape
     if config.batch > size:
         raise Refused(f"`batch` must satisfy batch <= {size}, the training examples; got {config.batch}")
-    store = config.out / STORE
-    if agreed((store / "manifest.json").exists() and not config.resume):
-        raise Refused(f"'{store}' holds a sweep: --resume continues it, another --out starts anew")
     grid = {"kind": config.kinds, "depth": config.depths, "rate": config.rates}
-    with clock("sweep"):
-        try:
-            result = sweep(
-                train_of(config, features, data.classes),
-                seeds=config.seeds,
-                grid=grid,
-                static=("kind", "depth"),
-                shared=data.parts,
-                store=store,
-                progress=True,
-            )
-        except OSError as error:
-            raise Refused(f"the store: {error}") from None
-        except ValueError as error:
-            if not config.resume:
-                raise
-            raise Refused(str(error)) from None
+    with clock("sweep") as shown:
+        result = stored(
+            train_of(config, features, data.classes),
+            out=config.out,
+            resume=config.resume,
+            shown=shown,
+            seeds=config.seeds,
+            grid=grid,
+            static=("kind", "depth"),
+            shared=data.parts,
+        )
     chance = max(np.bincount(data.parts["test"][1])) / len(data.parts["test"][1])
     found = rows(result, config, chance)
     numbers = {
@@ -191,7 +182,8 @@ def run(config: Config) -> dict[str, Any]:
         "seconds": clock.seconds,
     }
     if leading():
-        draw(output, found, config, chance)
+        with clock("drawing"):
+            draw(output, found, config, chance)
         text = [
             f"# Accuracy over depth on {config.data}\n",
             f"Test accuracy in %, mean over {config.seeds} seeds [95 % interval of the mean] at the learning rate with",

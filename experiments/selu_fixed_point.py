@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import branches, checks, planes, portrait
-from experiments.common import Clock, Output
+from experiments.common import Output
+from experiments.showing import Clock
 from jnorm.activations import ELEMENTWISE
 
 DIGITS, PIXELS = 1797, 64  # scikit-learn's set, known here so that bad options fail before it is loaded

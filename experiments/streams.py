@@ -14,10 +14,12 @@ import numpy as np
 import optax
 
 from experiments import checks, classification
-from experiments.common import Clock, Output, Refused
+from experiments.checks import Refused
+from experiments.common import Output
+from experiments.showing import Clock, Task
+from experiments.sweeping import stored
 from jnorm import losses
 from jnorm.statistics import Bounds, Components, components, intervals, subsets
-from jnorm.sweeps import sweep
 from jnorm.train import evaluation, loop
 
 STREAMS = {"init_key": "initialization", "order_key": "data order", "dropout_key": "dropout"}
@@ -30,7 +32,7 @@ class Config:
     """Options of the experiment."""
 
     out: Path = Path("out/streams")
-    """Folder for the figure, its numbers and the report; made where missing."""
+    """Folder for the figure, its numbers, the report and the store; made where missing."""
     data: str = "digits"
     """A data set: digits, breast_cancer, wine, iris; from --data-dir also mnist, uci/NAME, FILE.npz, FILE.csv."""
     data_dir: Path | None = None
@@ -53,6 +55,8 @@ class Config:
     """Learning rate of plain stochastic gradient descent."""
     dropout: float = 0.1
     """Rate of alpha dropout after each hidden layer."""
+    resume: bool = False
+    """Continue the sweep whose store is in --out; without it, a store that is there is an error."""
     cache: Path | None = None
     """Folder for compiled programs, for the next start; None: JAX's own setting, else in the user's cache folder."""
 
@@ -64,7 +68,7 @@ class Config:
         checks.require(lambda r: (r >= 0) & (r < 1), "`{}` must satisfy 0 <= {} < 1", dropout=self.dropout)
 
 
-def train(config: Config, data: classification.Sets) -> dict[str, np.ndarray]:
+def train(config: Config, data: classification.Sets, shown: Task) -> dict[str, np.ndarray]:
     """Test accuracy and loss, each [initialization, data order, dropout], from one compiled program."""
     levels = (config.inits, config.orders, config.dropouts)
     first = np.cumsum([0, *levels[:-1]])
@@ -83,7 +87,16 @@ def train(config: Config, data: classification.Sets) -> dict[str, np.ndarray]:
     )
     grid = {**keys, "rate": [config.rate], "dropout": [config.dropout]}
     # The key of the run itself is left without a use, so that one seed is all there is.
-    result = sweep(run, seeds=1, grid=grid, integers=list(keys), shared=data.parts, progress=True)
+    result = stored(
+        run,
+        out=config.out,
+        resume=config.resume,
+        shown=shown,
+        seeds=1,
+        grid=grid,
+        integers=list(keys),
+        shared=data.parts,
+    )
     return {score: result[score].reshape(levels) for score in SCORES}
 
 
@@ -153,10 +166,11 @@ def run(config: Config) -> dict[str, Any]:
     size = len(data.parts["train"][0])
     if config.batch > size:
         raise Refused(f"`batch` must satisfy batch <= {size}, the training examples; got {config.batch}")
-    with clock("training"):
-        values = train(config, data)
+    with clock("training") as shown:
+        values = train(config, data, shown)
     diverged = int((~np.isfinite(values["test_loss"])).sum())
-    tables = analysed(values)
+    with clock("components"):
+        tables = analysed(values)
     with clock("drawing"):
         draw(output, tables, values, config)
     runs = config.inits * config.orders * config.dropouts

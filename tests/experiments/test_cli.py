@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +30,21 @@ def experiments():
 
 def test_listing_names_every_experiment_with_its_line(capsys):
     pytest.importorskip("flint")
+    lines = {name: module.__doc__.partition("\n")[0] for name, module in experiments().items()}
+    assert {"certificate", "mnist", "seed_sweep", "selu_fixed_point", "streams"} <= lines.keys()
+    assert cli.main(["--json"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert {name: entry["line"] for name, entry in read.items()} == lines
+    assert {name for name, entry in read.items() if entry["extra"] == "verify"} == {"certificate"}
     assert cli.main([]) == 0
-    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
-    assert rows == {name: module.__doc__.partition("\n")[0] for name, module in experiments().items()}
-    assert {"certificate", "mnist", "seed_sweep", "selu_fixed_point", "streams"} <= rows.keys()
+    text = capsys.readouterr().out
+    words = " ".join(text.split())
+    for name, line in lines.items():
+        assert f"{name} {line}" in words
+    for said in ("python -m experiments NAME --help", "out/NAME", "--json", "--debug", "Ctrl-C", "130 interrupted"):
+        assert said in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert "missing" not in text.replace("a missing package", "")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
@@ -53,6 +65,8 @@ def test_listing_needs_no_extra():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "selu_fixed_point" in done.stdout
+    assert 'tyro, rich, sklearn, matplotlib: pip install "jnorm[experiments]"' in done.stdout
+    assert 'flint, for certificate: pip install "jnorm[verify]"' in done.stdout
 
 
 def test_modules_are_experiments_by_what_they_define(tmp_path):
@@ -60,7 +74,7 @@ def test_modules_are_experiments_by_what_they_define(tmp_path):
         '"""First line.\n\nMore."""\nimport missing\nclass Config: pass\ndef run(config): pass\n'
     )
     (tmp_path / "helper.py").write_text("def run(config): pass\n")
-    assert cli.catalogue(tmp_path) == {"one": "First line."}
+    assert cli.catalogue(tmp_path) == {"one": ("First line.", "experiments")}
 
 
 def test_help_explains_every_option(capsys):
@@ -73,10 +87,41 @@ def test_help_explains_every_option(capsys):
     assert text.count("(default:") == len(selu_fixed_point.Config.__dataclass_fields__)
 
 
-def test_unknown_experiment_lists_the_known(capsys):
-    assert cli.main(["selu"]) == 2
-    known = ", ".join(cli.catalogue())
-    assert f"`experiment` must be one of {known}; got 'selu'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("selu", "no experiment 'selu': did you mean selu_fixed_point? There are certificate, "),
+        ("sead_sweep", "no experiment 'sead_sweep': did you mean seed_sweep? There are "),
+        ("xyz", "no experiment 'xyz': There are certificate, "),
+    ],
+)
+def test_an_unknown_experiment_gets_the_nearest_names(name, text, capsys):
+    assert cli.main([name]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {text}")
+    assert err.count("\n") == 1
+    assert cli.main([name, "--json"]) == 2
+    read = json.loads(capsys.readouterr().out)
+    assert (read["experiment"], read["status"]) == (name, "refused")
+    assert f"error: {read['error']}\n" == err
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--seeds", "x"], "error: Error parsing --seeds: invalid literal for int() with base 10: 'x'; "),
+        (["--sedes", "3"], "error: Unrecognized options: --sedes"),
+        (["--activation", "sellu"], "error: `activation` must be one of identity, relu, "),
+    ],
+)
+def test_errors_of_options_are_one_line(options, text, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")  # where the frame around it, which older releases wrap, is wide enough
+    assert cli.main(["selu_fixed_point", *options]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(text)
+    assert err.count("\n") == 1
+    assert "--help explains the options" in err or options[0] == "--activation"
 
 
 @pytest.mark.parametrize(
@@ -97,13 +142,10 @@ def test_bad_options_are_refused_before_any_compile(options, message, capsys, mo
     assert message in str(error.value)
     monkeypatch.setattr(selu_fixed_point, "run", lambda config: pytest.fail("ran"))
     ((name, value),) = options.items()
-    try:
-        status = cli.main(["selu_fixed_point", f"--{name}", str(value)])
-    except SystemExit as stop:  # of tyro
-        status = stop.code
-    assert status == 2
-    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())  # unwrapped from its frame
-    assert message in shown
+    assert cli.main(["selu_fixed_point", f"--{name}", str(value)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("option", ["out", "cache"])
@@ -131,23 +173,123 @@ def test_a_missing_extra_is_named(module, extra, capsys, monkeypatch):
     assert message in capsys.readouterr().err
 
 
-def test_a_module_of_our_own_that_is_missing_is_a_bug(monkeypatch):
-    monkeypatch.setattr(sweeps, "use_cores", lambda: None)
-    monkeypatch.setattr(common, "use_cache", lambda folder: None)
-    monkeypatch.setattr(selu_fixed_point, "run", lambda config: __import__("jnorm.theory.no_such_module"))
+@pytest.fixture
+def quick(monkeypatch, tmp_path):
+    """Replaces what an experiment does; its output folder is in the options that this returns."""
+
+    def replace(run):
+        monkeypatch.setattr(sweeps, "use_cores", lambda: None)  # the devices of the test run are made already
+        monkeypatch.setattr(common, "use_cache", lambda folder: None)
+        monkeypatch.setattr(selu_fixed_point, "run", run)
+        return ["selu_fixed_point", "--out", str(tmp_path)]
+
+    return replace
+
+
+def test_a_room_that_names_its_extra_is_believed(quick, capsys):
+    def run(config):
+        raise ImportError('tables need pandas: pip install "jnorm[experiments]"')
+
+    assert cli.main(quick(run)) == 2
+    assert capsys.readouterr().err == 'error: tables need pandas: pip install "jnorm[experiments]"\n'
+
+
+def test_a_failure_is_one_line_unless_it_is_debugged(quick, capsys):
+    arguments = quick(lambda config: __import__("jnorm.theory.no_such_module"))
+    assert cli.main(arguments) == 1
+    text = "error: ModuleNotFoundError: No module named 'jnorm.theory.no_such_module' (--debug shows where)\n"
+    assert capsys.readouterr().err == text
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        cli.main(["selu_fixed_point"])
+        cli.main([*arguments, "--debug"])
+
+    def broken(config):
+        raise RuntimeError("two\nlines")
+
+    assert cli.main([*quick(broken), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert err == "error: RuntimeError: two lines (--debug shows where)\n"
+    assert json.loads(out)["status"] == "failed"
 
 
-def test_interruption_is_an_orderly_end(capsys, monkeypatch):
-    def interrupted(config):
+def test_machines_get_one_document(quick, capsys):
+    def run(config):
+        print("for people")
+        (config.out / "figure.png").write_text("")
+        return {"mean": np.float32(0.5), "failed": np.array([1.0, np.nan])}
+
+    assert cli.main(["--json", *quick(run)]) == 0
+    out, err = capsys.readouterr()
+    read = json.loads(out)
+    assert read["numbers"] == {"mean": 0.5, "failed": [1.0, None]}
+    assert (read["status"], read["files"]) == ("done", ["figure.png"])
+    assert Path(read["out"], "figure.png").exists()
+    assert err == "for people\n"
+
+
+def test_interruption_says_what_there_is_and_how_to_go_on(quick, capsys, tmp_path):
+    (tmp_path / "old.png").write_text("")
+
+    def run(config):
+        (config.out / "new.png").write_text("")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweeps, "use_cores", lambda: None)
-    monkeypatch.setattr(common, "use_cache", lambda folder: None)
-    monkeypatch.setattr(selu_fixed_point, "run", interrupted)
-    assert cli.main(["selu_fixed_point"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    arguments = quick(run)
+    assert cli.main(arguments) == 130
+    assert capsys.readouterr().err == (
+        f"interrupted: new.png is whole in {tmp_path}\n"
+        f"go on with: python -m experiments selu_fixed_point --out {tmp_path}\n"
+    )
+    assert cli.main([*arguments, "--json"]) == 130
+    read = json.loads(capsys.readouterr().out)
+    assert (read["status"], read["files"]) == ("interrupted", ["new.png"])
+
+
+INTERRUPTED = """
+import os, signal, sys
+import jax
+import numpy as np
+from experiments import __main__ as cli, seed_sweep, showing
+
+def quick(config, inputs, outputs):
+    def train(key, data, *, kind, depth, rate):
+        return {part + "_accuracy": depth * rate * jax.random.uniform(key) for part in ("dev", "test")}
+    return train
+
+def interrupted(task, done, text=""):
+    reach(task, done, text)
+    if 0 < done < task.total:
+        os.kill(os.getpid(), signal.SIGINT)
+
+reach, seed_sweep.train_of = showing.Task.reach, quick
+sets = np.zeros((40, 2), np.float32), np.arange(40) % 2
+seed_sweep.classification.load = lambda *_: seed_sweep.classification.Sets(dict.fromkeys(("train", "test"), sets), 2)
+if "--resume" not in sys.argv:
+    showing.Task.reach = interrupted
+sys.exit(cli.main(["seed_sweep", "--kinds", "relu", "--depths", "1", "2", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("goes_on", [False, pytest.param(True, marks=pytest.mark.thorough)])
+def test_a_sweep_that_is_interrupted_keeps_its_runs(goes_on, tmp_path):
+    """A signal after the first of several chunks, in a process of its own."""
+    out = tmp_path / "with space"
+    options = ["--seeds", "2", "--out", str(out), "--cache", str(tmp_path / "cache")]
+    command = [sys.executable, "-c", INTERRUPTED, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    *_, saved, again = done.stderr.splitlines()
+    assert (kept := re.fullmatch(r"interrupted: (\d+) of 12 runs are saved in (.*)", saved))
+    assert 0 < int(kept[1]) < 12
+    assert kept[2] == str(out / "store")
+    shown = shlex.split(again.removeprefix("go on with: "))
+    assert shown == ["python", "-m", "experiments", "seed_sweep", *shown[4:-1], "--resume"]
+    assert shown[-5:-1] == options[-4:]
+    if not goes_on:
+        return
+    done = subprocess.run([*command, "--resume", "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["numbers"]["runs"] == 12
 
 
 @pytest.fixture

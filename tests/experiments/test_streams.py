@@ -38,7 +38,7 @@ def test_every_stream_brings_something(done):
 def test_files_are_written_and_say_the_same(done):
     config, numbers = done
     names = {path.name for path in config.out.iterdir()}
-    assert names == {"shares.png", "shares.svg", "shares.npz", "report.md", "report.json"}
+    assert names == {"shares.png", "shares.svg", "shares.npz", "report.md", "report.json", "store"}
     report = json.loads((config.out / "report.json").read_text())
     assert report["test_loss"]["share"] == numbers["test_loss"]["share"].tolist()
     arrays = np.load(config.out / "shares.npz")
