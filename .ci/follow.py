@@ -5,11 +5,13 @@ import re
 import sys
 from pathlib import Path
 
-BLOCK = re.compile(r"^```(\S+)\n((?:---\n(?:[^\n]*\n)*?---\n)?)(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OPTIONS = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
 PAGE = Path(sys.argv[1])
 given: dict[str, object] = {"__name__": "__main__"}
 count = 0
-for language, _, code in BLOCK.findall(PAGE.read_text()):
+for language, block in BLOCK.findall(PAGE.read_text()):
+    code = OPTIONS.sub("", block)
     if language == "{code-cell}":
         exec(compile(code, str(PAGE), "exec"), given)
     elif ">>>" in code:
