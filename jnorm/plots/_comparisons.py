@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from jnorm import statistics
-from jnorm._ground import checks
+from jnorm._ground import checks, naming
 from jnorm.plots import _runs as runs
 from jnorm.plots._canvas import PALETTE
 from jnorm.statistics import Result
@@ -85,7 +85,7 @@ def critical_difference(
     bars = _cliques(order.tolist(), alike)
     how = "Nemenyi" if test == "nemenyi" else "Wilcoxon, Holm"
     told = f"Friedman p {p:.2g}; bars: {how} at {level:g}" if p <= level else f"Friedman p {p:.2g}: no difference"
-    _draw(axes, [(runs.text(methods[i]), ranks[i]) for i in order], [(ranks[i], ranks[j]) for i, j in bars])
+    _draw(axes, [(naming.text(methods[i]), ranks[i]) for i in order], [(ranks[i], ranks[j]) for i, j in bars])
     axes.set_xlabel(f"average rank over {number} {over}\n{told}")
     if test == "nemenyi" and difference < count - 1:
         _ruler(axes, count, difference)
@@ -140,7 +140,7 @@ def performance_profile(
         interval = statistics.stratified_bootstrap(key, scores, profile, axis=1, over=0, level=level, samples=samples)
         value, low, high = (np.asarray(part) for part in interval)
         axes.fill_between(at, low, high, step="post", color=color, alpha=0.18, linewidth=0)
-        axes.plot(at, value, drawstyle="steps-post", color=color, label=runs.text(method))
+        axes.plot(at, value, drawstyle="steps-post", color=color, label=naming.text(method))
     axes.fill_between([], [], [], color="0.4", alpha=0.35, linewidth=0, label=f"{100 * (1 - level):.4g} % interval")
     axes.set(xlabel=runs.words(name), ylabel="share of runs above", ylim=(0, 1))
 

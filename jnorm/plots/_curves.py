@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from jnorm import statistics
-from jnorm._ground import checks
+from jnorm._ground import checks, naming
 from jnorm.plots import _runs as runs
 from jnorm.plots._canvas import PALETTE
 from jnorm.statistics import Result
@@ -79,7 +79,7 @@ def curves(
         raise ValueError(f"`x` must have the shape of the points of `{name}`, {samples.shape[2:]}; got {points.shape}")
     center, low, high = _summary(samples, band, cover)
     lost = runs.diverged(result, samples)
-    for c, label in enumerate(runs.labels(result.configurations)):
+    for c, label in enumerate(naming.labels(result.configurations)):
         color = PALETTE[c]
         told = f"{lost[c]} diverged" if lost[c] else ""
         label = f"{label} ({told})" if label and told else label or told

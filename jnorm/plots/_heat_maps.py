@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.axes import Axes
 
-from jnorm._ground import checks
+from jnorm._ground import checks, naming
 from jnorm.plots import _runs as runs
 from jnorm.plots._planes import plane
 from jnorm.statistics import Result
@@ -69,7 +69,7 @@ def heat_map(
     cells = list(zip(up, across, strict=True))
     if len(set(cells)) < len(cells):
         one = next(cell for cell in cells if cells.count(cell) > 1)
-        where = f"{x}={runs.text(columns[one[1]])}, {y}={runs.text(rows[one[0]])}"
+        where = f"{x}={naming.text(columns[one[1]])}, {y}={naming.text(rows[one[0]])}"
         raise ValueError(
             f"`result` must have one configuration a cell; got {cells.count(one)} with {where}: draw a part, such as "
             "`result.select(...)`, or what `statistics.tuned` or `statistics.averaged` leave"
@@ -81,8 +81,8 @@ def heat_map(
     at = np.arange(len(columns)), np.arange(len(rows))
     plane(axes, *at, values, label=f"{center} {runs.words(name)}", log=log, limits=limits, colormap=colormap)
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5), xlabel=x, ylabel=y)
-    axes.set_xticks(at[0], [runs.text(value) for value in columns])
-    axes.set_yticks(at[1], [runs.text(value) for value in rows])
+    axes.set_xticks(at[0], [naming.text(value) for value in columns])
+    axes.set_yticks(at[1], [naming.text(value) for value in rows])
     axes.tick_params(length=0)
     if numbers:
         for cell, lost in sorted(zip(cells, runs.diverged(result, runs.values(result, name, further=0)), strict=True)):

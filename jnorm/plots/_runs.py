@@ -1,10 +1,10 @@
-"""What pictures read of a result: values of the runs that count, which of them belong together, and names for these.
+"""What pictures read of a result: values of the runs that count, which of them belong together, and names for outputs.
 
 A result is anything with ``configurations`` and arrays ``result[name]`` of shape [configuration, seed, ...], such as
 what `jnorm.sweeps.sweep`, `jnorm.statistics.Runs` and `jnorm.statistics.tuned` give.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,24 +78,6 @@ def places(listed: Sequence[Any]) -> tuple[list[Any], list[int]]:
     return different, [next(i for i, other in enumerate(different) if same(value, other)) for value in listed]
 
 
-def labels(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each configuration, of the hyperparameters that vary: texts alone, numbers with their name.
-
-    >>> labels([{"activation": "selu", "rate": 0.1, "depth": 8}, {"activation": "relu", "rate": 0.1, "depth": 2}])
-    ['selu, depth 8', 'relu, depth 2']
-    """
-    names = dict.fromkeys(name for one in configurations for name in one)
-    vary = [name for name in names if len(places([one.get(name) for one in configurations])[0]) > 1]
-    return [", ".join(_named(name, one[name]) for name in vary if name in one) for one in configurations]
-
-
-def text(value: Any) -> str:
-    """A value in few letters: functions by their names."""
-    if isinstance(value, float | np.floating):
-        return f"{value:.4g}"
-    return str(getattr(value, "__name__", value))
-
-
 def words(name: str) -> str:
     """The name of an output as an axis shows it.
 
@@ -105,8 +87,3 @@ def words(name: str) -> str:
     for prefix in ("curve_", "probe_", "step_"):
         name = name.removeprefix(prefix)
     return name.replace("_", " ")
-
-
-def _named(name: str, value: Any) -> str:
-    plain = isinstance(value, str) or callable(value)
-    return text(value) if plain else f"{name} {text(value)}"

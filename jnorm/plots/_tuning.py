@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jnorm import statistics
+from jnorm._ground import naming
 from jnorm.plots import _runs as runs
 from jnorm.plots._canvas import PALETTE
 from jnorm.statistics import Result
@@ -71,7 +72,7 @@ def tuning_curve(
             for where, alpha in ((known, 0.2), (unknown, 0.07)):
                 edge = np.clip(end, bottom, top)
                 axes.fill_between(curve.draws, middle, edge, where=where, color=color, alpha=alpha, linewidth=0)
-        label = None if value is None else runs.text(value)
+        label = None if value is None else naming.text(value)
         axes.plot(curve.draws, np.where(np.isfinite(curve.value), curve.value, np.nan), color=color, label=label)
     label = f"{100 * (1 - level):.4g} % band of the whole curve"
     axes.fill_between([], [], [], color="0.4", alpha=0.35, linewidth=0, label=label)

@@ -41,6 +41,22 @@ def failed_runs(outputs: Mapping[str, np.ndarray], runs: int, finite: Sequence[s
     return failed
 
 
+def after_the_stop(outputs: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+    """Which rows of an output [configuration, seed, row, ...] an early stop left empty; None where nothing tells.
+
+    >>> curve = np.array([[[0.5, 0.4, np.nan], [0.5, np.nan, np.nan]]])
+    >>> after_the_stop({"epochs": np.array([[2, 3]]), "curve_loss": curve}, "curve_loss").tolist()
+    [[[False, False, True], [False, False, False]]]
+    """
+    array, epochs = outputs[name], outputs.get("epochs")
+    told = epochs is not None and epochs.ndim == 2 and np.issubdtype(epochs.dtype, np.integer)
+    if not told or not name.startswith(_TO_THE_STOP) or not jnp.issubdtype(array.dtype, jnp.inexact) or array.ndim < 3:
+        return None
+    assert epochs is not None
+    runs = array.reshape(-1, *array.shape[2:])
+    return _after_the_stop(runs, epochs.ravel(), by_epoch=not name.startswith("step_")).reshape(array.shape[:3])
+
+
 def _first(name: str, array: np.ndarray, runs: int, epochs: np.ndarray | None) -> np.ndarray:
     bad = ~np.isfinite(array)  # works for bfloat16 too
     if not bad.any():

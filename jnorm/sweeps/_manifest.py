@@ -1,9 +1,7 @@
 """What identifies a sweep: all that decides its results, and, for the record, where it was first run."""
 
 import platform
-import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import metadata
 from os import environ
 from typing import Any
 
@@ -16,11 +14,11 @@ from jnorm.sweeps import _processes as processes
 from jnorm.sweeps._blocks import Block, identity
 from jnorm.sweeps._configurations import Configuration, Group, describe
 from jnorm.sweeps._devices import platform_of
+from jnorm.sweeps._environment import revision, versions
 from jnorm.sweeps._programs import Program, Train
 
 FORMAT = 3
 """Format 1 let constants and functions of nested programs out of the fingerprint; 2 had no blocks, and is read."""
-_PACKAGES = ("jnorm", "jax", "jaxlib", "numpy")
 _SETTINGS = (
     "jax_default_matmul_precision",
     "jax_default_prng_impl",
@@ -185,14 +183,8 @@ def settings() -> dict[str, Any]:
 
 def environment(mesh: Mesh) -> dict[str, Any]:
     """Versions, platform, ``XLA_FLAGS`` and source revision: of these, only the platform's name is compared."""
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from a source tree
-            versions[package] = "unknown"
     return {
-        "versions": versions,
+        "versions": versions(),
         "platform": {
             "system": platform.platform(),
             "machine": platform.machine(),
@@ -202,14 +194,11 @@ def environment(mesh: Mesh) -> dict[str, Any]:
             "processes": processes.count(),
         },
         "flags": environ.get("XLA_FLAGS", ""),
-        "revision": _revision(),
+        "revision": revision(),
     }
 
 
-def _revision() -> str | None:
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+def origin(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a result keeps of a manifest: what made it, and where."""
+    names = ("train", "version", "until", "versions", "platform", "flags", "revision")
+    return {name: manifest[name] for name in names if manifest.get(name)} or None

@@ -8,11 +8,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jnorm.sweeps import _display, _exports
 from jnorm.sweeps._configurations import Configuration, describe
 from jnorm.sweeps._divergence import failed_runs, not_finite
+from jnorm.sweeps._environment import revision, versions
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SweepResult:
     """What a sweep gives back. ``result[name]`` is an output, ``for name in result`` goes through their names.
 
@@ -29,6 +31,8 @@ class SweepResult:
         finite: names of the outputs that decide it; None for all.
         done: [configuration, seed], true for the runs that were done: all, but where a sweep took seeds as they were
             needed (``until``). Other runs are NaN, or 0 in whole numbers, and have not diverged. None means all.
+        origin: what made the runs, as far as it is known: with a store versions, platform and source revision, and the
+            stopping rule of ``until``.
 
     >>> result = SweepResult(
     ...     {"loss": np.array([[0.5, 0.4], [0.2, np.nan]])}, ({"rate": 0.1}, {"rate": 1.0}), (0, 1),
@@ -38,6 +42,13 @@ class SweepResult:
     array([[0.5, 0.4]])
     >>> result.failures
     (({'rate': 1.0}, 1),)
+    >>> result
+    SweepResult: 2 configurations, 2 seeds, 4 runs
+    configurations  rate 0.1, 1
+    seeds           0, 1
+    output          lowest median     highest median
+    loss            0.45 at rate 0.1  0.45 at rate 0.1
+    diverged        1 of 4 runs: 1 with rate 1
     """
 
     outputs: Mapping[str, np.ndarray]
@@ -46,6 +57,7 @@ class SweepResult:
     failed: np.ndarray
     finite: tuple[str, ...] | None = None
     done: np.ndarray = None  # type: ignore[assignment]
+    origin: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.done is None:
@@ -66,6 +78,12 @@ class SweepResult:
 
     def __len__(self) -> int:
         return len(self.outputs)
+
+    def __repr__(self) -> str:
+        return _display.text(self)
+
+    def _repr_html_(self) -> str:
+        return _display.markup(self)
 
     @property
     def failures(self) -> tuple[tuple[Configuration, int], ...]:
@@ -133,28 +151,93 @@ class SweepResult:
             self.failed[chosen],
             self.finite,
             self.done[chosen],
+            self.origin,
         )
 
-    def to_xarray(self) -> Any:
-        """The result for work with labelled axes; needs xarray (extra ``analysis``).
+    def to_pandas(self, along: str | Sequence[str] = (), *, every: int = 1) -> Any:
+        """The result as a table for pandas and seaborn, a row for each run or for each point of its curves.
+
+        Columns are hyperparameters, ``seed``, the axes in ``along``, outputs and ``failed``. A column is made of every
+        output that has no other axes than these: numbers of a run stand in all its rows. The first axis of outputs
+        called ``curve_...`` and ``probe_...`` is ``epoch``, that of ``step_...`` is ``step``, both counted from 1; axis
+        k of other outputs, beyond configurations and seeds, is ``NAME_k``. Runs that were not done, and rows that an
+        early stop left empty, are left out.
+
+        Args:
+            along: names of axes: none for a row a run, ``"epoch"`` or ``"step"`` for a row a point, or several, such as
+                ``("epoch", "probe_var_1")``.
+            every: what `jnorm.train.loop.Report` has, after how many epochs curves have a point.
 
         Returns:
-            An ``xarray.Dataset`` with the dimensions configuration and seed. Each hyperparameter is a coordinate along
-            the configurations, and ``failed`` a variable of its own. Further axes of an output are called ``NAME_0``,
-            ``NAME_1`` and so on.
-        """
-        import xarray
+            A ``pandas.DataFrame``. Hyperparameters are as they are written down, functions by their names; values of
+            several kinds, and lists, are JSON. Where a name is taken by a column before it, ``_`` is added to it.
 
-        variables: dict[str, Any] = {"failed": (("configuration", "seed"), self.failed)}
-        for name, array in self.outputs.items():
-            axes = ("configuration", "seed", *(f"{name}_{k}" for k in range(array.ndim - 2)))
-            variables[name] = (axes, array)
-        coordinates: dict[str, Any] = {"seed": list(self.seeds)}
-        for name in self.configurations[0]:
-            values = [describe(configuration[name]) for configuration in self.configurations]
-            simple = all(isinstance(v, bool | int | float | str) for v in values)
-            coordinates[name] = ("configuration", values if simple else [str(v) for v in values])
-        return xarray.Dataset(variables, coordinates)
+        Raises:
+            ValueError: no output has these axes; the text names those that there are.
+            ModuleNotFoundError: without pandas (extra ``analysis``).
+
+        >>> outputs = {"loss": np.array([[0.5, 0.4]]), "curve_loss": np.array([[[0.9, 0.5], [0.8, 0.4]]])}
+        >>> result = SweepResult(outputs, ({"rate": 0.1},), (0, 1), np.array([[False, False]]))
+        >>> print(result.to_pandas("epoch").to_string(index=False))
+         rate  seed  epoch  loss  curve_loss  failed
+          0.1     0      1   0.5         0.9   False
+          0.1     0      2   0.5         0.5   False
+          0.1     1      1   0.4         0.8   False
+          0.1     1      2   0.4         0.4   False
+        """
+        return _exports.frame(self, self._hyperparameters(), along, every)
+
+    def to_xarray(self, *, every: int = 1) -> Any:
+        """The result for work with labelled axes, and for netCDF files.
+
+        ``data.set_index(configuration=["rate", "depth"]).unstack("configuration")`` makes axes of hyperparameters of
+        which all combinations are there, ``data.to_netcdf(path)`` a file. SciPy's netCDF 3 has whole numbers of 32 bits
+        with a sign alone, netCDF 4 (h5netcdf) has all.
+
+        Args:
+            every: what `jnorm.train.loop.Report` has, after how many epochs curves have a point.
+
+        Returns:
+            An ``xarray.Dataset`` with the dimensions configuration and seed, and further ones with the names that
+            `to_pandas` has; ``epoch`` and ``step`` are shared. Each hyperparameter is a coordinate along the
+            configurations, ``failed`` a variable of its own, and ``done`` where runs were left out. Types that netCDF
+            lacks are stored as the next wider one, with the attribute ``computed_as``. Attributes are versions, source
+            revision, platform, ``finite`` and the stopping rule, as far as they are known.
+
+        Raises:
+            ModuleNotFoundError: without xarray (extra ``analysis``).
+
+        >>> outputs = {"loss": np.array([[0.5, 0.4]]), "curve_loss": np.array([[[0.9, 0.5], [0.8, 0.4]]])}
+        >>> data = SweepResult(outputs, ({"rate": 0.1},), (0, 1), np.array([[False, False]])).to_xarray()
+        >>> data["curve_loss"].dims, data["rate"].values.tolist(), data["epoch"].values.tolist()
+        (('configuration', 'seed', 'epoch'), [0.1], [1, 2])
+        """
+        attributes = {"finite": self.finite, **(self.origin or {})}
+        if "versions" not in attributes:
+            attributes |= {"versions": versions(), "revision": revision()}
+        return _exports.dataset(self, self._hyperparameters(), attributes, every)
+
+    @classmethod
+    def from_xarray(cls, dataset: Any) -> "SweepResult":
+        """The result of which `to_xarray` made a data set, also after a netCDF file.
+
+        Args:
+            dataset: what `to_xarray` returned, or a part of it.
+
+        Returns:
+            The result. As in a store, functions are their names and tuples lists.
+
+        Raises:
+            ValueError: it has no configurations, seeds or flags.
+
+        >>> result = SweepResult({"loss": np.array([[0.5]])}, ({"rate": 0.1},), (7,), np.array([[False]]))
+        >>> SweepResult.from_xarray(result.to_xarray()).configurations
+        ({'rate': 0.1},)
+        """
+        return cls(**_exports.parts(dataset))
+
+    def _hyperparameters(self) -> dict[str, list[Any]]:
+        return {name: [describe(one[name]) for one in self.configurations] for name in self.configurations[0]}
 
 
 def arranged(

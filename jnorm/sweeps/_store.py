@@ -21,7 +21,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from jnorm.sweeps import _processes as processes
 from jnorm.sweeps._blocks import Block, Layout, identity
 from jnorm.sweeps._chunks import Chunk, Records
 from jnorm.sweeps._differences import differences, platform_line
-from jnorm.sweeps._manifest import FORMAT, as_written, blocks_of, damaged, environment
+from jnorm.sweeps._manifest import FORMAT, as_written, blocks_of, damaged, environment, origin
 from jnorm.sweeps._results import SweepResult, arranged
 
 _REPAIR = "give another folder, or delete this one, and run the sweep again"
@@ -180,9 +180,9 @@ def load(folder: str | os.PathLike[str]) -> SweepResult:
     if done.sum() < total or (until and not until["over"]):
         left = f"{total} runs" if not until else "the runs that its stopping rule needs"
         raise ValueError(f"the store '{folder}' holds {done.sum()} of {left}; the same sweep with it finishes them")
-    return arranged(
-        outputs, tuple(configurations), tuple(seeds), range(len(configurations)), manifest.get("finite"), done
-    )
+    places, finite = range(len(configurations)), manifest.get("finite")
+    result = arranged(outputs, tuple(configurations), tuple(seeds), places, finite, done)
+    return replace(result, origin=origin(manifest))
 
 
 def _add_to_order(store: Store) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ from jnorm.sweeps._configurations import Configuration, Grid, Group, expand, gro
 from jnorm.sweeps._devices import one_axis, platform_of, warn_of_float64
 from jnorm.sweeps._files import folder_of
 from jnorm.sweeps._jobs import Part
-from jnorm.sweeps._manifest import blocks_of, manifest_of, whole_block
+from jnorm.sweeps._manifest import blocks_of, manifest_of, origin, whole_block
 from jnorm.sweeps._numbers import as_traced
 from jnorm.sweeps._programs import Compiled, Lanes, Train
 from jnorm.sweeps._progress import Report
@@ -161,7 +162,7 @@ def sweep(
         for wanted in stages.wanted(until, so_far, np.argsort(places).tolist(), numbers):
             run_all(collected, wanted, by_static, data, devices, chunk, progress, compiled, fit=until is not None)
         opened_store.end()
-    result = so_far()
+    result = replace(so_far(), origin=origin(opened_store.manifest or {"until": stages.entry(until)}))
     if processes.leading():
         warn(result)
     return result
