@@ -95,11 +95,10 @@ class Layout:
     def rows(self, block: Block) -> np.ndarray:
         """For every run of a block its number among those of the sweep, -1 for none."""
         places = {identity(configuration): i for i, configuration in enumerate(self.whole.configurations)}
-        seeds = {seed: i for i, seed in enumerate(self.whole.seeds)}
-        c = np.array([places.get(identity(configuration), -1) for configuration in block.configurations])
-        s = np.array([seeds.get(seed, -1) for seed in block.seeds])
-        rows = c[:, None] * len(seeds) + s
-        return np.where((c[:, None] < 0) | (s < 0), -1, rows).ravel()
+        c = np.array([places.get(identity(configuration), -1) for configuration in block.configurations])[:, None]
+        seeds, wanted = np.array(block.seeds), np.array(self.whole.seeds)
+        s = np.minimum(np.searchsorted(wanted, seeds), len(wanted) - 1)
+        return np.where((c < 0) | (wanted[s] != seeds), -1, c * len(wanted) + s).ravel()
 
     def blank(self, outputs: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> dict[str, np.ndarray]:
         """Arrays for the outputs of all runs, by name, from shape and dtype of a run's: NaN, 0 in whole numbers."""
@@ -127,7 +126,7 @@ class Layout:
         used = [p for p, (first, end) in enumerate(whole.parts) if any(first <= c < end for c in rows)]
         return Block(
             [whole.configurations[c] for c in rows],
-            [whole.seeds[s] for s in columns],
+            whole.seeds if len(columns) == len(whole.seeds) else [whole.seeds[s] for s in columns],
             whole.keys[columns],
             [whole.programs[p] for p in used],
             [None] * len(used),

@@ -68,9 +68,9 @@ class Store:
 
     def write(self) -> None:
         """Bring the manifest up to date."""
-        folder, blocks = self.folder, [block.entry for block in self.blocks]
-        self.manifest["blocks"] = blocks
+        folder = self.folder
         if folder is not None:
+            self.manifest["blocks"] = [block.entry for block in self.blocks]
             processes.decide(lambda: _write_manifest(folder, self.manifest))
 
     def end(self) -> None:
