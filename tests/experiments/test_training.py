@@ -74,8 +74,8 @@ def test_a_store_is_continued_only_when_asked_and_only_its_own(done):
         seed_sweep.run(seed_sweep.Config(**options))
     again = seed_sweep.run(seed_sweep.Config(**options, resume=True))
     np.testing.assert_array_equal(again["results"][0]["test"], numbers["results"][0]["test"])
-    with pytest.raises(Refused, match="seeds"):
-        seed_sweep.run(seed_sweep.Config(**options | {"seeds": 4}, resume=True))
+    with pytest.raises(Refused, match="belongs to another sweep"):
+        seed_sweep.run(seed_sweep.Config(**options | {"units": 9}, resume=True))
 
 
 @pytest.mark.parametrize(
