@@ -113,7 +113,7 @@ def gradient_factor(
     mean, var, tau = _floats(mean, var, tau)
     closed = activations.closed_form(phi) if kinks is None else None
     if closed is not None:
-        slope = closed(mean, var).slope
+        slope = closed(mean, var)[2]
     else:
         slope = gaussian.expectation(_SquaredSlope(callables.wrap(phi)), mean, var, kinks=_kinks(phi, kinks))
     return tau * slope

@@ -130,6 +130,21 @@ def test_parameters_reach_the_closed_forms(x64):
         np.testing.assert_allclose(*factors, rtol=1e-12)
 
 
+def test_a_closed_form_of_the_users_own_returns_three_arrays():
+    """As `activations.register` says: a plain tuple of mean, variance and E[phi'^2] will do."""
+
+    def moments(mean, var, slope):
+        return slope * mean, slope**2 * var, slope**2 * jnp.ones_like(var)
+
+    @activations.register(kinks=(), closed_form=moments)
+    def line(x, slope):
+        return slope * x
+
+    phi, mean, var = partial(line, slope=2.0), jnp.array(0.5), jnp.array(1.5)
+    assert [float(part) for part in activation_moments(phi, mean, var)] == [1.0, 6.0]
+    assert float(gradient_factor(phi, mean, var, tau=3.0)) == 12.0
+
+
 def random_points(count):
     """The plain box and, a third each, means near 0 and within 9 standard deviations of the kink; float32 numbers."""
     rng = np.random.default_rng(1)
