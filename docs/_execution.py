@@ -16,8 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 def fingerprint(root: Path) -> str:
-    """A name for the state of the library's source, which is what pages show."""
-    sources = sorted((root / "jnorm").rglob("*.py"))
+    """A name for the state of all that pages show: the library, and what lies beside it."""
+    folders = ("jnorm", "experiments", "benchmarks", "docs")
+    sources = [
+        path for folder in folders for path in sorted((root / folder).rglob("*")) if path.suffix in (".py", ".json")
+    ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
