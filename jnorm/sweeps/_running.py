@@ -23,6 +23,7 @@ from jnorm.sweeps import _memory as memory
 from jnorm.sweeps import _plans as plans
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import _programs as programs
+from jnorm.sweeps import _reuse as reuse
 from jnorm.sweeps._collected import Collected
 from jnorm.sweeps._devices import tell_of_idle_cores
 from jnorm.sweeps._jobs import Job, Part, Programs, jobs_of
@@ -65,7 +66,7 @@ class Work:
         key, shape = _shape(job, plan), {"width": plan.width, "groups": plan.groups}
         if key in self.compiled:
             return lambda: self.compiled[key]
-        text = programs.lower(job.program, self.mesh, job.lanes, self.shared, **shape)
+        text = reuse.lower(job.program, self.mesh, job.lanes, self.shared, **shape)
         return lambda: self.compiled.setdefault(key, programs.compiled(text, self.mesh, **shape))
 
     def start(self, job: Job, program: Compiled, chunk: Part) -> Outputs:

@@ -62,6 +62,20 @@ def different(
     raise ValueError(f"`count` must leave room: {count} different configurations were not found")
 
 
+def scores_of(scores: Any, count: int) -> np.ndarray:
+    """Scores of so many configurations in double precision.
+
+    Raises ``TypeError`` for what are no numbers, ``ValueError`` for another number of them.
+    """
+    try:
+        numbers = np.asarray(scores, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"`scores` must hold numbers; got {scores!r}") from None
+    if numbers.shape != (count,):
+        raise ValueError(f"`scores` must be one for each of {count} configurations; got {numbers.shape}")
+    return numbers
+
+
 def at(values: Range | Sequence[Any], share: float) -> Any:
     """The value at a share of the way, of choices the one whose equal part holds it."""
     return values.at(share) if isinstance(values, Range) else values[min(int(share * len(values)), len(values) - 1)]

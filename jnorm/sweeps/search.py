@@ -23,14 +23,17 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import keys
+from jnorm.sweeps._asking import AskTell, from_optuna
 from jnorm.sweeps._configurations import Configuration, expand
 from jnorm.sweeps._numbers import whole_number
 from jnorm.sweeps._ranges import Range, integers, log_uniform, one_minus_log_uniform, uniform
-from jnorm.sweeps._spaces import Space, checked_space, different, holds, narrowed
+from jnorm.sweeps._spaces import Space, checked_space, different, holds, narrowed, scores_of
 
 __all__ = [
+    "AskTell",
     "Range",
     "coarse_to_fine",
+    "from_optuna",
     "grid",
     "integers",
     "log_uniform",
@@ -166,12 +169,7 @@ def coarse_to_fine(
     (0.003162, 0.316228)
     """
     space = checked_space(space)
-    try:
-        numbers = np.asarray(scores, np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"`scores` must hold numbers; got {scores!r}") from None
-    if numbers.shape != (len(configurations),):
-        raise ValueError(f"`scores` must be one for each of {len(configurations)} configurations; got {numbers.shape}")
+    numbers = scores_of(scores, len(configurations))
     keep = whole_number("keep", keep)
     if not margin >= 0:
         raise ValueError(f"`margin` must satisfy margin >= 0; got {margin}")

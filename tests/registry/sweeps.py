@@ -14,7 +14,6 @@ from tests.registry import host
 GRID = {"rate": (0.1, 1.0)}
 SPACE = {"rate": search.log_uniform(1e-3, 1.0), "depth": [2, 4, 8]}
 TRIED = [{"rate": 0.01, "depth": 2}, {"rate": 0.1, "depth": 4}, {"rate": 0.5, "depth": 8}]
-COMPILES = "compiles the programs of its call, once each, ahead of time"
 
 
 def train(key, rate):
@@ -29,7 +28,7 @@ def folder():
     return kept
 
 
-host("sweeps.sweep", lambda: dict(sweeps.sweep(train, seeds=2, grid=GRID, chunk=2).outputs), compile=COMPILES)
+host("sweeps.sweep", lambda: dict(sweeps.sweep(train, seeds=2, grid=GRID, chunk=2).outputs))
 
 
 def use_cores():
@@ -47,4 +46,18 @@ host("sweeps.search.integers", lambda: search.integers(1, 100, log=True))
 host("sweeps.search.grid", lambda: search.grid({"rate": [0.1, 1.0], "depth": [2, 4]}))
 host("sweeps.search.quasi_random", lambda: search.quasi_random(jax.random.key(0), SPACE, 5))
 host("sweeps.search.random", lambda: search.random(jax.random.key(0), SPACE, 5))
+
+
+def told():
+    """An Optuna study that was asked and told."""
+    import optuna
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    ask, tell = search.from_optuna(study, SPACE)
+    asked = ask(3)
+    tell(asked, [0.3, 0.1, 0.2])
+    return asked, study.best_value
+
+
+host("sweeps.search.from_optuna", told)
 host("sweeps.search.coarse_to_fine", lambda: search.coarse_to_fine(SPACE, TRIED, [0.3, 0.1, 0.2], keep=2))

@@ -12,7 +12,7 @@ import pytest
 
 from jnorm import losses
 from jnorm.sweeps import _plans as plans
-from jnorm.sweeps import load, search, sweep
+from jnorm.sweeps import _reuse, load, search, sweep
 from jnorm.sweeps._configurations import describe, expand, seed_numbers
 from jnorm.sweeps._divergence import failed_runs, not_finite
 from jnorm.sweeps._plans import Plan
@@ -116,7 +116,8 @@ def test_keys_do_not_follow_the_default():
 
 
 def compilations(caplog, call):
-    """Names of the programs that XLA compiles during a call."""
+    """Names of the programs that XLA compiles during a call, if none was compiled before."""
+    _reuse._lowered.clear()
     jax.config.update("jax_log_compiles", True)  # for all threads, which the context manager is not
     try:
         with caplog.at_level(logging.WARNING):
