@@ -45,6 +45,7 @@ nb_execution_mode = "cache"
 nb_execution_show_tb = False
 nb_execution_timeout = 120
 nb_merge_streams = True
+nb_render_markdown_format = "myst"
 nb_execution_cache_path = str(ROOT / "build" / "docs" / "cache" / _execution.fingerprint(ROOT))
 os.environ["IPYTHONDIR"] = _execution.profile(ROOT / "build" / "docs" / "ipython")
 
