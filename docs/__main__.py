@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from docs import _pages, _site
+from docs import _figures, _pages, _site
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "docs"
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     options = parser.parse_args(arguments)
     problems, blocks = _pages.check()
-    wrong = not options.only and _said(problems)
+    wrong = not options.only and _said([*problems, *_figures.problems()])
     counts = f"{blocks['cells']} cells, {blocks['doctests']} blocks of doctests, {blocks['texts']} of other languages"
     if options.check:
         print(f"{len(_pages.pages())} pages: {counts}")

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from docs import __main__ as command
-from docs import _api, _pages, _site
+from docs import _api, _figures, _pages, _site
 from tests import registry
 
 FRONT = "---\nfile_format: mystnb\n---\n"
@@ -91,3 +91,11 @@ def test_the_command_names_the_extra(monkeypatch, capsys):
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None if name == "myst_nb" else object())
     assert command.main(["--only", "index"]) == 2
     assert 'pip install -e ".[docs]"' in capsys.readouterr().err
+
+
+def test_committed_pictures_are_as_young_as_the_code_that_makes_them(monkeypatch, tmp_path):
+    assert list(_figures.problems()) == []
+    note = tmp_path / "made_by.json"
+    note.write_text('{"portrait.png": "0123456789abcdef"}')
+    monkeypatch.setattr(_figures, "NOTE", note)
+    assert any("portrait.png is older than its code" in problem for problem in _figures.problems())
