@@ -18,6 +18,14 @@
   is what a new sweep would return, bit for bit if it has as many runs side by side. New runs get the plan of the old
   ones, but where these were fewer than a device could have done side by side.
 - **Stages.** With ``until`` seeds are added only where a rule of `jnorm.statistics.sequential` is undecided.
+- **Segments.** A ``train`` that also has ``train.segments``, a number, ``train.begin(key, shared, **hyperparameters)``,
+  which returns what a run carries, a pytree of arrays, ``train.advance(key, shared, carried=..., **hyperparameters)``,
+  which returns what it carries a segment later, and ``train.finish`` of the same arguments, which returns what
+  ``train`` does, goes by segments, as that of ``jnorm.train.loop.trainer(segment=...)`` does. With a store, what the
+  runs of a chunk carry is on the disk after a segment while the next is computed, two of them side by side: a process
+  that is killed costs a segment. Segments that are so short that saving them would take more than 3 % of the
+  processor's time are saved now and then, and progress counts parts of runs. XLA may round a program of one segment
+  otherwise than one of all.
 - **Platforms.** What a CPU has begun no GPU or TPU finishes, nor the reverse: a table is the work of one platform. By
   default a float32 product keeps 24 bits on a CPU, 11 on a GPU with TF32 and 8 on a TPU, and exp, log and erf are
   coarser there. Runs are ordered by configuration: some would come from one platform and some from the other, and that

@@ -3,7 +3,6 @@
 A chunk is the runs first, ..., end - 1 of a block; every process that takes part has a file of its runs.
 """
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,7 @@ from jnorm.sweeps import _files as files
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps._manifest import blocks_of
 
-Chunk = tuple[int, int, int]
-"""Number of the block, first run and end."""
+Chunk = files.Chunk
 Records = list[dict[str, Any]]
 """The lines of the journals about the files of a chunk, in the order of their parts."""
 
@@ -27,21 +25,16 @@ def write(folder: Path, chunk: Chunk, runs: np.ndarray, outputs: Mapping[str, np
     """Save this process's part of a chunk, the outputs of ``runs``, and say so in its journal."""
     part, parts = jax.process_index(), processes.count()
     block, first, end = chunk
-    name = f"{f'{block}.' if block else ''}{first:08d}-{end:08d}.{part}of{parts}.npz"
+    name = f"{files.stem(chunk)}.{part}of{parts}.npz"
     data = files.pack({"run": runs, **outputs})
     atomic.write(folder / "chunks" / name, data)
     record = {"block": block, "chunk": [first, end], "part": part, "parts": parts}
-    files.append(journal(folder), record | {"file": name, "sha256": sha256(data)})
+    files.append(journal(folder), record | {"file": name, "sha256": files.sha256(data)})
 
 
 def journal(folder: Path) -> Path:
     """The journal of this process."""
     return folder / f"journal.{jax.process_index()}.jsonl"
-
-
-def sha256(data: bytes) -> str:
-    """The sum of a file."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def finished(
@@ -103,7 +96,7 @@ def _read_part(folder: Path, record: Mapping[str, Any], dtypes: Mapping[str, np.
     if not path.exists():
         raise ValueError(f"{path.name} is missing")
     data = path.read_bytes()
-    if sha256(data) != record["sha256"]:
+    if files.sha256(data) != record["sha256"]:
         raise ValueError(f"{path.name} is not what was written")
     arrays = files.unpack(data, dtypes)
     if missing := sorted({"run", *dtypes} - set(arrays)):

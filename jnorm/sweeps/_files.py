@@ -1,5 +1,6 @@
-"""Journals of JSON lines, arrays as bytes, and a lock that dies with its owner."""
+"""Names and sums of files, journals of JSON lines, arrays as bytes, and a lock that dies with its owner."""
 
+import hashlib
 import io
 import json
 import os
@@ -10,6 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+Chunk = tuple[int, int, int]
+"""Some runs: the number of their block, the first of them, and their end."""
+
+
+def stem(chunk: Chunk) -> str:
+    """What the names of the files of a chunk begin with."""
+    block, first, end = chunk
+    return f"{f'{block}.' if block else ''}{first:08d}-{end:08d}"
+
+
+def sha256(data: bytes) -> str:
+    """The sum of a file."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def folder_of(name: str, folder: Any) -> Path:

@@ -12,6 +12,7 @@ from jnorm.sweeps import _plans as plans
 from jnorm.sweeps._blocks import Block, following
 from jnorm.sweeps._collected import Collected
 from jnorm.sweeps._configurations import sort_key
+from jnorm.sweeps._files import Chunk
 from jnorm.sweeps._plans import Plan
 from jnorm.sweeps._programs import Compiled, Lanes, Program
 
@@ -50,6 +51,11 @@ class Job:
         """How many there are."""
         return len(self.lanes.key_data)
 
+    def chunk(self, part: Part) -> Chunk:
+        """Some of the runs as a chunk of the block."""
+        first, end = part
+        return self.block, self.base + first, self.base + end
+
     def left(self, finished: np.ndarray, wanted: np.ndarray) -> list[Part]:
         """First run and end of each chunk to do: the cuts of the plan, less what is finished and what nobody wants.
 
@@ -87,7 +93,7 @@ def jobs_of(
                 block.plans[p] = list(plan)
                 store.write()
             trials = [
-                plans.trial(width, runs, mesh.size, program.size)
+                plans.trial(width, runs, mesh.size, program.held)
                 for width in plans.widths(runs, mesh, alone=program.alone)
             ]
             jobs.append(Job(number, p, program, lanes(block, part), first, plan, trials))

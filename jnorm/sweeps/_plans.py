@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from jnorm.sweeps import _memory as memory
@@ -63,7 +62,7 @@ class Plan(NamedTuple):
 
 
 Build = Callable[[Plan], Compiled]
-Call = Callable[[Compiled, int], tuple[dict[str, jax.Array], np.ndarray]]
+Call = Callable[[Compiled, int], Any]
 Lacks = Callable[[Plan, str, Plan | None], None]
 
 
@@ -75,14 +74,14 @@ class Timed(NamedTuple):
         plan: the plan that it was compiled for.
         seconds: that one device takes for a run.
         compiling: seconds that compiling took.
-        outputs: of the first runs, and the run that each of their rows holds.
+        outputs: what the call for the first runs returned.
     """
 
     program: Compiled
     plan: Plan
     seconds: float
     compiling: float
-    outputs: tuple[dict[str, jax.Array], np.ndarray]
+    outputs: Any
 
 
 def fixed(chunk: int, runs: int, devices: int, *, alone: bool = False) -> Plan:
@@ -147,12 +146,12 @@ def fitted(plan: Plan, runs: int) -> Plan:
     return Plan(width, 1, width * plan.devices, width * plan.devices, plan.devices)
 
 
-def choose(plans: Sequence[Plan], runs: int, build: Build, call: Call, lacks: Lacks) -> Timed:
+def choose(plans: Sequence[Plan], runs: int, build: Build, call: Call, lacks: Lacks, *, calls: int = 1) -> Timed:
     """The fastest of the plans, tried in order for as long as they get faster, fit, and trying can pay.
 
-    ``build(plan)`` compiles, and ``call(program, n)`` starts the first n of the ``runs``. A further plan is tried only
-    if half of the work that remains would take longer than compiling and timing it. The chunks of the plan that is
-    returned take about `SECONDS`. What the leading process measures holds for all.
+    ``build(plan)`` compiles, and ``call(program, n)`` starts the first n of the ``runs``, all or the first of as many
+    ``calls``. A further plan is tried only if half of the work that remains would take longer than compiling and timing
+    it. The chunks of the plan that is returned take about `SECONDS`. What the leading process measures holds for all.
 
     A plan fits where its program takes no more than `MEMORY_SHARE` of what is free; on a device that does not tell what
     is free, where it runs. A program that does not tell what it takes is tried only if there is none narrower. Where
@@ -167,7 +166,7 @@ def choose(plans: Sequence[Plan], runs: int, build: Build, call: Call, lacks: La
             if remaining * best.seconds / 2 < best.compiling + plan.width * best.seconds:
                 break
         narrower = [other for other in left if other.width < plan.width]
-        timed, words = _tried(plan, runs, build, call, anyway=not best and not narrower)
+        timed, words = _tried(plan, runs, build, call, calls, anyway=not best and not narrower)
         if timed and not (best and timed.seconds > GAIN * best.seconds):
             best = timed
             continue
@@ -184,7 +183,7 @@ def choose(plans: Sequence[Plan], runs: int, build: Build, call: Call, lacks: La
     return best._replace(plan=best.plan._replace(chunk=chunk))
 
 
-def _tried(plan: Plan, runs: int, build: Build, call: Call, *, anyway: bool) -> tuple[Timed | None, str]:
+def _tried(plan: Plan, runs: int, build: Build, call: Call, calls: int, *, anyway: bool) -> tuple[Timed | None, str]:
     """A plan that was timed, or None; then in words how memory did not suffice, unless that was seen beforehand."""
     program, words = memory.attempt(lambda: build(plan))
     if program is None:
@@ -196,7 +195,7 @@ def _tried(plan: Plan, runs: int, build: Build, call: Call, *, anyway: bool) -> 
     if done is None:
         return None, words
     outputs, spent = done
-    return Timed(program, plan, processes.decide(lambda: spent) / plan.width, compiling, outputs), ""
+    return Timed(program, plan, processes.decide(lambda: spent) * calls / plan.width, compiling, outputs), ""
 
 
 def _fits(program: Compiled) -> bool:

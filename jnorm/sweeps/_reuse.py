@@ -17,10 +17,12 @@ from jnorm.sweeps._programs import Lanes, Program
 
 KEPT = 32
 """Programs that are kept, those of the widths that are tried and of the values that are static among them."""
-_lowered: OrderedDict[Any, jax.stages.Lowered] = OrderedDict()
+_lowered: OrderedDict[Any, list[jax.stages.Lowered]] = OrderedDict()
 
 
-def lower(program: Program, mesh: Mesh, lanes: Lanes, shared: Any, *, width: int, groups: int) -> jax.stages.Lowered:
+def lower(
+    program: Program, mesh: Mesh, lanes: Lanes, shared: Any, *, width: int, groups: int
+) -> list[jax.stages.Lowered]:
     """What `programs.lower` returns; if it has done so for the same program and shapes, that, which is compiled once.
 
     Programs that JAX cannot see into, or that print or call out on their way, are not recognized.

@@ -2,7 +2,8 @@
 
 The next chunk is started before one is fetched and written, so that devices need not wait for the disk: the results of
 two chunks are on a device at most. Where memory does not suffice for both, a chunk waits for the one before it; where
-it does not suffice for one, the next smaller plan is taken, in all processes.
+it does not suffice for one, the next smaller plan is taken, in all processes. A program in segments is a chunk that
+goes on from one to the next; the first segment of the next chunk is what is started beforehand.
 """
 
 import functools
@@ -19,11 +20,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jnorm.sweeps import _carried as carried
 from jnorm.sweeps import _memory as memory
 from jnorm.sweeps import _plans as plans
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import _programs as programs
 from jnorm.sweeps import _reuse as reuse
+from jnorm.sweeps import _segments as segments
 from jnorm.sweeps._collected import Collected
 from jnorm.sweeps._devices import tell_of_idle_cores
 from jnorm.sweeps._jobs import Job, Part, Programs, jobs_of
@@ -32,6 +35,7 @@ from jnorm.sweeps._programs import Compiled
 from jnorm.sweeps._progress import Report, reporter
 
 Outputs = tuple[dict[str, jax.Array], np.ndarray]
+Started = Outputs | segments.Course
 Shape = tuple[int, int, int]
 """What tells compiled programs apart: the program, and runs side by side and one after another."""
 
@@ -47,6 +51,7 @@ class Work:
         mesh: the devices.
         compiled: programs by what they are compiled from, for other blocks and stages.
         update: called whenever a chunk is finished.
+        moved: called within a chunk, with how many of its runs that amounts to.
     """
 
     collected: Collected
@@ -55,6 +60,7 @@ class Work:
     mesh: Mesh
     compiled: dict[Shape, Compiled]
     update: Callable[[], object] = lambda: None
+    moved: Callable[[float], object] = lambda runs: None
 
     def left(self, job: Job) -> list[Part]:
         """The chunks of a job that are to do."""
@@ -69,14 +75,18 @@ class Work:
         text = reuse.lower(job.program, self.mesh, job.lanes, self.shared, **shape)
         return lambda: self.compiled.setdefault(key, programs.compiled(text, self.mesh, **shape))
 
-    def start(self, job: Job, program: Compiled, chunk: Part) -> Outputs:
+    def start(self, job: Job, program: Compiled, chunk: Part) -> Started:
         """Start the runs of a chunk."""
-        return programs.execute(program, jax.tree.map(lambda a: a[slice(*chunk)], job.lanes), self.shared)
+        lanes = jax.tree.map(lambda a: a[slice(*chunk)], job.lanes)
+        if job.program.pieces is None:
+            return programs.execute(program, lanes, self.shared)
+        folder = None if job.plan is None else self.collected.store.folder  # while plans are tried nothing is kept
+        return segments.begun(program, job.program.pieces, lanes, self.shared, folder, job.chunk(chunk))
 
     def run(self, job: Job) -> None:
         """Choose a plan if there is none, and run what is left of a program, chunk by chunk."""
         assert job.ready is not None
-        running: Future[Outputs] | None = None
+        running: Future[Started] | None = None
         if job.plan is None:
             program, running = self._chosen(job, job.ready)
         else:
@@ -87,7 +97,7 @@ class Work:
         while left:
             beside, call = running is not None, running or self._started(job, program, left[0])
             running = None
-            done, lack = memory.attempt(functools.partial(_finished, call))
+            done, lack = memory.attempt(functools.partial(self._finished, job, left[0], call))
             del call
             if done is None and beside:  # the results of the chunk before were on the devices still
                 alone = True
@@ -102,26 +112,35 @@ class Work:
                 self._keep(job, chunk, done, whole)
                 del done, whole
 
-    def _started(self, job: Job, program: Compiled, chunk: Part) -> Future[Outputs]:
+    def _started(self, job: Job, program: Compiled, chunk: Part) -> Future[Started]:
         """A chunk that is started; what goes wrong with it is kept for when the one before it is saved."""
-        call: Future[Outputs] = Future()
+        call: Future[Started] = Future()
         try:
             call.set_result(self.start(job, program, chunk))
         except Exception as error:
             call.set_exception(error)
         return call
 
-    def _chosen(self, job: Job, ready: Future[Compiled]) -> tuple[Compiled, Future[Outputs]]:
+    def _finished(self, job: Job, chunk: Part, call: Future[Started]) -> Outputs:
+        """Wait for a chunk that was started, through all of its segments if it has some."""
+        at = call.result()
+        if isinstance(at, segments.Course):
+            runs = chunk[1] - chunk[0]
+            at = at.finished(self.collected.store.folder, job.chunk(chunk), lambda share: self.moved(share * runs))
+        return jax.block_until_ready(at)
+
+    def _chosen(self, job: Job, ready: Future[Compiled]) -> tuple[Compiled, Future[Started]]:
         """The program for the plan that is best, and the first chunk, done."""
 
         def build(plan: Plan) -> Compiled:
             return ready.result() if plan == job.trials[0] else self.lowered(job, plan)()
 
-        def call(program: Compiled, runs: int) -> Outputs:
+        def call(program: Compiled, runs: int) -> Started:
             return self.start(job, program, (0, runs))
 
-        best = plans.choose(job.trials, job.runs, build, call, functools.partial(self._tell, job))
-        job.plan, first = best.plan, Future[Outputs]()
+        calls = 1 if job.program.pieces is None else job.program.pieces.segments
+        best = plans.choose(job.trials, job.runs, build, call, functools.partial(self._tell, job), calls=calls)
+        job.plan, first = best.plan, Future[Started]()
         first.set_result(best.outputs)
         self._keep_plan(job, best.plan)
         return best.program, first
@@ -167,18 +186,21 @@ class Work:
 
     def _keep(self, job: Job, chunk: Part, done: Outputs, whole: dict[str, jax.Array] | None) -> None:
         """Save what this process did of a chunk, and fill in all of it."""
-        (outputs, rows), (first, end) = done, chunk
-        offset = job.base + first
+        (outputs, rows), offset = done, job.base + chunk[0]
         runs, arrays = programs.local_rows(outputs, rows)
-        self.collected.store.keep((job.block, offset, job.base + end), offset + runs, arrays)
+        self.collected.store.keep(job.chunk(chunk), offset + runs, arrays)
         if whole is not None:
             runs, arrays = rows[rows >= 0], {n: a[rows >= 0] for n, a in processes.fetched(whole).items()}
         self.collected.fill(job.block, offset + runs, arrays)
         self.update()
+        if job.program.pieces is not None and self.collected.store.folder is not None:
+            processes.exchange("kept")  # what a chunk carried goes when all have written what it returned
+            self.clear()
 
-
-def _finished(call: Future[Outputs]) -> Outputs:
-    return jax.block_until_ready(call.result())
+    def clear(self) -> None:
+        """Remove what finished runs have carried."""
+        if processes.leading():
+            carried.clear(self.collected.store.folder, dict(enumerate(self.collected.finished)))
 
 
 def _shape(job: Job, plan: Plan) -> Shape:
@@ -225,7 +247,8 @@ def run_all(
                     tell_of_idle_cores(mesh, (end - start) / (now - before) * (total - now))
 
             report(done(), collected.diverged)
-            work.update = update
+            work.update, work.moved = update, lambda runs: report(done(), collected.diverged, runs)
+            work.clear()
             ready: dict[Shape, Future[Compiled]] = {}
             for job in jobs:
                 if job.plan is None or work.left(job):

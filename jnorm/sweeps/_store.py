@@ -7,6 +7,7 @@ r"""A folder that holds a sweep: what was asked, what is finished, and the outpu
   that it has finished, with their SHA-256, and the plans that memory did not suffice for;
 - ``chunks/A-B.PofN.npz``: the outputs of runs A, ..., B - 1 of the first block, part P of N; ``chunks/K.A-B...``:
   of block K;
+- ``carried/``: what runs in segments carry, as long as they are not finished, see `jnorm.sweeps._carried`;
 - ``lock``: held by the process that writes.
 
 Runs of a block are counted in canonical order, by the contents of their configuration and then by seed, in whatever

@@ -281,7 +281,7 @@ def test_a_program_counts_with_the_results_of_the_chunk_before(monkeypatch):
     sweep(lambda key: {"x": jnp.full(2**16, jax.random.uniform(key))}, seeds=8, chunk=4)
     assert sizes[0].memory >= 2 * 4 * 4 * 2**16
     unknown = SimpleNamespace(compile=lambda: SimpleNamespace(memory_analysis=lambda: None))
-    assert programs.compiled(unknown, sizes[0].mesh, width=1, groups=1).memory is None
+    assert programs.compiled([unknown], sizes[0].mesh, width=1, groups=1).memory is None
 
 
 REFUSED = """

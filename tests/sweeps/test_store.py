@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnorm.sweeps import _chunks as chunk_files
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _store as store
 from jnorm.sweeps import sweep
@@ -84,7 +83,7 @@ def test_what_the_manifest_and_the_journal_say(tmp_path):
     assert start["run"]["versions"] == manifest["versions"]
     assert start["run"]["flags"] == manifest["flags"] == os.environ.get("XLA_FLAGS", "")
     for record in kept:
-        assert record["sha256"] == chunk_files.sha256((tmp_path / "chunks" / record["file"]).read_bytes())
+        assert record["sha256"] == files.sha256((tmp_path / "chunks" / record["file"]).read_bytes())
 
 
 def test_finished_runs_are_not_run_again(tmp_path, counted):

@@ -1,0 +1,124 @@
+"""A chunk of long runs goes from segment to segment, and what it carries is saved while the next one is computed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jnorm.sweeps import _carried as carried_files
+from jnorm.sweeps import _memory as memory
+from jnorm.sweeps import _processes as processes
+from jnorm.sweeps import _programs as programs
+from jnorm.sweeps._files import Chunk
+from jnorm.sweeps._pieces import Pieces
+from jnorm.sweeps._programs import Compiled, Lanes
+
+SHARE = 0.03
+"""Of the time that the processor may spend on saving; segments that are too short for that are not all saved."""
+
+
+@dataclass
+class Course:
+    """A chunk on its way.
+
+    Attributes:
+        program: what is run.
+        segments: how many there are.
+        counts: how many groups each device has to do.
+        lanes: key and hyperparameters of the runs, on the devices.
+        rows: the run of the chunk that each row of arrays holds, -1 for none.
+        carried: what the runs carry.
+        segment: after so many segments.
+        shared: the data.
+        kept: after so many segments it was found saved.
+    """
+
+    program: Compiled
+    segments: int
+    counts: jax.Array
+    lanes: Lanes
+    rows: np.ndarray
+    carried: dict[str, jax.Array]
+    segment: int
+    shared: Any
+    kept: int = 0
+
+    def block_until_ready(self) -> "Course":
+        """Wait for the segment that is computed."""
+        jax.block_until_ready(self.carried)
+        return self
+
+    def finished(
+        self, folder: Path | None, chunk: Chunk, moved: Callable[[float], object]
+    ) -> tuple[dict[str, jax.Array], np.ndarray]:
+        """Go through all segments that are left, and start the outputs; ``moved`` hears which part is done.
+
+        With a ``folder`` all that a ``chunk`` carries is saved.
+        """
+        advance, finish = self.program.advance, self.program.finish
+        assert advance is not None
+        assert finish is not None
+        saving = Saving(folder, chunk)
+        self.block_until_ready()
+        while self.segment < self.segments:
+            moved(self.segment / self.segments)
+            due = self.segment > self.kept and saving.is_due()
+
+            def further(due: bool = due) -> dict[str, jax.Array]:
+                following = advance(self.counts, (self.lanes, self.carried), self.shared)
+                if due:
+                    saving.save(self)
+                return jax.block_until_ready(following)
+
+            after, lack = memory.attempt(further)
+            if after is None:
+                raise jax.errors.JaxRuntimeError(lack)
+            self.carried, self.segment = after, self.segment + 1
+        return finish(self.counts, (self.lanes, self.carried), self.shared), self.rows
+
+
+def begun(program: Compiled, pieces: Pieces, lanes: Lanes, shared: Any, folder: Path | None, chunk: Chunk) -> Course:
+    """Start a chunk: its first segment, or where files in the folder say that it was."""
+    kept, state = carried_files.found(folder, chunk, pieces.carried) or (0, None)
+    counts, (placed, carried), rows = programs.placed(program, (lanes, state))
+    if carried is None:
+        carried = program.call(counts, placed, shared)
+    return Course(program, pieces.segments, counts, placed, rows, carried, kept or 1, shared, kept)
+
+
+@dataclass
+class Saving:
+    """When what a chunk carries is saved.
+
+    Attributes:
+        folder: where; without one nothing is.
+        chunk: of which runs.
+        last: when the last file was written, or the chunk begun.
+        spent: seconds of the processor that it took.
+        waited: seconds of the clock.
+    """
+
+    folder: Path | None
+    chunk: Chunk
+    last: float = field(default_factory=time.perf_counter)
+    spent: float = 0.0
+    waited: float = 0.0
+
+    def is_due(self) -> bool:
+        """Whether saving as before would take no more than its share, and no longer than it can be hidden for."""
+        since = lambda: time.perf_counter() - self.last
+        now = lambda: self.spent <= SHARE * since() and self.waited <= since()
+        return self.folder is not None and bool(processes.decide(now))
+
+    def save(self, course: Course) -> None:
+        """Write what this process's runs carry."""
+        assert self.folder is not None
+        clock, processor = time.perf_counter(), time.thread_time()
+        runs, arrays = programs.local_rows(course.carried, course.rows)
+        carried_files.write(self.folder, self.chunk, course.segment, self.chunk[1] + runs, arrays)
+        self.last = time.perf_counter()
+        self.spent, self.waited = time.thread_time() - processor, self.last - clock
