@@ -73,7 +73,7 @@ def page(room: str) -> str:
 def index() -> str:
     """The page that lists the rooms."""
     lines = [*_heading("API", "="), "Find a function by what it is about: a page a room, from the ground floor up.", ""]
-    lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {room}" for room in ROOMS), ""]
+    lines += [".. toctree::", "   :hidden:", "", *(f"   {room}" for room in ROOMS), ""]
     lines += [".. list-table::", "   :widths: auto", ""]
     for room in ROOMS:
         what = (importlib.import_module(room).__doc__ or "").partition("\n")[0]
