@@ -36,12 +36,19 @@ class Row(NamedTuple):
 
 def text(result: Result) -> str:
     """The table for a terminal."""
-    table = rows(result)
-    scalars = sorted((row for row in table if row.lowest), key=lambda row: row.kind[:5] != "float")
+    lines = _lines(result, naming.labels(result.configurations))
+    if max(map(len, lines)) > WIDTH:
+        lines = _lines(result, _values_alone(result))
+    return "\n".join(line if len(line) <= WIDTH else line[: WIDTH - 3].rstrip() + "..." for line in lines)
+
+
+def _lines(result: Result, names: Sequence[str]) -> list[str]:
+    table = rows(result, names)
+    scalars = sorted((row for row in table if row.lowest), key=lambda row: "float" not in row.kind)
     head = ["SweepResult: " + _size(result), *(f"{name:<16}{words}" for name, words in _axes(result))]
     most = LINES - len(head) - 3  # below come a heading, those that do not fit and those that diverged
     shown = scalars[: most + (len(table) == len(scalars) == most + 1)]
-    others = [f"{row.name} {row.kind}" for row in table if row not in shown]
+    others = [f"{row.name} {row.kind.removeprefix('float32')}".strip() for row in table if row not in shown]
     lines = [*head]
     if shown:
         name = max(len("output"), *(len(row.name) for row in shown))
@@ -49,27 +56,28 @@ def text(result: Result) -> str:
         columns = [("output", *_headings(result)), *((row.name, row.lowest, row.highest) for row in shown)]
         lines += [f"{a:<{max(name, 14)}}  {b:<{max(value, 14)}}  {c}" for a, b, c in columns]
     if others:
-        lines.append(f"{'and':<16}{', '.join(others)}")
-    return "\n".join(_cut(line) for line in [*lines, f"{'diverged':<16}{_failures(result)}"])
+        lines.append(f"{'and':<16}{', '.join(others).replace('  ', ' ')}")
+    return [*lines, f"{'diverged':<16}{_failures(result, names)}"]
 
 
 def markup(result: Result) -> str:
     """The table for a notebook, with every output."""
     cell = lambda tag, words: f"<{tag} style='text-align: left'>{html.escape(words)}</{tag}>"
     line = lambda tag, words: f"<tr>{''.join(cell(tag, one) for one in words)}</tr>"
-    facts = [("", _size(result)), *_axes(result), ("diverged", _failures(result))]
+    names = naming.labels(result.configurations)
+    facts = [("", _size(result)), *_axes(result), ("diverged", _failures(result, names))]
     head = "".join(f"<div>{html.escape(f'{name}: {words}' if name else words)}</div>" for name, words in facts)
-    body = "".join(line("td", row) for row in rows(result))
+    body = "".join(line("td", row) for row in rows(result, names))
     heading = line("th", ("output", "type and axes", *_headings(result)))
     return f"<div><b>SweepResult</b>{head}<table><thead>{heading}</thead><tbody>{body}</tbody></table></div>"
 
 
-def rows(result: Result) -> list[Row]:
-    """What is told of every output."""
-    return [_row(result, name, array) for name, array in result.outputs.items()]
+def rows(result: Result, names: Sequence[str]) -> list[Row]:
+    """What is told of every output; ``names`` are those of the configurations."""
+    return [_row(result, names, name, array) for name, array in result.outputs.items()]
 
 
-def _row(result: Result, name: str, array: np.ndarray) -> Row:
+def _row(result: Result, names: Sequence[str], name: str, array: np.ndarray) -> Row:
     kind = " ".join([array.dtype.name, *([str(list(array.shape[2:]))] if array.ndim > 2 else [])])
     if array.ndim > 2 or array.dtype.kind in "bc":
         return Row(name, kind, "", "")
@@ -78,19 +86,17 @@ def _row(result: Result, name: str, array: np.ndarray) -> Row:
         runs = values[0][result.done[0] & np.isfinite(values[0]) & ~result.failed[0]]
         low, middle, high = np.quantile(runs, [0, 0.5, 1]) if runs.size else [np.nan] * 3
         return Row(name, kind, f"{middle:.4g}", f"{low:.4g} to {high:.4g}")
-    return Row(name, kind, _best(result, values, 1), _best(result, values, -1))
+    return Row(name, kind, _best(result, names, values, 1), _best(result, names, values, -1))
 
 
-def _best(result: Result, values: np.ndarray, sign: int) -> str:
+def _best(result: Result, names: Sequence[str], values: np.ndarray, sign: int) -> str:
     """The lowest median of ``sign`` times the values, and where."""
     medians = np.full(len(values), np.inf)
     for c, runs in enumerate(np.where(result.failed | ~np.isfinite(values), np.inf, sign * values)):
         if result.done[c].any():
             medians[c] = np.median(runs[result.done[c]])
     best = int(np.argmin(medians))
-    return (
-        f"{sign * medians[best]:.4g} at {naming.labels(result.configurations)[best]}" if medians[best] < np.inf else "-"
-    )
+    return f"{sign * medians[best]:.4g} at {names[best]}" if medians[best] < np.inf else "-"
 
 
 def _headings(result: Result) -> tuple[str, str]:
@@ -126,14 +132,15 @@ def _values(values: Sequence[Any]) -> str:
     return f"{', '.join(different[:3])}, ... ({len(different)} values)"
 
 
-def _failures(result: Result) -> str:
+def _failures(result: Result, names: Sequence[str]) -> str:
     if not result.failed.any():
         return "none"
-    names = naming.labels(result.configurations)
     listed = [f"{n} with {names[c]}" if names[c] else "" for c, n in enumerate(result.failed.sum(1).tolist()) if n]
     where = f": {'; '.join(listed)}" if all(listed) else ""
     return f"{result.failed.sum()} of {result.done.sum()} runs{where}"
 
 
-def _cut(line: str) -> str:
-    return line if len(line) <= WIDTH else line[: WIDTH - 3].rstrip() + "..."
+def _values_alone(result: Result) -> list[str]:
+    """Names of the configurations, for want of room of the values that vary alone, in the order of the table's head."""
+    vary = naming.varying(result.configurations)
+    return [", ".join(naming.text(one[name]) for name in vary if name in one) for one in result.configurations]

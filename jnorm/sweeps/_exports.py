@@ -172,6 +172,7 @@ def dataset(
         told = {"written_as": "JSON"} if is_json else {}
         told |= {} if names.hyperparameters[name] == name else {"called": name}
         coordinates[names.hyperparameters[name]] = ("configuration", shown, told)
+    attributes = {**attributes, "order": [*names.hyperparameters.values(), *names.outputs.values()]}
     written = {name: v if isinstance(v, str) else json.dumps(v) for name, v in attributes.items() if v is not None}
     return xarray.Dataset(variables, coordinates, written)
 
@@ -183,8 +184,13 @@ def parts(dataset: Any) -> dict[str, Any]:
         raise ValueError(
             f"`dataset` must have dimensions configuration and seed and a variable `failed`; got {dataset}"
         )
+    attributes = {name: _read(value) for name, value in dataset.attrs.items()}
+    finite, order = attributes.pop("finite", None), attributes.pop("order", [])  # which files of netCDF 3 do not keep
+    placed = lambda variables: sorted(
+        variables.items(), key=lambda item: order.index(item[0]) if item[0] in order else -1
+    )
     configurations: list[dict[str, Any]] = [{} for _ in range(dataset.sizes["configuration"])]
-    for label, coordinate in dataset.coords.items():
+    for label, coordinate in placed(dataset.coords):
         if coordinate.dims == ("configuration",):
             read = json.loads if coordinate.attrs.get("written_as") == "JSON" else lambda value: value
             for one, value in zip(configurations, coordinate.values.tolist(), strict=True):
@@ -193,13 +199,11 @@ def parts(dataset: Any) -> dict[str, Any]:
         label: dataset[label].transpose(*runs).values.astype(bool) for label in ("failed", "done") if label in dataset
     }
     outputs = {}
-    for label, variable in dataset.data_vars.items():
+    for label, variable in placed(dataset.data_vars):
         if label not in flags:
             array = variable.transpose(*runs, ...).values
             dtype = variable.attrs.get("computed_as", array.dtype.name)
             outputs[variable.attrs.get("called", label)] = array.astype(jnp.dtype(dtype))
-    attributes = {name: _read(value) for name, value in dataset.attrs.items()}
-    finite = attributes.pop("finite", None)
     return {
         "outputs": outputs,
         "configurations": tuple(configurations),
