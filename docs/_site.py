@@ -33,7 +33,8 @@ class _Page(HTMLParser):
 
 def problems(site: Path) -> Iterator[str]:
     """What is wrong with the pages of a site, each with its page."""
-    pages = {path: _Page(path.read_text()) for path in sorted(site.rglob("*.html"))}
+    files = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]  # templates of the theme
+    pages = {path: _Page(path.read_text()) for path in files}
     for path, page in pages.items():
         name = path.relative_to(site)
         for link in page.links + page.loads:
