@@ -39,7 +39,9 @@
   order, or they go in microbatches: then groups within the batch, as of ghost batch norm, are the same in each epoch.
 - **Going on.** ``train(key, data, (params, state))`` begins with a network that was trained elsewhere, and with
   ``Report(keep_carry=True)`` the result's ``"carry"`` is a start from which the same training goes on as if it had not
-  ended, optimizer, streams and epochs included, where it had whole epochs.
+  ended, optimizer, streams and epochs included, where it had whole epochs. Both are pytrees of arrays, for any library
+  that writes them: `jax.tree_util.tree_leaves_with_path` with `jax.tree_util.keystr` names the arrays of a safetensors
+  file, and ``orbax.checkpoint.StandardCheckpointer`` takes the carry as it is (tests/interop/test_parameters.py).
 - **Segments.** With ``segment=n`` the training also has ``train.segments``, their number, ``train.begin(key, data,
   start, **hyperparameters)``, which returns what a run carries, a pytree of arrays, ``train.advance(key, data, carried,
   ...)``, which returns what it carries n epochs later, and ``train.finish(key, data, carried, ...)``, what ``train``

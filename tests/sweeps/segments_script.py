@@ -1,11 +1,15 @@
-"""A sweep of long runs in a process of its own, to be killed: whole numbers alone, the same on every machine.
+"""A sweep of long runs in a process of its own, to be killed.
 
-``python segments_script.py FOLDER [--segments N] [--work N] [--always 1] [--process I --processes N --port P]``
+``python segments_script.py FOLDER [--segments N] [--work N] [--network 1] [--always 1] [--process I --processes N
+--port P]``
+
+By default of whole numbers alone, the same on every machine.
 """
 
 import argparse
 import hashlib
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +48,44 @@ def training(segments, work):
     return train
 
 
+def network(segments, epochs):
+    """A network with dropout and running statistics that Adam trains, in segments of so many epochs."""
+    import optax
+
+    from jnorm import initializers, losses
+    from jnorm.nn import batch_norm, networks
+    from jnorm.nn.dropout import dropout
+    from jnorm.nn.layers import Layer
+    from jnorm.train import loop
+
+    layer = Layer(jnp.tanh, initializers.lecun_normal(), normalizer=batch_norm, dropout=partial(dropout, rate=0.1))
+    report = loop.Report(["train"], ["train"], ["loss"], keep_params=True)
+    options = {"epochs": segments * epochs, "segment": epochs, "batch_size": 64, "report": report}
+    return loop.trainer(
+        networks.mlp((64, 64, 10), layer), losses.softmax_cross_entropy, lambda rate: optax.adam(rate), **options
+    )
+
+
+def run_network(folder=None, *, segments, work, seeds, **options):
+    """A sweep over it, whose outputs are arrays."""
+    from jnorm.sweeps import sweep
+
+    train = network(segments, work)
+
+    def flat(key, data, carried, **values):
+        found = train.finish(key, data, carried, **values)
+        leaves = jax.tree.leaves((found.pop("params"), found.pop("state")))
+        return found | {f"leaf_{i}": leaf for i, leaf in enumerate(leaves)}
+
+    def whole(key, data, rate):
+        return flat(key, data, train.begin(key, data, rate=rate), rate=rate)
+
+    whole.segments, whole.begin, whole.advance, whole.finish = segments, train.begin, train.advance, flat
+    x = jax.random.normal(jax.random.key(9), (1024, 64))
+    data = {"train": (x, jnp.argmax(x[:, :10], 1))}
+    return sweep(whole, seeds=seeds, grid={"rate": (1e-3, 1e-2)}, shared=data, chunk=1, store=folder, **options)
+
+
 def run(folder=None, *, segments=6, work=3, seeds=3, chunk=2, **options):
     """The sweep."""
     from jnorm.sweeps import sweep
@@ -65,6 +107,7 @@ if __name__ == "__main__":
         "segments": 6,
         "work": 3,
         "seeds": 3,
+        "network": 0,
         "always": 0,
         "process": 0,
         "processes": 1,
@@ -85,4 +128,5 @@ if __name__ == "__main__":
         segments.Saving.is_due = lambda saving: True
     say = lambda progress: print(progress.done, progress.begun, file=sys.stderr, flush=True)
     size = {name: getattr(options, name) for name in ("segments", "work", "seeds")}
-    print(told(importable.run(options.folder, progress=say, **size)))
+    sweep = importable.run_network if options.network else importable.run
+    print(told(sweep(options.folder, progress=say, **size)))
