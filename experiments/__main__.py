@@ -75,8 +75,10 @@ def _attempt(name: str, options: Sequence[str], *, debug: bool) -> dict[str, Any
 def _run(name: str, options: Sequence[str]) -> dict[str, Any]:
     """Read the options and run."""
     known = catalogue()
+    if name == "list":
+        return _list(options)
     if name not in known:
-        meant = nearest(name, known)
+        meant = nearest(name, [*known, "list"])
         text = f"did you mean {' or '.join(meant)}? " if meant else ""
         raise Refused(f"no experiment {name!r}: {text}There are {', '.join(known)}")
     import tyro
@@ -99,6 +101,20 @@ def _run(name: str, options: Sequence[str]) -> dict[str, Any]:
         "files": _changed(config, before),
         "numbers": numbers,
     }
+
+
+def _list(options: Sequence[str]) -> dict[str, Any]:
+    """Print the claims that are tested, and those that are not."""
+    from experiments.claims import registry
+
+    if options:
+        raise Refused(f"`list` takes no options; got {' '.join(options)}")
+    rows, absent = registry.listing()
+    for row in rows:
+        print(f"{row['id']:<4} {row['topic']:<16} {row['statement']}")
+    print(f"\n{len(rows)} of {len(rows) + len(absent)} claims. Not there yet: {', '.join(absent)}")
+    print("python -m experiments claims ID ... tests some, python -m experiments claims all of them")
+    return {"status": "done", "numbers": {"claims": rows, "not there yet": absent}}
 
 
 def _config(tyro: Any, module: Any, name: str, options: Sequence[str]) -> Any:
@@ -148,7 +164,7 @@ def _saved(
     texts = [str(stop)] if str(stop) else []
     if files:
         texts.append(f"{', '.join(files)} {'is' if len(files) == 1 else 'are'} whole in {config.out}")
-    if str(stop) and not config.resume:
+    if str(stop) and not getattr(config, "resume", True):
         again.append("--resume")
     saved = "; ".join(texts) or "nothing was written yet"
     return {"saved": saved, "files": files, "resume": shlex.join(["python", "-m", "experiments", name, *again])}

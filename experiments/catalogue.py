@@ -16,6 +16,7 @@ HEAD = "Experiments: each answers one question with a figure, its numbers and a 
 USAGE = """
 run one      python -m experiments NAME [--option VALUE ...]
 options      python -m experiments NAME --help
+claims       python -m experiments list: those that are tested, and those that are not there yet
 results      in out/NAME, or --out FOLDER: report.md to read, report.json for programs,
              figures as PNG and SVG, and the numbers of each as npz
 anywhere     --json   one JSON document on the standard output, all else on the standard error
@@ -33,15 +34,16 @@ class Entry(NamedTuple):
 
 
 def catalogue(folder: Path = Path(__file__).parent) -> dict[str, Entry]:
-    """The experiments in a folder: modules that define ``Config`` and ``run``."""
+    """The experiments in a folder: modules and packages that define ``Config`` and ``run``."""
     found = {}
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted([*folder.glob("[!_]*.py"), *folder.glob("*/__init__.py")]):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
         if {"Config", "run"} <= names:
             imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
             extra = "verify" if any(module.startswith("jnorm.proofs") for module in imported) else "experiments"
-            found[path.stem] = Entry((ast.get_docstring(tree) or "").partition("\n")[0], extra)
+            name = path.parent.name if path.stem == "__init__" else path.stem
+            found[name] = Entry((ast.get_docstring(tree) or "").partition("\n")[0], extra)
     return found
 
 

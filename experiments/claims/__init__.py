@@ -1,0 +1,73 @@
+"""Claims of lectures on why deep networks train, each measured and judged: a page of verdicts, and their numbers.
+
+``claims N4 I5`` measures those, ``claims`` all that are there. What is recorded already, by the same rules and with the
+same options, is not measured again: interrupted, the same command goes on. Results go into a folder with a page that
+stands alone, ``index.html``, and ``summary.json``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional
+
+from experiments import checks
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the experiment."""
+
+    ids: Annotated[tuple[str, ...], Positional] = ()
+    """The claims, such as N5 S9; none for all."""
+    out: Path = Path("results")
+    """Folder for the page, the records and the figures; quick results go into its subfolder quick."""
+    quick: bool = False
+    """Measure at reduced size: to see that everything runs, not for verdicts."""
+    only_page: bool = False
+    """Measure nothing; draw the page of what is recorded."""
+    seeds: int = 32
+    """Runs of each arm where runs are random; 4 with --quick."""
+    first_seed: int = 0
+    """The first seed: another one repeats everything with other runs."""
+    data_dir: Path | None = None
+    """Folder that holds mnist/ and uci/; None: the environment variable JNORM_DATA."""
+    cache: Path | None = None
+    """Folder for compiled programs, for the next start; None: JAX's own setting, else in the user's cache folder."""
+
+    def __post_init__(self) -> None:
+        checks.whole(2, seeds=self.seeds)
+        checks.whole(0, first_seed=self.first_seed)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Measure, judge and draw the page; returns the summary."""
+    from experiments.claims import page, records, registry
+    from experiments.claims.claim import Setup
+    from experiments.common import Output
+    from experiments.showing import Clock
+
+    entries = registry.chosen(config.ids)
+    output = Output.open(records.folder_for(config.out / "quick" if config.quick else config.out))
+    output.bytes("versions.json", page.text(records.versions()))
+    seeds = range(config.first_seed, config.first_seed + (4 if config.quick else config.seeds))
+    setup = Setup(seeds, output.folder / "stores", config.data_dir)
+    clock, left = Clock(), {} if config.only_page else dict(entries)
+    try:
+        with clock("claims", len(left), "claims") as shown:
+            for entry in left.values():
+                options = entry.quick if config.quick else entry.full
+                if not records.current(output.folder, entry, options, setup):
+                    with clock(entry.claim.id):
+                        records.measured(entry, options, setup, output)
+                shown.advance()
+    finally:  # a page of what is done stands at any time
+        summary = records.summary(records.read(output.folder))
+        output.bytes("summary.json", page.text(summary))
+        output.bytes("index.html", page.html(summary, output.folder, quick=config.quick).encode())
+    for record in summary["claims"]:
+        print(f"{record['id']:<4} {record['verdict']:<14} {record['statement']}")
+    print(
+        f"\n{', '.join(f'{n} {verdict}' for verdict, n in summary['verdicts'].items())}: {output.folder / 'index.html'}"
+    )
+    return summary

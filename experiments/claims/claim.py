@@ -1,0 +1,158 @@
+"""What a claim is: data that say what is measured and what would support it, written down before any result.
+
+A claim is decided in parts. A `Number` is an exact statement: a quantity that has to lie between two ends. A
+`Comparison` is a statement about many runs, judged by a `jnorm.statistics.Rule`. All parts must hold: a claim of which
+some hold and some fail is mixed.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jnorm.statistics import Result, Rule, judge
+
+
+class Skipped(Exception):
+    """A claim cannot be measured here, and why: data that are not there."""
+
+
+class Setup(NamedTuple):
+    """How claims are measured this time.
+
+    Attributes:
+        seeds: The seeds of all runs.
+        store: A folder for the stores of sweeps.
+        data: The folder of data sets; None for the environment variable JNORM_DATA.
+    """
+
+    seeds: range
+    store: Path
+    data: Path | None
+
+
+class Outcome(NamedTuple):
+    """How a part was decided, as a row of the page.
+
+    Attributes:
+        what: What was measured, in words.
+        rule: What would support it, in words.
+        effect: The number, or the estimated difference of two arms.
+        interval: Its 95 % interval; of an exact number, None.
+        seeds: The runs of each arm; 0 for an exact number.
+        p: The p-value, not corrected; None for an exact number.
+        level: The error rate of the rule; None for an exact number.
+        verdict: "supported", "not supported" or "undecided", not corrected.
+        needed: What would decide, where this is undecided.
+    """
+
+    what: str
+    rule: str
+    effect: float
+    interval: tuple[float, float] | None
+    seeds: int
+    p: float | None
+    level: float | None
+    verdict: str
+    needed: str = ""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that lies between ``low`` and ``high``, or the statement is wrong.
+
+    Attributes:
+        what: What it is, in words.
+        quantity: Its name in what the claim measures.
+        low: The lower end.
+        high: The upper end.
+        because: Where the ends come from.
+    """
+
+    what: str
+    quantity: str
+    low: float = -math.inf
+    high: float = math.inf
+    because: str = ""
+
+    def decide(self, measured: Mapping[str, Any]) -> Outcome:
+        """Compare; a number that is not finite supports nothing."""
+        value = float(measured[self.quantity])
+        verdict = "supported" if math.isfinite(value) and self.low <= value <= self.high else "not supported"
+        return Outcome(self.what, str(self), value, None, 0, None, None, verdict)
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            text = f"is {self.low:g}"
+        elif self.low == -math.inf:
+            text = f"at most {self.high:g}"
+        else:
+            text = f"at least {self.low:g}" if self.high == math.inf else f"from {self.low:.15g} to {self.high:.15g}"
+        return f"{text} ({self.because})" if self.because else text
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference of two arms over many runs, in one setting.
+
+    Attributes:
+        what: What is compared, in words.
+        quantity: The name of the result (of a sweep, or `jnorm.statistics.Runs`) in what the claim measures.
+        rule: The rule.
+    """
+
+    what: str
+    quantity: str
+    rule: Rule
+
+    def decide(self, measured: Mapping[str, Result]) -> Outcome:
+        """Judge by the rule."""
+        (setting,) = judge(measured[self.quantity], self.rule).settings
+        needed = (
+            f"power {setting.power:.2f}; {setting.size:.0f} runs would decide" if math.isfinite(setting.size) else ""
+        )
+        shown = (self.what, str(self), setting.effect, setting.interval, min(setting.runs), setting.p, self.rule.level)
+        return Outcome(*shown, setting.verdict, needed if setting.verdict == "undecided" else "")
+
+    def __str__(self) -> str:
+        sign = {"greater": ">", "less": "< -", "equal": "within +-"}[self.rule.claim]
+        return f"difference {sign}{self.rule.effect:g} ({self.rule.method}, level {self.rule.level:g})"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim.
+
+    Attributes:
+        id: Its number.
+        statement: What is claimed, in our words.
+        measured: What is measured, in words.
+        parts: What decides.
+        measure: ``measure(config, setup)`` returns the quantities that the parts name, and what the figure draws.
+        draw: ``draw(measured)`` returns a figure; None for a claim without one.
+        caption: What the figure shows.
+    """
+
+    id: str
+    statement: str
+    measured: str
+    parts: Sequence[Number | Comparison]
+    measure: Callable[[Any, Setup], Mapping[str, Any]]
+    draw: Callable[[Mapping[str, Any]], Any] | None = None
+    caption: str = ""
+
+    def decide(self, measured: Mapping[str, Any]) -> list[Outcome]:
+        """The outcome of every part."""
+        return [part.decide(measured) for part in self.parts]
+
+
+def together(verdicts: Sequence[str]) -> str:
+    """The verdict of a claim from those of its parts.
+
+    >>> together(["supported", "not supported"]), together(["supported", "undecided"]), together(["supported"])
+    ('mixed', 'undecided', 'supported')
+    """
+    if len(set(verdicts)) == 1:
+        return verdicts[0]
+    return "mixed" if {"supported", "not supported"} <= set(verdicts) else "undecided"

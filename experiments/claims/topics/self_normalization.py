@@ -1,0 +1,141 @@
+"""Activations that keep mean and variance: the constants of SELU, and variance over depth."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import networks
+from experiments.claims.claim import Claim, Comparison, Number, Setup
+from jnorm.activations import elu, scaled_elu, selu
+from jnorm.statistics import Rule, Runs
+from jnorm.theory.fixed_points import iterate, selu_constants
+from jnorm.theory.moments import Moments, activation_moments, layer_map
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes.
+
+    Attributes:
+        depth: Layers of networks and theory.
+        width: Units of a layer.
+        examples: Images for each network.
+    """
+
+    depth: int = 64
+    width: int = 256
+    examples: int = 4
+
+
+QUICK = Config(depth=16, width=64, examples=2)
+# Constants (alpha, lambda) to 30 digits, by an independent program, for fixed points (mean, variance).
+ORACLES = {
+    (0.0, 1.0): ("1.6732632423543772848170429916717", "1.0507009873554804934193349852946"),
+    (0.0, 2.0): ("1.97125575034626893809230918831", "1.06070907610301221942282714087"),
+    (-0.1, 1.0): ("2.12124340742316824376169958983", "0.936257736666123532754855620065"),
+}
+
+
+def constants(config: Config, setup: Setup) -> dict[str, Any]:
+    """Solved constants against the oracles, and what they do to the moments."""
+    apart, left = [], []
+    with jax.enable_x64(True):
+        for point, (alpha, lam) in ORACLES.items():
+            found = selu_constants(*point)
+            apart += [abs(float(found.alpha) / float(alpha) - 1), abs(float(found.lam) / float(lam) - 1)]
+            moments = activation_moments(partial(scaled_elu, lam=found.lam, alpha=found.alpha), 0.0, point[1])
+            left += [abs(float(moments.mean) - point[0]), abs(float(moments.var) - point[1])]
+    return {"apart": max(apart), "standard": max(apart[:2]), "left": max(left)}
+
+
+def variances(config: Config, setup: Setup) -> dict[str, Any]:
+    """Variance by layer, in theory and in networks with centred rows of unit norm."""
+    from sklearn.datasets import load_digits
+
+    theory, measured = {}, {}
+    start = Moments(np.zeros(1), np.ones(1))
+    sizes = {"depth": config.depth, "width": config.width, "examples": config.examples}
+    for name, phi in (("elu", elu), ("selu", selu)):
+        with jax.enable_x64(True):
+            rows = jax.jit(lambda x, f=layer_map(phi): iterate(f, x, config.depth))(Moments(*map(jnp.asarray, start)))
+            theory[name] = np.asarray(rows.var)[:, 0]
+        seeds = setup.seeds.stop
+        found = networks.measure(phi, start, load_digits().data, seeds=seeds, **sizes)["fixed"].var
+        measured[name] = found[setup.seeds.start :, :, 0].astype(float)
+    logs = [np.log(measured[name][:, layer]) for name in measured for layer in (0, config.depth)]
+    runs = Runs(
+        [{"phi": name, "layer": layer} for name in measured for layer in ("first", "last")], {"log": np.array(logs)}
+    )
+    ratio = theory["elu"][1:] / theory["elu"][:-1]
+    numbers = {"selu stays": float(np.max(np.abs(theory["selu"] - 1))), "elu shrinks": float(np.max(ratio))}
+    arrays = {f"{kind}_{name}": a[name] for kind, a in (("theory", theory), ("measured", measured)) for name in a}
+    return numbers | arrays | {"variance": runs}
+
+
+def draw_variances(measured: Mapping[str, Any]) -> Any:
+    """Variance over layers: lines of theory under bands of networks."""
+    from jnorm import plots
+
+    with plots.style():
+        figure, axes = plots.figure(size=(4.6, 3.0))
+        for name, color in (("selu", plots.PALETTE[0]), ("elu", plots.PALETTE[1])):
+            layers = np.arange(len(measured[f"theory_{name}"]))
+            axes.plot(layers, measured[f"theory_{name}"], color=color)
+            plots.band(axes, layers, measured[f"measured_{name}"], color=color, label=name.upper())
+        axes.set(
+            yscale="log",
+            xlabel="layer",
+            ylabel="variance of activations",
+            title="SELU keeps the variance, ELU loses it",
+        )
+        plots.legend(figure, axes, title="lines: theory; dots and bands: networks, 95 % of the seeds")
+    return figure
+
+
+def _rule(claim: str, effect: float, a: dict[str, str], b: dict[str, str]) -> Rule:
+    return Rule(claim=claim, effect=effect, diverged="exclude", metric="log", a=a, b=b)
+
+
+CLAIMS = (
+    Claim(
+        id="N5",
+        statement="The two constants of SELU follow from two equations: that mean 0 and variance 1 stay as they are.",
+        measured="Solutions for three fixed points against 30-digit values, and the moments that they leave",
+        parts=[
+            Number("relative error of alpha and lambda at (0, 1)", "standard", high=1e-15, because="15 digits"),
+            Number("largest relative error, all three", "apart", high=4e-15, because="float64"),
+            Number("largest change of mean or variance by a layer", "left", high=1e-14, because="float64"),
+        ],
+        measure=constants,
+    ),
+    Claim(
+        id="N4",
+        statement="ELU shrinks the variance layer by layer, and SELU keeps it.",
+        measured="Variance over the units of each layer for one image, averaged over images; rows centred, of unit norm; "
+        "theory for the same weights",
+        parts=[
+            Number("theory of SELU: largest departure from 1", "selu stays", high=1e-12, because="float64"),
+            Number("theory of ELU: largest ratio of a layer's variance to the one before", "elu shrinks", high=0.999),
+            Comparison(
+                "networks of SELU: log variance, last layer against input",
+                "variance",
+                _rule("equal", 0.2, {"phi": "selu", "layer": "last"}, {"phi": "selu", "layer": "first"}),
+            ),
+            Comparison(
+                "networks of ELU: log variance, last layer against input",
+                "variance",
+                _rule("less", math.log(2), {"phi": "elu", "layer": "last"}, {"phi": "elu", "layer": "first"}),
+            ),
+        ],
+        measure=variances,
+        draw=draw_variances,
+        caption="Variance of the activations over layers that only differ in their activation. SELU stays at 1, in "
+        "theory and in networks of finite width. ELU loses variance in every layer.",
+    ),
+)
