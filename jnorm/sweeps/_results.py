@@ -169,8 +169,9 @@ class SweepResult:
             every: what `jnorm.train.loop.Report` has, after how many epochs curves have a point.
 
         Returns:
-            A ``pandas.DataFrame``. Hyperparameters are as they are written down, functions by their names; values of
-            several kinds, and lists, are JSON. Where a name is taken by a column before it, ``_`` is added to it.
+            A ``pandas.DataFrame``. Hyperparameters are as a store has them, functions by their whole names, of which
+            ``table["activation"].str.rpartition(".")[2]`` are the last parts; values of several kinds, and lists, are
+            JSON. Where a name is taken by a column before it, ``_`` is added to it.
 
         Raises:
             ValueError: no output has these axes; the text names those that there are.
