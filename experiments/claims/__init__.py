@@ -67,7 +67,6 @@ def run(config: Config) -> dict[str, Any]:
         output.bytes("index.html", page.html(summary, output.folder, quick=config.quick).encode())
     for record in summary["claims"]:
         print(f"{record['id']:<4} {record['verdict']:<14} {record['statement']}")
-    print(
-        f"\n{', '.join(f'{n} {verdict}' for verdict, n in summary['verdicts'].items())}: {output.folder / 'index.html'}"
-    )
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in summary["verdicts"].items())
+    print(f"\n{counts}: {output.folder / 'index.html'}")
     return summary

@@ -109,9 +109,8 @@ class Comparison:
     def decide(self, measured: Mapping[str, Result]) -> Outcome:
         """Judge by the rule."""
         (setting,) = judge(measured[self.quantity], self.rule).settings
-        needed = (
-            f"power {setting.power:.2f}; {setting.size:.0f} runs would decide" if math.isfinite(setting.size) else ""
-        )
+        size = f"{setting.size:.0f} runs" if math.isfinite(setting.size) else "no number of runs"
+        needed = f"power {setting.power:.2f}; {size} would decide"
         shown = (self.what, str(self), setting.effect, setting.interval, min(setting.runs), setting.p, self.rule.level)
         return Outcome(*shown, setting.verdict, needed if setting.verdict == "undecided" else "")
 

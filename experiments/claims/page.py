@@ -58,15 +58,17 @@ def html(summary: Mapping[str, Any], folder: Path, *, quick: bool) -> str:
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
         f"<title>Claims, tested</title><style>{STYLE}</style></head><body>",
         "<h1>What lectures say about training deep networks, tested</h1>",
-        f"<p>{_counts(summary['verdicts'])}. Rules were written down before any result; verdicts of runs are corrected ",
-        "for each other by Holm's procedure. An exact statement holds where its number lies between the ends given.</p>",
+        f"<p>{_counts(summary['verdicts'])}. Rules were written down before any result; verdicts of runs are ",
+        "corrected for each other by Holm's procedure. An exact statement holds where its number lies between the ",
+        "ends given.</p>",
     ]
     if quick:
         head.append(
             "<p><strong>Reduced size: this shows that everything runs, its verdicts count for nothing.</strong></p>"
         )
     table = [
-        "<table><thead><tr><th>Claim<th>Measured<th>Effect, 95 % interval<th>Seeds<th>Verdict<th>Time</tr></thead><tbody>",
+        "<table><thead><tr><th>Claim<th>Measured<th>Effect, 95 % interval<th>Seeds<th>Verdict<th>Time</tr></thead>",
+        "<tbody>",
         *(_row(record) for record in records),
         "</tbody></table>",
     ]

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import jnorm
-from experiments.claims.claim import Outcome, Setup, Skipped, together
+from experiments.claims.claim import Setup, Skipped, together
 from experiments.claims.ids import order
 from experiments.claims.registry import Entry
 from experiments.common import Output, plain
@@ -78,9 +78,9 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def corrected(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records with ``verdict``, corrected by Holm's procedure over all parts that have a p-value, and ``uncorrected``.
+    """The records with ``verdict``, corrected by Holm's procedure over all comparisons, and ``uncorrected``.
 
-    A part that is not decided at its corrected p-value is undecided.
+    A comparison that is not decided at its corrected p-value is undecided.
     """
     parts = [part for record in records for part in record["parts"] if part["level"] is not None]
     ps = [1.0 if part["p"] is None else part["p"] for part in parts]  # too few runs for a test
@@ -103,6 +103,3 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
     for record in records:
         counts[record["verdict"]] = counts.get(record["verdict"], 0) + 1
     return {"versions": versions(), "verdicts": counts, "claims": records}
-
-
-__all__ = ["Outcome", "corrected", "current", "folder_for", "measured", "read", "summary", "versions"]

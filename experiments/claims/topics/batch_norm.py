@@ -189,7 +189,7 @@ CLAIMS = (
             Number("departure from an affine map, in evaluation", "evaluation", high=1e-12, because=ROUNDING),
             Number("departure from an affine map, in training", "training", high=1e-12, because=ROUNDING),
             Number(
-                "change of the output by weights seven times as large", "scaled weights", high=1e-12, because=ROUNDING
+                "change of the output by weights seven times larger", "scaled weights", high=1e-12, because=ROUNDING
             ),
         ],
         measure=linearity,

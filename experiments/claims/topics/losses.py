@@ -95,17 +95,15 @@ def draw(measured: Mapping[str, Any]) -> Any:
 CLAIMS = (
     Claim(
         id="D12",
-        statement="Softmax regression draws straight borders between classes and is logistic regression where there are "
-        "two; softmax widens gaps between scores, hardmax is its limit, and the loss has the gradient y - t.",
+        statement="Softmax regression draws straight borders between classes, and is logistic regression where there "
+        "are two; softmax widens gaps between scores, hardmax is its limit, and the loss has the gradient y - t.",
         measured="Distance of found borders from straight lines, differences from logistic regression and from the "
         "published numbers, in float64",
         parts=[
             Number("borders that were found", "crossings", low=10),
             Number("difference of the two linear scores at a border", "straight", high=1e-12, because="bisection"),
             Number("two classes against the logistic function", "logistic", high=1e-15, because="float64"),
-            Number(
-                "softmax of (5, 2, -1, 3) against (.842, .042, .002, .114)", "shares", high=5e-4, because="3 digits"
-            ),
+            Number("softmax of (5, 2, -1, 3) and (.842, .042, .002, .114)", "shares", high=5e-4, because="3 digits"),
             Number("softmax of hundredfold scores against hardmax", "hardmax", high=1e-15, because="float64"),
             Number("ratio of first to second, of probabilities over that of scores", "gaps", low=1.0),
             Number("loss where the class has probability .2", "loss", low=1.6085, high=1.6095, because="1.609"),

@@ -63,7 +63,7 @@ def variances(config: Config, setup: Setup) -> dict[str, Any]:
     sizes = {"depth": config.depth, "width": config.width, "examples": config.examples}
     for name, phi in (("elu", elu), ("selu", selu)):
         with jax.enable_x64(True):
-            rows = jax.jit(lambda x, f=layer_map(phi): iterate(f, x, config.depth))(Moments(*map(jnp.asarray, start)))
+            rows = iterate(layer_map(phi), Moments(*map(jnp.asarray, start)), config.depth)
             theory[name] = np.asarray(rows.var)[:, 0]
         seeds = setup.seeds.stop
         found = networks.measure(phi, start, load_digits().data, seeds=seeds, **sizes)["fixed"].var
@@ -117,8 +117,8 @@ CLAIMS = (
     Claim(
         id="N4",
         statement="ELU shrinks the variance layer by layer, and SELU keeps it.",
-        measured="Variance over the units of each layer for one image, averaged over images; rows centred, of unit norm; "
-        "theory for the same weights",
+        measured="Variance over the units of each layer for one image, averaged over images; rows centred, of unit "
+        "norm; theory for the same weights",
         parts=[
             Number("theory of SELU: largest departure from 1", "selu stays", high=1e-12, because="float64"),
             Number("theory of ELU: largest ratio of a layer's variance to the one before", "elu shrinks", high=0.999),

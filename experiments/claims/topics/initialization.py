@@ -1,0 +1,333 @@
+"""What weights do before any training: signals and gradients through ten layers, and exact powers of linear layers."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.claims.claim import Claim, Comparison, Number, Setup
+from jnorm import initializers
+from jnorm.activations import identity, relu, tanh
+from jnorm.nn import networks
+from jnorm.nn.layers import Layer
+from jnorm.statistics import Rule, Runs
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes.
+
+    Attributes:
+        units: Of every layer, and inputs that are drawn from N(0, 1).
+        depth: Layers.
+        examples: Inputs for each network.
+        powers: Layers of the linear networks.
+        samples: Draws of a Monte Carlo variance.
+    """
+
+    units: int = 500
+    depth: int = 10
+    examples: int = 100
+    powers: int = 50
+    samples: int = 100_000
+
+
+QUICK = Config(units=50, depth=10, examples=20, powers=10, samples=2000)
+CONIC = 10  # units of the last layer of a conic network
+
+
+class _Signals(dict[str, np.ndarray]):
+    """Arrays ``[seed, layer]`` by name, and histograms ``[seed, layer, bin]`` between the ends."""
+
+
+def _signals(
+    config: Config, setup: Setup, phi: Any, std: Any, *, digits: bool = False, conic: bool = False
+) -> _Signals:
+    """Networks at their start. ``std`` is that of the weights, given the inputs of a layer."""
+    widths = [64 if digits else config.units, *[config.units] * config.depth]
+    if conic:
+        widths = np.geomspace(config.units, CONIC, config.depth + 1).round().astype(int).tolist()
+    images = _images() if digits else None
+
+    def one(key: jax.Array) -> dict[str, jax.Array]:
+        data, weights, upstream = jax.random.split(key, 3)
+        shape = (config.examples, widths[0])
+        x = jax.random.normal(data, shape) if images is None else jax.random.choice(data, images, shape[:1])
+        kernels = [
+            std(n) * jax.random.normal(k, (n, m))
+            for k, n, m in zip(jax.random.split(weights, config.depth), widths[:-1], widths[1:], strict=True)
+        ]
+
+        def forward(shifts: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
+            seen, y = [], x
+            for kernel, shift in zip(kernels, shifts, strict=True):
+                y = phi(y @ kernel + shift)
+                seen.append(y)
+            return jnp.sum(y * jax.random.normal(upstream, y.shape)), seen
+
+        shifts = [jnp.zeros((config.examples, n)) for n in widths[1:]]
+        gradients, seen = jax.grad(forward, has_aux=True)(shifts)
+        each = lambda f, arrays: jnp.stack([f(a) for a in arrays])
+        return {
+            "mean": each(jnp.mean, seen),
+            "std": each(jnp.std, seen),
+            "square": each(lambda a: jnp.mean(a**2), seen),
+            "saturated": each(lambda a: jnp.mean(jnp.abs(a) > 0.99), seen),
+            "gradient": each(lambda a: jnp.linalg.norm(a) / a.shape[1] ** 0.5, gradients),
+            "histogram": each(lambda a: jnp.histogram(a, bins=41, range=ends)[0] / a.size, seen),
+        }
+
+    keys = jax.vmap(jax.random.key)(np.array(setup.seeds))
+    found = jax.jit(lambda keys: jax.lax.map(one, keys))(keys)
+    return _Signals({name: np.asarray(a, float) for name, a in found.items()} | {"ends": np.array(ends)})
+
+
+def _images() -> jax.Array:
+    """The digits, standardized by all their pixels together."""
+    from sklearn.datasets import load_digits
+
+    x = load_digits().data.astype(np.float32)
+    return jnp.asarray((x - x.mean()) / x.std())
+
+
+def _against(values: np.ndarray, number: float = 0.0) -> Runs:
+    """Runs of an arm "measured" beside an arm that always is this number."""
+    arms = [{"arm": "measured"}, {"arm": "number"}]
+    return Runs(arms, {"value": np.stack([values, np.full_like(values, number)])})
+
+
+def _judged(what: str, quantity: str, claim: str, effect: float, *, highest: bool = False) -> Comparison:
+    """A rule on the measured arm against the number."""
+    diverged = "highest" if highest else "exclude"
+    arms = {"a": {"arm": "measured"}, "b": {"arm": "number"}}
+    return Comparison(what, quantity, Rule(claim=claim, effect=effect, diverged=diverged, metric="value", **arms))
+
+
+def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.log10(a) - np.log10(b)
+
+
+def _drawn(**arms: _Signals) -> dict[str, Any]:
+    """What `histograms` draws of each arm."""
+    return {f"{name} {what}": a[what] for name, a in arms.items() for what in ("histogram", "std", "ends")}
+
+
+def histograms(measured: Mapping[str, Any]) -> Any:
+    """Histograms of activations layer by layer, the average over seeds, a panel an arm."""
+    from jnorm import plots
+
+    arms = [name.removesuffix(" histogram") for name in measured if name.endswith(" histogram")]
+    with plots.style():
+        figure, panels = plots.figure(1, len(arms), size=(3.5 * len(arms), 3.2), sharey=True)
+        for axes, arm in zip(np.atleast_1d(panels), arms, strict=True):
+            shares = measured[f"{arm} histogram"].mean(0)
+            stds = measured[f"{arm} std"].mean(0)
+            places = np.linspace(*measured[f"{arm} ends"], shares.shape[1])
+            for layer, (share, std) in enumerate(zip(shares, stds, strict=True), 1):
+                height = 0.9 * share / share.max()
+                axes.fill_between(places, -layer, height - layer, color=plots.PALETTE[0], alpha=0.75, linewidth=0)
+                axes.annotate(f"std {std:.2g}", (1.02, 0.15 - layer), fontsize=6, annotation_clip=False)
+            axes.set(xlabel="activation", title=arm)
+            axes.set_yticks([-layer for layer in range(1, len(shares) + 1)], range(1, len(shares) + 1))
+        np.atleast_1d(panels)[0].set_ylabel("layer")
+    return figure
+
+
+def small(config: Config, setup: Setup) -> dict[str, Any]:
+    """Weights of std .01 under tanh, on normal inputs and on digits."""
+    normal, digits = (_signals(config, setup, tanh, lambda n: 0.01, digits=d) for d in (False, True))
+    return _drawn(**{"N(0, 1) inputs": normal, "digits": digits}) | {
+        "first": _against(normal["std"][:, 0], 0.21),
+        "mean": _against(np.abs(normal["mean"]).max(1)),
+        "decay": _against(_log_ratio(normal["std"][:, -1], normal["std"][:, 0])),
+        "decay on digits": _against(_log_ratio(digits["std"][:, -1], digits["std"][:, 0])),
+        "longest rise": _against(_log_ratio(normal["std"][:, 1:], normal["std"][:, :-1]).max(1)),
+    }
+
+
+def large(config: Config, setup: Setup) -> dict[str, Any]:
+    """Weights of std 1 under tanh."""
+    found = _signals(config, setup, tanh, lambda n: 1.0)
+    return _drawn(**{"weights of std 1": found}) | {
+        "saturated": _against(found["saturated"].min(1)),
+        "gradient": _against(_log_ratio(found["gradient"][:, 0], found["gradient"][:, -1])),
+    }
+
+
+def xavier(config: Config, setup: Setup) -> dict[str, Any]:
+    """Variance 1/n under tanh, on normal inputs, digits and a conic network; the variance of a sum."""
+    scaled = lambda n: n**-0.5
+    normal, digits = (_signals(config, setup, tanh, scaled, digits=d) for d in (False, True))
+    widths = np.geomspace(config.units, CONIC, config.depth + 1).round().astype(int)
+    own = _signals(config, setup, tanh, scaled, conic=True)
+    common = float(np.mean(widths[:-1])) ** -0.5
+    shared = _signals(config, setup, tanh, lambda n: common, conic=True)
+    spread = [np.ptp(np.log10(arm["std"]), axis=1) for arm in (own, shared)]
+    conic = Runs([{"law": "of each layer"}, {"law": "of all layers"}], {"value": np.stack(spread)})
+    return _drawn(**{"N(0, 1) inputs": normal, "digits": digits}) | {
+        "std": _against(normal["std"][:, -1]),
+        "std on digits": _against(digits["std"][:, -1]),
+        "saturated": _against(normal["saturated"].max(1)),
+        "conic": conic,
+        "exact": _enumerated(),
+        "drawn": _against(_sampled(config, setup)),
+    }
+
+
+def _enumerated() -> float:
+    """Var(s) over n Var(w) Var(x), less 1, of three independent weights and inputs with few values, all of them."""
+    w, x = np.array([-2.0, 0.0, 2.0]), np.array([-1.0, 1.0])
+    sums = [np.dot(ws, xs) for ws in itertools.product(w, repeat=3) for xs in itertools.product(x, repeat=3)]
+    return float(abs(np.var(sums) / (3 * np.var(w) * np.var(x)) - 1))
+
+
+def _sampled(config: Config, setup: Setup) -> np.ndarray:
+    """The same ratio less 1, of 20 normal weights and uniform inputs, by Monte Carlo for every seed."""
+
+    def one(key: jax.Array) -> jax.Array:
+        w_key, x_key = jax.random.split(key)
+        w = jax.random.normal(w_key, (config.samples, 20))
+        x = jax.random.uniform(x_key, (config.samples, 20), minval=-1.0)
+        return jnp.var(jnp.sum(w * x, 1)) / (20 / 3) - 1
+
+    return np.asarray(jax.lax.map(one, jax.vmap(jax.random.key)(np.array(setup.seeds))), float)
+
+
+def halved(config: Config, setup: Setup) -> dict[str, Any]:
+    """Variance 1/n under relu: the mean square of activations from layer to layer."""
+    inputs = {"N(0, 1) inputs": False, "digits": True}
+    found = {name: _signals(config, setup, relu, lambda n: n**-0.5, digits=which) for name, which in inputs.items()}
+    rate = {name: np.diff(np.log2(a["square"]), axis=1).mean(1) for name, a in found.items()}
+    return _drawn(**found) | {name: _against(values, -1.0) for name, values in rate.items()}
+
+
+def powers(config: Config, setup: Setup) -> dict[str, Any]:
+    """Linear networks of 1.5 I and .5 I, and those of other matrices between the powers of their singular values."""
+    depth, found = config.powers, {}
+    with jax.enable_x64(True):
+        for name, factor in (("1.5", 1.5), ("0.5", 0.5)):
+            scaled = lambda key, shape, dtype=None, out_sharding=None, c=factor: c * jnp.eye(*shape, dtype=dtype)
+            network = networks.mlp([2] * (depth + 1), Layer(identity, scaled))
+            params, state = network.init(jax.random.key(0))
+            f = lambda x, net=network, p=params, s=state: net.apply(p, s, x, train=False)[0]
+            y, back = jax.vjp(f, jnp.ones((1, 2)))
+            found[f"outputs {name}"] = float(jnp.max(jnp.abs(y / factor**depth - 1)))
+            found[f"gradients {name}"] = float(jnp.max(jnp.abs(back(jnp.ones((1, 2)))[0] / factor**depth - 1)))
+        keys = jax.random.split(jax.random.key(setup.seeds.start), depth + 2)
+        matrices = [initializers.normal(0.5)(key, (8, 8), jnp.float64) for key in keys[:depth]]
+        values = np.array([np.linalg.svd(m, compute_uv=False) for m in matrices])
+        product = np.linalg.svd(np.linalg.multi_dot(matrices), compute_uv=False)
+        high, low = values[:, 0].prod() * (1 + 1e-12), values[:, -1].prod() * (1 - 1e-12)
+        found["bounds"] = float(product[0] > high) + float(product[-1] < low)
+        turn = np.linalg.qr(jax.random.normal(keys[-1], (8, 8)))[0]
+        law = turn @ np.diag(np.linspace(0.5, 1.5, 8)) @ turn.T
+        measured = np.linalg.svd(np.linalg.matrix_power(law, depth), compute_uv=False)
+        found["law"] = float(abs(measured[0] / 1.5**depth - 1))
+    return found
+
+
+_HISTOGRAMS = "Histograms of the activations of ten layers, averaged over the seeds. "
+CLAIMS = (
+    Claim(
+        id="I2",
+        statement="With small normal weights (std .01) the activations of ten tanh layers of 500 units die out, layer "
+        "by layer.",
+        measured="Mean and standard deviation over all units and examples of a layer, inputs N(0, 1) and digits",
+        parts=[
+            _judged("std of layer 1, less .21", "first", "equal", 0.01),
+            _judged("largest mean of a layer, in size", "mean", "equal", 0.01),
+            _judged("log10 of std, last layer over first", "decay", "less", 3.0),
+            _judged("the same on digits", "decay on digits", "less", 3.0),
+            _judged("log10 of std, a layer over the one before, the largest", "longest rise", "less", 0.3),
+        ],
+        measure=small,
+        draw=histograms,
+        caption=_HISTOGRAMS
+        + "Every layer is narrower than the one before. After ten of them nothing is left, whatever the input.",
+    ),
+    Claim(
+        id="I4",
+        statement="Large weights (std 1) drive tanh to -1 and 1, and gradients vanish.",
+        measured="Share of activations beyond .99 in the layer with the fewest; gradient norm at the first layer's "
+        "pre-activations over that at the last's, ten layers of 500 units",
+        parts=[
+            _judged("share saturated, in every layer", "saturated", "greater", 0.5),
+            _judged("log10 of the gradient, first layer over last", "gradient", "less", 1.0),
+        ],
+        measure=large,
+        draw=histograms,
+        caption=_HISTOGRAMS
+        + "Nearly all of them are -1 or 1. Saturation alone does not say what becomes of gradients: large "
+        "weights multiply the little that is left.",
+    ),
+    Claim(
+        id="I5",
+        statement="Weights of variance 1/n keep the activations of tanh in range through ten layers.",
+        measured="Standard deviation of the last layer and the share beyond .99, inputs N(0, 1) and digits; the spread "
+        "of log10 std over the layers of a conic network, by the law of each layer and by one for all; Var(s) for "
+        "independent weights and inputs of mean 0 against n Var(w) Var(x)",
+        parts=[
+            _judged("std of the last layer", "std", "greater", 0.1),
+            _judged("the same on digits", "std on digits", "greater", 0.1),
+            _judged("largest share beyond .99", "saturated", "equal", 0.05),
+            Comparison(
+                "conic network: spread of log10 std, law of each layer less one for all",
+                "conic",
+                Rule(
+                    claim="less",
+                    effect=0.1,
+                    diverged="exclude",
+                    metric="value",
+                    a={"law": "of each layer"},
+                    b={"law": "of all layers"},
+                ),
+            ),
+            Number("Var(s) over n Var(w) Var(x), less 1, enumerated", "exact", high=1e-14, because="float64"),
+            _judged("the same by Monte Carlo", "drawn", "equal", 0.01),
+        ],
+        measure=xavier,
+        draw=histograms,
+        caption=_HISTOGRAMS
+        + "All layers stay wide and none is at the ends. They narrow slowly, as tanh is flatter than a line.",
+    ),
+    Claim(
+        id="I6",
+        statement="Under relu the same variance 1/n halves the signal in every layer.",
+        measured="log2 of the mean square of the activations, a layer less the one before, averaged over ten layers",
+        parts=[
+            _judged("N(0, 1) inputs: less -1", "N(0, 1) inputs", "equal", 0.1),
+            _judged("digits: less -1", "digits", "equal", 0.1),
+        ],
+        measure=halved,
+        draw=histograms,
+        caption=_HISTOGRAMS
+        + "Half of them are 0, and the other half come closer to it in every layer. Variance 2/n would make "
+        "up for it.",
+    ),
+    Claim(
+        id="D1",
+        statement="With weights 1.5 I or .5 I outputs and gradients grow or shrink exponentially in depth, and in "
+        "general as the singular values say.",
+        measured="Linear networks in float64 against exact powers (.5 I on (1, 1): 1/2^L); a symmetric matrix repeated; "
+        "independent matrices against the product of their largest singular values",
+        parts=[
+            *(
+                Number(f"{what} of {name} I against {name}^L, less 1", f"{what} {name}", high=high, because=because)
+                for what in ("outputs", "gradients")
+                for name, high, because in (
+                    ("0.5", 0.0, "powers of 2"),
+                    ("1.5", 1e-13, "float64, one rounding a layer"),
+                )
+            ),
+            Number(
+                "largest singular value of a symmetric matrix's power against its own power, less 1", "law", high=1e-12
+            ),
+            Number("bounds by products of singular values that are left", "bounds", high=0.0),
+        ],
+        measure=powers,
+    ),
+)

@@ -1,0 +1,180 @@
+"""Claims: who declares which, how they are decided, and the page; no verdict of a lecture is tested here."""
+
+import json
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiments import __main__ as cli
+from experiments import claims
+from experiments.checks import Refused
+from experiments.claims import page, records, registry
+from experiments.claims.claim import Claim, Comparison, Number, Setup, Skipped, together
+from experiments.claims.ids import IDS, order
+from experiments.common import Output
+from jnorm.statistics import Rule, Runs
+
+RULE = Rule(claim="greater", effect=0.1, diverged="exclude", metric="score", a={"arm": "a"}, b={"arm": "b"})
+
+
+def runs(difference, seeds=16):
+    noise = np.random.default_rng(0).normal(0, 0.05, (2, seeds))
+    return Runs([{"arm": "a"}, {"arm": "b"}], {"score": noise + np.array([[difference], [0.0]])})
+
+
+def claim(difference=0.5, value=0.0, **options):
+    parts = (Number("a number", "value", low=-1.0, high=1.0), Comparison("two arms", "runs", RULE))
+    measure = lambda config, setup: {"value": value, "runs": runs(difference)}
+    return Claim("N1", "A <statement>.", "What.", parts, measure, **options)
+
+
+@pytest.fixture
+def declare(monkeypatch):
+    """Put claims in the place of those that are declared."""
+
+    def put(*some):
+        entries = {one.id: registry.Entry(one, "topic", {"size": 9}, {"size": 1}) for one in some}
+        monkeypatch.setattr(registry, "declared", lambda: entries)
+        return entries
+
+    return put
+
+
+def test_a_hundred_numbers_each_once():
+    assert len(IDS) == len(set(IDS)) == 100
+    assert all(re.fullmatch("[NISLD][1-9][0-9]*", name) for name in IDS)
+
+
+def test_declared_claims_are_of_the_hundred_and_the_others_are_named(capsys):
+    known = registry.declared()
+    assert list(known) == order(set(known) & set(IDS))
+    assert cli.main(["list"]) == 0
+    text = capsys.readouterr().out
+    absent = set(re.search(r"Not there yet: (.*)", text)[1].split(", "))
+    assert absent == set(IDS) - set(known)
+    for name, entry in known.items():
+        assert re.search(rf"^{name} +{entry.topic} +{re.escape(entry.claim.statement)}$", text, re.MULTILINE)
+        assert entry.claim.parts
+        assert entry.full != entry.quick
+        assert (entry.claim.draw is None) == (entry.claim.caption == "")
+
+
+@pytest.mark.parametrize(
+    ("difference", "value", "verdict"),
+    [
+        (0.5, 0.0, "supported"),
+        (-0.5, 2.0, "not supported"),  # the arms exchanged, and a number out of its ends
+        (0.0, 2.0, "not supported"),  # both arms the same
+        (0.5, 2.0, "mixed"),
+        (0.0, 0.0, "mixed"),
+        (0.1, 0.0, "undecided"),  # at the smallest effect that matters
+        (0.5, math.nan, "mixed"),
+    ],
+)
+def test_planted_truths_and_falsehoods_are_told(difference, value, verdict):
+    one = claim(difference, value)
+    outcomes = one.decide(one.measure({}, None))
+    assert together([outcome.verdict for outcome in outcomes]) == verdict
+    assert outcomes[0].seeds == 0
+    assert outcomes[1].seeds == 16
+    assert outcomes[1].interval[0] < outcomes[1].effect < outcomes[1].interval[1]
+    assert ("would decide" in outcomes[1].needed) == (outcomes[1].verdict == "undecided")
+
+
+def test_verdicts_are_corrected_over_all_claims():
+    part = {"level": 0.05, "verdict": "supported"}
+    made = [{"id": f"N{i}", "parts": [part | {"p": p}]} for i, p in enumerate((0.03, 0.04, 1e-6, None))]
+    made.append({"id": "S1", "parts": [{"level": None, "p": None, "verdict": "supported"}]})
+    read = records.corrected(made)
+    assert [record["verdict"] for record in read] == ["undecided"] * 2 + ["supported", "undecided", "supported"]
+    assert {record["uncorrected"] for record in read} == {"supported"}
+
+
+def test_what_is_recorded_is_not_measured_again(declare, tmp_path, capsys):
+    measured = []
+
+    def once(config, setup):
+        measured.append(config)
+        return {"value": 0.0, "runs": runs(0.5)}
+
+    declare(replace(claim(), measure=once))
+    config = claims.Config(out=tmp_path / "results")
+    first = claims.run(config)
+    again = claims.run(config)
+    assert measured == [{"size": 9}]
+    assert first == again
+    claims.run(replace(config, first_seed=1))
+    declare(replace(claim(), measure=once, parts=[Number("another rule", "value", high=3.0)]))
+    assert len(measured) == 2
+    claims.run(config)
+    assert len(measured) == 3
+    claims.run(replace(config, quick=True))
+    assert measured[3] == {"size": 1}
+    assert (tmp_path / "results" / "quick" / "index.html").exists()
+    (tmp_path / "results" / "versions.json").write_text('{"format": 0}')
+    claims.run(config)  # of another version: kept, and the new results beside it
+    assert len(measured) == 5
+    assert len([path for path in tmp_path.glob("results-*") if (path / "N1.json").exists()]) == 1
+
+
+def test_the_page_stands_after_an_interruption_and_without_data(declare, tmp_path):
+    def skipped(config, setup):
+        raise Skipped("no MNIST")
+
+    def interrupted(config, setup):
+        raise KeyboardInterrupt
+
+    declare(claim(), replace(claim(), id="N2", measure=skipped), replace(claim(), id="N3", measure=interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        claims.run(claims.Config(out=tmp_path))
+    html = (tmp_path / "index.html").read_text()
+    assert "1 supported, 1 skipped" in html
+    assert "no MNIST" in html
+    assert [record["id"] for record in json.loads((tmp_path / "summary.json").read_text())["claims"]] == ["N1", "N2"]
+    (tmp_path / "index.html").unlink()
+    claims.run(claims.Config(out=tmp_path, only_page=True))
+    assert (tmp_path / "index.html").read_text() == html
+
+
+def test_the_page_stands_alone_and_puts_failures_first(declare, tmp_path):
+    def draw(measured):
+        from jnorm import plots
+
+        return plots.figure(size=(1.0, 1.0))[0]
+
+    good, bad = claim(draw=draw, caption="A <caption>."), replace(claim(-0.5, 2.0), id="N2")
+    declare(good, bad)
+    claims.run(claims.Config(out=tmp_path))
+    html = (tmp_path / "index.html").read_text()
+    assert "A &lt;statement&gt;." in html
+    assert "A <" not in html
+    assert html.index("<strong>N2</strong>") < html.index("<strong>N1</strong>")
+    assert "data:image/svg+xml;base64," in html
+    assert not re.search(r'(src|href)="(?!data:)', html)
+    assert "python -m experiments claims N1" in html
+    for said in ("difference &gt;0.1", "from -1 to 1", "[0.4", "<option>not supported</option>", "<option>topic<"):
+        assert said in html
+
+
+def test_unknown_claims_get_the_nearest(tmp_path, capsys):
+    with pytest.raises(Refused, match="no claim 'N55': did you mean N5"):
+        registry.chosen(("N55",))
+    absent = next(name for name in IDS if name not in registry.declared())
+    with pytest.raises(Refused, match=f"claim {absent} is not there yet"):
+        registry.chosen((absent,))
+    assert cli.main(["claims", "n5", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: no claim 'n5': did you mean N5")
+
+
+@pytest.mark.thorough
+def test_every_claim_runs_at_reduced_size(tmp_path):
+    for entry in registry.declared().values():
+        record = records.measured(entry, entry.quick, Setup(range(4), tmp_path, None), Output.open(tmp_path))
+        assert len(record["parts"]) == len(entry.claim.parts)
+        assert (record["figure"] is None) == (entry.claim.draw is None)
+    summary = records.summary(records.read(tmp_path))
+    assert len(summary["claims"]) == len(registry.declared())
+    assert page.html(summary, tmp_path, quick=True).count("<tr ") == len(registry.declared())
