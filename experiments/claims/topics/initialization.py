@@ -48,6 +48,7 @@ def _signals(
     config: Config, setup: Setup, phi: Any, std: Any, *, digits: bool = False, conic: bool = False
 ) -> _Signals:
     """Networks at their start. ``std`` is that of the weights, given the inputs of a layer."""
+    ends = (0.0, 2.0) if phi is relu else (-1.0, 1.0)
     widths = [64 if digits else config.units, *[config.units] * config.depth]
     if conic:
         widths = np.geomspace(config.units, CONIC, config.depth + 1).round().astype(int).tolist()
@@ -312,7 +313,7 @@ CLAIMS = (
         id="D1",
         statement="With weights 1.5 I or .5 I outputs and gradients grow or shrink exponentially in depth, and in "
         "general as the singular values say.",
-        measured="Linear networks in float64 against exact powers (.5 I on (1, 1): 1/2^L); a symmetric matrix repeated; "
+        measured="Linear networks in float64 and exact powers (.5 I on (1, 1): 1/2^L); a repeated symmetric matrix; "
         "independent matrices against the product of their largest singular values",
         parts=[
             *(
@@ -323,9 +324,7 @@ CLAIMS = (
                     ("1.5", 1e-13, "float64, one rounding a layer"),
                 )
             ),
-            Number(
-                "largest singular value of a symmetric matrix's power against its own power, less 1", "law", high=1e-12
-            ),
+            Number("largest singular value of a symmetric matrix's power against its power, less 1", "law", high=1e-12),
             Number("bounds by products of singular values that are left", "bounds", high=0.0),
         ],
         measure=powers,
