@@ -9,14 +9,15 @@ from typing import Any
 def text(value: Any) -> str:
     """A value in few letters: functions, and texts that are the whole name of one, by its own name; four digits.
 
-    >>> text(0.1 + 0.2), text(len), text("builtins.len"), text((64, 64))
-    ('0.3', 'len', 'len', '(64, 64)')
+    >>> text(0.1 + 0.2), text(len), text("builtins.len"), text("jnorm.activations._piecewise.relu"), text("data.csv")
+    ('0.3', 'len', 'len', 'relu', 'data.csv')
     """
     if isinstance(value, Real) and not isinstance(value, Integral):
         return f"{float(value):.4g}"
     if isinstance(value, str):  # a function, as a store writes it down
         module, _, name = value.rpartition(".")
-        return name if callable(getattr(sys.modules.get(module), name, None)) else value
+        ours = module.startswith(("jnorm.", "jax.")) and name.isidentifier()  # loaded or not
+        return name if ours or callable(getattr(sys.modules.get(module), name, None)) else value
     return str(getattr(value, "__name__", value))
 
 
