@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from experiments import __main__ as cli
-from experiments import claims
+from experiments import claims, common
 from experiments.checks import Refused
 from experiments.claims import page, records, registry
 from experiments.claims.claim import Claim, Comparison, Number, Setup, Skipped, together
 from experiments.claims.ids import IDS, order
 from experiments.common import Output
+from jnorm import sweeps
 from jnorm.statistics import Rule, Runs
 
 RULE = Rule(claim="greater", effect=0.1, diverged="exclude", metric="score", a={"arm": "a"}, b={"arm": "b"})
@@ -159,7 +160,9 @@ def test_the_page_stands_alone_and_puts_failures_first(declare, tmp_path):
         assert said in html
 
 
-def test_unknown_claims_get_the_nearest(tmp_path, capsys):
+def test_unknown_claims_get_the_nearest(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweeps, "use_cores", lambda: None)  # the devices of the test run are made already
+    monkeypatch.setattr(common, "use_cache", lambda folder: None)
     with pytest.raises(Refused, match="no claim 'N55': did you mean N5"):
         registry.chosen(("N55",))
     absent = next(name for name in IDS if name not in registry.declared())

@@ -212,7 +212,8 @@ def powers(config: Config, setup: Setup) -> dict[str, Any]:
     with jax.enable_x64(True):
         for name, factor in (("1.5", 1.5), ("0.5", 0.5)):
             scaled = lambda key, shape, dtype=None, out_sharding=None, c=factor: c * jnp.eye(*shape, dtype=dtype)
-            network = networks.mlp([2] * (depth + 1), Layer(identity, scaled))
+            layer = Layer(identity, scaled, input_init=scaled, readout_init=scaled)
+            network = networks.mlp([2] * (depth + 1), layer)
             params, state = network.init(jax.random.key(0))
             f = lambda x, net=network, p=params, s=state: net.apply(p, s, x, train=False)[0]
             y, back = jax.vjp(f, jnp.ones((1, 2)))
