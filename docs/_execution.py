@@ -17,10 +17,9 @@ logger = logging.getLogger(__name__)
 
 def fingerprint(root: Path) -> str:
     """A name for the state of all that pages show: the library, and what lies beside it."""
-    folders = ("jnorm", "experiments", "benchmarks", "docs")
-    sources = [
-        path for folder in folders for path in sorted((root / folder).rglob("*")) if path.suffix in (".py", ".json")
-    ]
+    folders = ("jnorm", "experiments", "benchmarks", "docs/how_to", "docs/theory")
+    files = [path for folder in folders for path in sorted((root / folder).rglob("*"))]
+    sources = [path for path in files if path.suffix in (".py", ".json")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 

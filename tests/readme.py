@@ -10,13 +10,12 @@ START, END = "<!-- rooms -->\n", "<!-- end of rooms -->\n"
 
 
 def rows() -> list[str]:
-    """A row a room, from the lowest floor up: its name, what it is, and what its ``__all__`` lists."""
-    table = ["| room | what it holds | public |", "|---|---|---|"]
+    """A row a room, from the lowest floor up: its name and what it is. The names in it are on the API pages."""
+    table = ["| room | what it holds |", "|---|---|"]
     for room in (room for floor in jnorm.FLOORS for room in floor):
         module = importlib.import_module(f"jnorm.{room}")
         what = (module.__doc__ or "").partition("\n")[0].rstrip(".:").replace("``", "`")
-        names = [f"`{name}`" for name in sorted(module.__all__, key=str.lower)]
-        table.append(f"| `jnorm.{room}` | {what} | {' '.join(names)} |")
+        table.append(f"| `jnorm.{room}` | {what} |")
     return table
 
 

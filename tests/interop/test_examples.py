@@ -1,4 +1,4 @@
-"""The examples of the README for Flax linen, Flax nnx and Equinox, each trained for fifty steps."""
+"""The examples of the pages for Flax linen, Flax nnx and Equinox, each trained for fifty steps."""
 
 import equinox as eqx
 import flax.linen as nn
