@@ -115,8 +115,9 @@ class Comparison:
         return Outcome(*shown, setting.verdict, needed if setting.verdict == "undecided" else "")
 
     def __str__(self) -> str:
-        sign = {"greater": ">", "less": "< -", "equal": "within +-"}[self.rule.claim]
-        return f"difference {sign}{self.rule.effect:g} ({self.rule.method}, level {self.rule.level:g})"
+        effect = self.rule.effect
+        bounds = {"greater": f"> {effect:g}", "less": f"< {-effect or 0:g}", "equal": f"within +-{effect:g}"}
+        return f"difference {bounds[self.rule.claim]} ({self.rule.method}, level {self.rule.level:g})"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; 
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .45rem .6rem; border-bottom: 1px solid var(--line); }
+th:nth-child(-n+2) { width: 22%; } th:nth-child(3) { width: 36%; } td:last-child { white-space: nowrap; }
 td ul { margin: 0; padding-left: 1rem; }
 .verdict { font-weight: 600; white-space: nowrap; }
 .verdict::before { display: inline-block; width: 1.2em; }

@@ -156,7 +156,7 @@ def test_the_page_stands_alone_and_puts_failures_first(declare, tmp_path):
     assert "data:image/svg+xml;base64," in html
     assert not re.search(r'(src|href)="(?!data:)', html)
     assert "python -m experiments claims N1" in html
-    for said in ("difference &gt;0.1", "from -1 to 1", "[0.4", "<option>not supported</option>", "<option>topic<"):
+    for said in ("difference &gt; 0.1", "from -1 to 1", "[0.4", "<option>not supported</option>", "<option>topic<"):
         assert said in html
 
 

@@ -176,8 +176,8 @@ CLAIMS = (
         ],
         measure=coupling,
         draw=draw_coupling,
-        caption="How the output of each example moves with every other example of its batch. In training no pair is "
-        "white: each output depends on the whole batch. In evaluation every output depends on its own example alone.",
+        caption="How the output of each example moves with every other example of its batch. In training each output "
+        "depends on the whole batch. In evaluation it depends on its own example alone.",
     ),
     Claim(
         id="N27",

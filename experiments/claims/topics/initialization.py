@@ -129,9 +129,10 @@ def histograms(measured: Mapping[str, Any]) -> Any:
             stds = measured[f"{arm} std"].mean(0)
             places = np.linspace(*measured[f"{arm} ends"], shares.shape[1])
             for layer, (share, std) in enumerate(zip(shares, stds, strict=True), 1):
-                height = 0.9 * share / share.max()
+                most = share[1:].max() if places[0] == 0 else share.max()  # beside the zeros of relu
+                height = 0.9 * np.minimum(share / max(most, 1e-9), 1)
                 axes.fill_between(places, -layer, height - layer, color=plots.PALETTE[0], alpha=0.75, linewidth=0)
-                axes.annotate(f"std {std:.2g}", (1.02, 0.15 - layer), fontsize=6, annotation_clip=False)
+                axes.annotate(f"std {std:.2g}", (1.0, 0.15 - layer), xycoords=("axes fraction", "data"), fontsize=6)
             axes.set(xlabel="activation", title=arm)
             axes.set_yticks([-layer for layer in range(1, len(shares) + 1)], range(1, len(shares) + 1))
         np.atleast_1d(panels)[0].set_ylabel("layer")
@@ -307,7 +308,7 @@ CLAIMS = (
         measure=halved,
         draw=histograms,
         caption=_HISTOGRAMS
-        + "Half of them are 0, and the other half come closer to it in every layer. Variance 2/n would make "
+        + "Half of them are 0 (cut off here), and the other half come closer to it in every layer. Variance 2/n would make "
         "up for it.",
     ),
     Claim(

@@ -84,8 +84,8 @@ def draw(measured: Mapping[str, Any]) -> Any:
     with plots.style():
         figure, axes = plots.figure(size=(3.4, 3.2))
         side = measured["side"]
-        colors = [plots.PALETTE[5], plots.PALETTE[4], plots.PALETTE[3]]
-        axes.contourf(side, side, measured["plane"], levels=[-0.5, 0.5, 1.5, 2.5], colors=colors, alpha=0.5)
+        for label, color in enumerate((plots.PALETTE[5], plots.PALETTE[4], plots.PALETTE[3])):
+            axes.contourf(side, side, measured["plane"] == label, levels=[0.5, 1.5], colors=[color], alpha=0.5)
         axes.plot(*measured["points"].T, ".", color="black", markersize=2, label="borders found by bisection")
         axes.set(xlabel="feature 1", ylabel="feature 2", title="Softmax regression: three classes", aspect="equal")
         plots.legend(figure, axes)
