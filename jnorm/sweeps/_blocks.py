@@ -134,6 +134,11 @@ class Layout:
         )
 
 
+def blocks_of(manifest: Mapping[str, Any]) -> list[Block]:
+    """The blocks that a manifest holds."""
+    return [Block(**entry | {"keys": np.asarray(entry["keys"], np.uint32)}) for entry in manifest["blocks"]]
+
+
 def following(blocks: Sequence[Block], program: Mapping[str, Any]) -> tuple[Stored, int]:
     """The plan that the first of the blocks has for a program, and for how many runs it was made; None, 0 for none."""
     text = json.dumps(program["static"], sort_keys=True)

@@ -14,7 +14,7 @@ import numpy as np
 from jnorm._ground import atomic
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _processes as processes
-from jnorm.sweeps._manifest import blocks_of
+from jnorm.sweeps._blocks import blocks_of
 
 Chunk = files.Chunk
 Records = list[dict[str, Any]]

@@ -50,6 +50,11 @@ class Collected:
         self.store.extend(blocks)
         self._take(blocks)
 
+    def left(self, wanted: np.ndarray) -> list[np.ndarray]:
+        """For every block, which of its runs are ``wanted`` and not filled in."""
+        missing = np.append(wanted & ~self.filled, False)  # the last one is for -1
+        return [missing[rows] for rows in self.rows]
+
     def fill(self, block: int, runs: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
         """Put in the outputs of ``runs`` of a block."""
         self.finished[block][runs] = True

@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 
 from jnorm.sweeps import _plans as plans
 from jnorm.sweeps._blocks import Block, following
-from jnorm.sweeps._collected import Collected
 from jnorm.sweeps._configurations import sort_key
 from jnorm.sweeps._files import Chunk
 from jnorm.sweeps._plans import Plan
@@ -69,29 +68,32 @@ class Job:
 
 
 def jobs_of(
-    collected: Collected, wanted: np.ndarray, programs: Programs, mesh: Mesh, chunk: int | str, *, fit: bool
+    blocks: Sequence[Block],
+    left: Sequence[np.ndarray],
+    programs: Programs,
+    mesh: Mesh,
+    chunk: int | str,
+    *,
+    fit: bool,
 ) -> list[Job]:
-    """The jobs that the wanted runs need, those of new blocks with the plans that their programs had before.
+    """The jobs for the runs of the blocks that are ``left`` to do, a boolean for each.
 
-    With ``fit`` a plan that is too wide for a new block is made narrower, where the same bits are not asked for.
+    A block that has no plan for a program yet gets the one that the program had before, or the one that ``chunk``
+    says. With ``fit`` one that is too wide for it is made narrower, where the same bits are not asked for.
     """
     jobs: list[Job] = []
-    store, left = collected.store, wanted & ~collected.filled
-    for number, block in enumerate(store.blocks):
+    for number, block in enumerate(blocks):
         base = 0
         for p, (text, part) in enumerate(zip(block.programs, block.parts, strict=True)):
             runs = block.runs_of(p)
             base, first = base + runs, base
             program, lanes = programs.get(sort_key(text["static"]), (None, None))
-            rows = collected.rows[number][first:base]
-            if program is None or lanes is None or not left[rows[rows >= 0]].any():
+            if program is None or lanes is None or not left[number][first:base].any():
                 continue
-            plan = _plan(store.blocks, number, p, mesh, fit=fit)
+            plan = _plan(blocks, number, p, mesh, fit=fit)
             if plan is None and not isinstance(chunk, str):
                 plan = plans.fixed(chunk, runs, mesh.size, alone=program.alone)
-            if plan is not None and block.plans[p] is None:
-                block.plans[p] = list(plan)
-                store.write()
+            block.plans[p] = block.plans[p] or (list(plan) if plan else None)
             trials = [
                 plans.trial(width, runs, mesh.size, program.held)
                 for width in plans.widths(runs, mesh, alone=program.alone)

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from jnorm.sweeps import _fingerprints as fingerprints
-from jnorm.sweeps import _manifest as manifest
+from jnorm.sweeps import _identity as identity
 from jnorm.sweeps import _programs as programs
 from jnorm.sweeps._programs import Lanes, Program
 
@@ -32,7 +32,7 @@ def lower(
     if known.opaque or program.jaxpr.effects:
         return new()
     names = jax.tree.structure((lanes, shared)), tuple(program.outputs)  # types are part of the program
-    same = known.digest, names, mesh, width, groups, tuple(manifest.settings().items())
+    same = known.digest, names, mesh, width, groups, tuple(identity.settings().items())
     if same not in _lowered:
         _lowered[same] = new()
     _lowered.move_to_end(same)

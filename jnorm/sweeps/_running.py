@@ -233,7 +233,9 @@ def run_all(
     work = Work(collected, wanted, shared, mesh, compiled)
     total, done = int(wanted.sum()), lambda: int((collected.filled & wanted).sum())
     collected.store.check_platform(total - done())
-    jobs = jobs_of(collected, wanted, programs, mesh, chunk, fit=fit)
+    jobs = jobs_of(collected.store.blocks, collected.left(wanted), programs, mesh, chunk, fit=fit)
+    if jobs:
+        collected.store.write()  # of plans that are new
     workers = ThreadPoolExecutor(max_workers=max(1, min(len(jobs), os.cpu_count() or 1)))
     try:
         with reporter(progress, total, done()) as report:

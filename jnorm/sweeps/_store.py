@@ -34,10 +34,10 @@ from jnorm._ground import atomic
 from jnorm.sweeps import _chunks as chunks
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _processes as processes
-from jnorm.sweeps._blocks import Block, Layout, identity
+from jnorm.sweeps._blocks import Block, Layout, blocks_of, identity
 from jnorm.sweeps._chunks import Chunk, Records
 from jnorm.sweeps._differences import differences, platform_line
-from jnorm.sweeps._manifest import FORMAT, as_written, blocks_of, damaged, environment, origin
+from jnorm.sweeps._manifest import FORMAT, as_written, damaged, environment, origin
 from jnorm.sweeps._results import SweepResult, arranged
 
 _REPAIR = "give another folder, or delete this one, and run the sweep again"

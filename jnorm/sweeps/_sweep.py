@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import _programs as programs
 from jnorm.sweeps import _stages as stages
-from jnorm.sweeps._blocks import Block, Layout
+from jnorm.sweeps._blocks import Block, Layout, blocks_of
 from jnorm.sweeps._calls import (
     arrays_of,
     as_chunk,
@@ -26,8 +26,9 @@ from jnorm.sweeps._collected import Collected
 from jnorm.sweeps._configurations import Configuration, Grid, Group, expand, grouped, seed_numbers, sort_key
 from jnorm.sweeps._devices import one_axis, platform_of, warn_of_float64
 from jnorm.sweeps._files import folder_of
+from jnorm.sweeps._identity import manifest_of, whole_block
 from jnorm.sweeps._jobs import Part
-from jnorm.sweeps._manifest import blocks_of, manifest_of, origin, whole_block
+from jnorm.sweeps._manifest import origin
 from jnorm.sweeps._numbers import as_traced
 from jnorm.sweeps._programs import Compiled, Lanes, Train
 from jnorm.sweeps._progress import Report
@@ -97,7 +98,7 @@ def sweep(
             vouches for ``train`` where a store is continued with another version of JAX.
         finite: names of the outputs in which anything that is not finite means that the run diverged; all by default.
         progress: ``True`` for a live bar on the standard error, or a function that is called with a `Progress` whenever
-            a chunk is finished.
+            a chunk is finished, or a segment of one.
 
     Returns:
         Outputs, configurations and seeds, and which runs diverged. A warning tells these with their settings, another
