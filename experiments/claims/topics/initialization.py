@@ -308,7 +308,7 @@ CLAIMS = (
         measure=halved,
         draw=histograms,
         caption=_HISTOGRAMS
-        + "Half of them are 0 (cut off here), and the other half come closer to it in every layer. Variance 2/n would make "
+        + "Half of them are 0 (cut off here), and the others come closer to it in every layer. Variance 2/n would make "
         "up for it.",
     ),
     Claim(
