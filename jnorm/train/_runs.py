@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks, keys
 from jnorm.data import batches
-from jnorm.train import _epochs, _optimizers, _steps, _validation, early_stopping, evaluation
+from jnorm.train import _epochs, _optimizers, _starts, _steps, early_stopping, evaluation
 from jnorm.train._report import Report
 
 
@@ -99,8 +99,8 @@ def whole(run: Run, given: Any) -> dict[str, Any]:
 def begun(run: Run, given: Any) -> _steps.Carry:
     """What the run begins with, if its results all have names of their own."""
     start = _steps.start(run.recipe, given)
-    _validation.warn_of_half(start.params)
-    _validation.distinct(_names(run, start))
+    _starts.warn_of_half(start.params)
+    _starts.distinct(_names(run, start))
     return start
 
 

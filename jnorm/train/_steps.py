@@ -11,7 +11,7 @@ import optax
 from jnorm._ground import checks
 from jnorm._ground.elementary import power_below
 from jnorm.data import batches
-from jnorm.train import _examples, _gradients, _optimizers, _validation
+from jnorm.train import _examples, _gradients, _optimizers, _starts
 from jnorm.train._report import Step
 
 
@@ -60,7 +60,7 @@ def start(recipe: Recipe, given: Any = None) -> Carry:
     if given is None:
         params, state = recipe.network.init(recipe.keys["init_key"])
         return Carry(params, state, recipe.optimizer.init(params), jnp.zeros((), jnp.int32))
-    given = _validation.beginning(given, recipe.network, recipe.optimizer, Carry)
+    given = _starts.beginning(given, recipe.network, recipe.optimizer, Carry)
     given = jax.tree.map(jnp.asarray, given)
     if isinstance(given, Carry):
         return given
@@ -127,7 +127,7 @@ def _reported(reported: Collection[Any], known: Mapping[str, jax.Array], seen: S
         if not isinstance(values, Mapping):
             raise TypeError(f"a function in `steps` must return a dictionary of arrays; got {type(values).__name__}")
         named += values.items()
-    _validation.distinct((f"step_{name}", "a report of steps") for name, _ in named)
+    _starts.distinct((f"step_{name}", "a report of steps") for name, _ in named)
     return {f"step_{name}": jnp.asarray(value) for name, value in named}
 
 
