@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from jnorm._ground import checks
-from jnorm.data import batches
 from jnorm.train import _examples
 
 Loss = Callable[[Any, Any, Any, jax.Array | None, jax.Array], tuple[jax.Array, Any]]
@@ -42,9 +41,10 @@ def of_clean(
 ) -> Gradient:
     """`jnorm.train.gradients.gradient`, but for NaN in what is not valid, which would become NaN in the gradient.
 
-    Microbatches of a batch that ``accumulate`` does not divide are as equal as can be, larger ones first.
+    The arrays of the batch are of one length. Microbatches of one that ``accumulate`` does not divide are as equal as
+    can be, larger ones first.
     """
-    size = batches.length(batch)
+    size = _length(batch)
     count = size if mask is None else jnp.sum(mask)
     params = jax.tree.map(jnp.asarray, params)
 
@@ -52,7 +52,7 @@ def of_clean(
         params: Any, state: Any, batch: Any, mask: Any, key: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, Any]]:
         losses, state = loss(params, state, batch, mask, key)
-        losses = _examples.per_example(losses, batches.length(batch), "loss")
+        losses = _examples.per_example(losses, _length(batch), "loss")
         mean = jnp.sum(losses if mask is None else jnp.where(mask, losses, 0)) / jnp.asarray(count, losses.dtype)
         value = mean if penalty is None or accumulate > 1 else mean + penalty(params).astype(mean.dtype)
         return value, (mean, state)
@@ -81,6 +81,11 @@ def of_clean(
         value, grads = mean + extra.astype(mean.dtype), jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, more)
     grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
     return Gradient(mean, value, grads, state)
+
+
+def _length(batch: Any) -> int:
+    """The number of examples, of a batch whose arrays are known to have one length."""
+    return jnp.shape(jax.tree.leaves(batch)[0])[0]
 
 
 def _microbatches(batch: Any, size: int, count: int) -> Iterator[tuple[jax.Array, Any]]:
