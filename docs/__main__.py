@@ -12,7 +12,9 @@ from docs import _figures, _pages, _site
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "docs"
-NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline", "sklearn", "equinox", "flint")
+SITE = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline", "ipykernel")
+PAGES = ("sklearn", "equinox", "flint", "optuna", "safetensors", "xarray")
+"""What pages import beside what jnorm itself needs."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         print(f"{len(_pages.pages())} pages: {counts}")
         return int(wrong)
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in SITE + PAGES if importlib.util.find_spec(name) is None]
     if missing:
         print(f'pip install -e ".[docs]" first: the extra `docs` lacks {", ".join(missing)}', file=sys.stderr)
         return 2
