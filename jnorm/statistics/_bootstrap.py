@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
-from jnorm.statistics._bca import Interval, bca_interval, resample
+from jnorm.statistics._bca import Interval, bca_interval, expanded_tail, resample
 from jnorm.statistics._location import iqm, mean  # noqa: F401 (iqm: the example)
 from jnorm.statistics._samples import Axes, Estimator, as_array
 
@@ -27,13 +27,18 @@ def bootstrap(
     level: ArrayLike = 0.05,
     samples: int = 2000,
 ) -> Interval:
-    """An estimate with its BCa bootstrap interval.
+    """An estimate with its BCa bootstrap interval, expanded for few runs.
 
-    The interval is NaN where fewer than two runs are left. Second-order accurate, but short on few runs: 95 % intervals
-    of a normal mean cover 72 % at 3 runs, 79 % at 4, 84 % at 5, 88 % at 8, 92 % at 16, 94 % at 32 and 64 (4000 samples
-    each; of an interquartile mean 93, 95, 94 and 94 % from 8 runs on). The bootstraps of rules are widened for few
-    runs. A NaN is never drawn and pads the resample, so that the estimator decides what becomes of it: `iqm` is NaN in
-    such a lane, ``partial(iqm, diverged="exclude")`` that of the others. All lanes draw the same runs.
+    The interval is NaN where fewer than two runs are left. No end lies beyond the runs, so that intervals of 95 % hold
+    in some 75, 88 and 92 % of samples of 3, 4 and 5 runs whatever their law. From 8 runs on those of the median and of
+    the interquartile mean hold in 93 to 98 %, of normal, skewed, bounded and bimodal runs alike. Those of the mean do
+    where runs are not skewed; of 8 to 64 lognormal runs they hold in 87 to 92 %, of scores near their bound in 91 to
+    95, and of 8 runs of which one in five is stuck in 82, because in 17 samples of 100 none is: use `iqm` or `median`.
+    A lower quartile needs 12 runs (of 8: 88 %), and Cohen's d runs that are not skewed (of lognormal ones 58 to 66 %):
+    use `probability_of_superiority` by `stratified_bootstrap`. All of it: ``python -m benchmarks coverage``.
+
+    A NaN is never drawn and pads the resample, so that the estimator decides what becomes of it: `iqm` is NaN in such a
+    lane, ``partial(iqm, diverged="exclude")`` that of the others. All lanes draw the same runs.
 
     Args:
         key: Where the resamples come from.
@@ -50,7 +55,7 @@ def bootstrap(
         ValueError: For a level outside (0, 1), ``samples`` below 1, and an axis that ``x`` does not have or that is
             empty.
 
-    Source: Efron 1987.
+    Source: Efron 1987; Hesterberg 2015 (expansion).
 
     >>> interval = bootstrap(jax.random.key(0), jnp.arange(16.0), axis=0)
     >>> f"{interval.value:.1f}", bool(interval.low < 7.5 < interval.high)
@@ -68,4 +73,5 @@ def bootstrap(
 def _interval(
     key: jax.Array, x: jax.Array, level: ArrayLike, *, estimator: Estimator, axis: Axes, samples: int
 ) -> Interval:
-    return bca_interval(resample(key, x, estimator, axis=axis, samples=samples), level=level)
+    resamples = resample(key, x, estimator, axis=axis, samples=samples)
+    return bca_interval(resamples, tail=expanded_tail(level, resamples.runs, resamples.runs - 1))

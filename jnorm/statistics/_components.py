@@ -142,6 +142,11 @@ def intervals(key: jax.Array, design: Components, *, level: ArrayLike = 0.05, sa
     component from none. The others are approximate: 95 % intervals of the seven components and shares of simulated
     designs of 6 x 5 x 8 levels covered 94.7 to 96.1 % of 2000. All lanes see the same draws.
 
+    Unlike those of means, they do not get better with more levels where effects are not normal: of a factor of 8 and of
+    64 levels they hold in 72 and 42 % where its effects are lognormal, in 86 and 78 % for scores near their bound, in
+    98 and 100 % for two modes. Take logarithms of skewed metrics before, or the logit of accuracies, and judge by the
+    estimates where no scale makes them symmetric.
+
     Args:
         key: Where the draws come from.
         design: What `components` returns.

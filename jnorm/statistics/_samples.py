@@ -113,13 +113,18 @@ def reals_last(name: str, x: Any, axis: int) -> np.ndarray:
         An array ``[..., sample]``.
 
     Raises:
-        TypeError: It holds complex numbers or booleans, or what `as_array` refuses.
+        TypeError: It holds complex numbers or booleans, or what `as_array` refuses; several axes.
         ValueError: For an axis that the array does not have, and an empty array.
 
     >>> reals_last("x", [[1, 2, 3]], axis=0).shape
     (3, 1)
     """
     array = np.asarray(as_array(name, x))
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+        raise TypeError(
+            f"`axis` must be one axis, a whole number, for `{name}`; got {axis!r}: only seeds are runs, repeats of one "
+            "trained network are averaged before (`runs_of`)"
+        )
     if not -array.ndim <= axis < array.ndim:
         raise ValueError(f"`axis` must satisfy {-array.ndim} <= axis < {array.ndim} for `{name}`; got {axis}")
     if array.dtype.kind in "cb":

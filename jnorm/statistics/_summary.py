@@ -53,9 +53,10 @@ def summary(
 
     A run that is not finite, or that ``failed`` names, has diverged: it is counted, and the statistics are those of the
     others (NaN where none is left; intervals and variance NaN below two). A diverged network may have a plausible
-    accuracy, that of one class for all: ``summary(result["accuracy"], axis=1, failed=result.failed)``. Results have at
-    least float32, which holds variances from 1e-38 to 3e38, of deviations from 1e-19 to 1e19: outside they are 0 or
-    infinite, and right under ``jax.enable_x64``.
+    accuracy, that of one class for all: ``summary(result["accuracy"], axis=1, failed=result.failed)``. `bootstrap` says
+    how often the intervals hold: below 6 runs too seldom, and those of the mean where runs are skewed; there, report
+    the interquartile mean. Results have at least float32, which holds variances from 1e-38 to 3e38, of deviations from
+    1e-19 to 1e19: outside they are 0 or infinite, and right under ``jax.enable_x64``.
 
     Args:
         values: Values of the runs.

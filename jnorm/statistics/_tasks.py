@@ -13,10 +13,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
-from jnorm.statistics._bca import Interval, batched
+from jnorm.statistics._bca import Interval, batched, expanded_tail
 from jnorm.statistics._effects import probability_of_superiority
 from jnorm.statistics._samples import Axes, as_array, compiled, sample_last
 
@@ -120,8 +121,11 @@ def stratified_bootstrap(
     """An estimate over tasks with its percentile interval: seeds are resampled within each task, tasks are kept.
 
     The tasks are those of the benchmark, not a sample of tasks: the interval says what other seeds would give on them.
-    Percentile intervals are short on few seeds: with three on each of ten tasks those of 95 % for the mean cover 87 %,
-    with five 90 %, with eight 93 % (skewed scores the same; see `bootstrap` for one task).
+    Percentiles are expanded for few seeds, as in `bootstrap`. Intervals of 95 % over five tasks hold in 93 to 97 % for
+    the interquartile mean and for the probability of improvement from three seeds on, and for the mean but of skewed
+    scores (of lognormal ones 81 to 93 %); differences of two arms on one task in 93 to 97 % from four seeds on, one
+    task's mean as in `bootstrap`. A share at which all seeds or none lie, as at the ends of a performance profile, has
+    an interval without width, which says nothing.
 
     Args:
         key: Where the resamples come from.
@@ -141,7 +145,7 @@ def stratified_bootstrap(
         ValueError: For a level outside (0, 1), ``samples`` below 1, axes that the scores do not have or that are the
             same.
 
-    Source: Agarwal et al. 2021.
+    Source: Agarwal et al. 2021; Hesterberg 2015 (expansion).
 
     >>> x = jnp.array([[0.2, 0.4, 0.3], [0.6, 0.5, 0.9]])  # [task, seed]
     >>> wins = partial(probability_of_improvement, axis=-1, over=-2)
@@ -188,6 +192,7 @@ def _stratified(
         return estimator(*drawn)
 
     draws = batched(again, jax.random.split(key, samples), sum(x.size for x in arrays))
-    tail = jnp.asarray(level, draws.dtype) / 2
+    seeds, freedom = min(x.shape[-1] for x in arrays), sum(x[..., 0].shape[-1] * (x.shape[-1] - 1) for x in arrays)
+    tail = ndtr(expanded_tail(level, seeds, freedom)).astype(draws.dtype)
     low, high = jnp.quantile(draws, jnp.stack([tail, 1 - tail]), axis=0)
     return Interval(estimator(*arrays), low, high)

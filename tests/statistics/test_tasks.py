@@ -10,6 +10,7 @@ from scipy import stats
 from jnorm.statistics import (
     Rule,
     averaged,
+    compare,
     iqm,
     judge,
     mean,
@@ -48,8 +49,10 @@ def test_seeds_are_resampled_within_tasks():
     """Two seeds on each of two tasks: all 16 resamples of the mean, whose quantiles are far from other values."""
     x = np.array([[0.0, 1.0], [100.0, 110.0]])
     means = sorted((a + b + c + d) / 4 for a, b, c, d in itertools.product(x[0], x[0], x[1], x[1]))
+    # The tail of .15, expanded for two seeds with one degree of freedom on each task.
+    level = 2 * stats.t(2).cdf(stats.norm.ppf(0.15) / np.sqrt(2))
     interval = stratified_bootstrap(
-        jax.random.key(0), x, partial(mean, axis=(-2, -1)), axis=1, over=0, level=0.3, samples=4000
+        jax.random.key(0), x, partial(mean, axis=(-2, -1)), axis=1, over=0, level=level, samples=4000
     )
     # .15 and .85 lie between the steps of the law at 1/8 and 3/16, and 13/16 and 7/8: 6 deviations of 4000 samples.
     assert (interval.low, interval.value, interval.high) == pytest.approx((means[2], 52.75, means[13]), rel=1e-6)
@@ -103,13 +106,49 @@ def test_pseudo_replication_is_an_error_that_teaches():
             "must name an axis of seeds; got configuration, repeat: repeats and tasks of one",
         ),
         ([], "must name an axis of seeds; got none"),
-        (["seed", "episode"], "must be among configuration, task, seed, repeat; got 'episode'"),
-        (["seed", "seed"], "must name 'seed' once; got seed, seed"),
+        (["seed", "episode"], "must be among configuration, task, seed, repeat; got 'episode': .* with one trained"),
+        (["seed", "seed"], "must name 'seed' once; got seed, seed: what was trained anew from another key is a .seed."),
         (["seed"], r"`x` must have the axes seed; got shape \(1, 5\)"),
         (["task", "seed"], r"`x` must have 1 configurations and 2 tasks; got shape \(1, 5\)"),
     ]:
         with pytest.raises(ValueError, match=text):
             runs_of({"x": jnp.ones((1, 5))}, roles, tasks=["a", "b"] if "task" in roles else None)
+    rule = Rule(claim="greater", effect=0.0, diverged="exclude")
+    with pytest.raises(TypeError, match=r"`axis` must be one axis.* got \(0, 1\): only seeds are runs"):
+        compare(np.ones((5, 100)), np.zeros((5, 100)), rule, axis=(0, 1))
+
+
+def test_roles_of_arrays_that_hold_something_else():
+    x, grid = np.ones((2, 3)), [{"task": 1}, {"task": 2}]
+    for error, text, call in [
+        (TypeError, r"`roles` must name the role of each axis.* got 'seed'", lambda: runs_of({"x": x[0]}, "seed")),
+        (TypeError, r"`roles` must name .* got \[0, 1\]", lambda: runs_of({"x": x}, [0, 1])),
+        (TypeError, "`arrays` must be arrays by name.* got ndarray", lambda: runs_of(x, ["repeat", "seed"])),
+        (TypeError, "`x` must hold real numbers", lambda: runs_of({"x": [["a", "b"]]}, ["repeat", "seed"])),
+        (ValueError, "`x` must be an array; got rows of", lambda: runs_of({"x": [[1], [1, 2]]}, ["repeat", "seed"])),
+        (ValueError, "`x` must hold at least one run", lambda: runs_of({"x": x[:0]}, ["repeat", "seed"])),
+        (
+            ValueError,
+            "`tasks` need an axis of tasks; got repeat, seed",
+            lambda: runs_of({}, ["repeat", "seed"], tasks="a"),
+        ),
+        (ValueError, "`tasks` must be different; got a, a", lambda: runs_of({}, ["task", "seed"], tasks=["a", "a"])),
+        (
+            ValueError,
+            "`configurations` must not have a hyperparameter 'task'",
+            lambda: runs_of({"x": x}, ["task", "seed"], grid),
+        ),
+    ]:
+        with pytest.raises(error, match=text):
+            call()
+
+
+def test_repeats_are_averaged_in_enough_precision():
+    """A thousand bfloat16 numbers added in bfloat16 stop at 32."""
+    for dtype in (jnp.bfloat16, jnp.float16):
+        got = runs_of({"x": jnp.full((1, 1000), 0.125, dtype)}, ["seed", "repeat"])["x"]
+        assert got.dtype == np.float32
+        assert got.tolist() == [[0.125]]
 
 
 def test_bad_input_is_refused():
