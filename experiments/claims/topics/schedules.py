@@ -115,7 +115,7 @@ CLAIMS = (
         ],
         measure=measure,
         draw=draw,
-        caption="Distance from the minimum over the steps of noisy descent, the median over seeds. The fixed rate stays "
-        "at the distance that its noise makes. Falling rates average the noise away and come closer.",
+        caption="Distance from the minimum over the steps of noisy descent, the median over seeds. The fixed rate "
+        "stays at the distance that its noise makes. Falling rates average the noise away and come closer.",
     ),
 )
