@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +22,12 @@ from jax.sharding import PartitionSpec as P
 from benchmarks.harness import Row, fresh, turns
 from jnorm import initializers, losses
 from jnorm.nn.layers import Layer
-from jnorm.nn.networks import mlp
+from jnorm.nn.networks import Network, cnn, mlp
 from jnorm.sweeps import Progress, load, sweep, use_cores
 from jnorm.train.loop import trainer
 
-EXAMPLES, FEATURES, CLASSES = 1408, 64, 10  # as scikit-learn's digits, in whole batches
+EXAMPLES, SIDE, CLASSES = 1408, 8, 10  # as scikit-learn's digits, in whole batches
+FEATURES = SIDE**2
 ROUNDS = 7
 
 
@@ -41,26 +42,39 @@ class Case(NamedTuple):
     steps: int
     together: int  # seeds in the batched products of the peer
     least: dict[str, float]
+    channels: tuple[int, ...] = ()  # of convolutions of 3 x 3 with stride 2, in the place of hidden layers
+    chunk: int | str = "auto"
 
     @property
     def name(self) -> str:
         """For the table."""
-        return f"{self.depth} x {self.width}, batch {self.batch}"
+        layers = f"CNN of {', '.join(map(str, self.channels))}" if self.channels else f"{self.depth} x {self.width}"
+        return f"{layers}, batch {self.batch}"
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Of all layers, input and output included."""
-        return (FEATURES, *[self.width] * self.depth, CLASSES)
+        return (*(self.channels or (FEATURES, *[self.width] * self.depth)), CLASSES)
+
+    @property
+    def network(self) -> Network:
+        """From the library's own parts."""
+        layer = Layer(jax.nn.relu, initializers.he_normal())
+        return cnn(self.channels, CLASSES, layer) if self.channels else mlp(self.widths, layer)
 
     @property
     def flops(self) -> int:
-        """Of the matrix products of a step: forward, and backward by kernels and, but for the first layer, inputs."""
+        """Of the products of a step: forward, and backward by kernels and, but for the first layer, inputs."""
         products = [a * b for a, b in zip(self.widths, self.widths[1:], strict=False)]
+        if self.channels:
+            products = [9 * (SIDE >> i + 1) ** 2 * p for i, p in enumerate(products[:-1])] + products[-1:]
         return 2 * self.batch * (3 * sum(products) - products[0])
 
 
 SMALL = Case(64, 4, 32, 20, 192, 2000, 32, {"torch": 8.0, "torch fused": 5.5, "jax loop": 5.0})
 LARGE = Case(256, 8, 128, 10, 16, 250, 4, {"torch": 1.25, "torch fused": 1.05})
+# Eight seeds at a time on two cores.
+IMAGES = Case(0, 0, 32, 10, 32, 1000, 1, {"torch": 1.0, "torch fused": 1.0}, (1, 16, 32), 4)
 
 TORCH = """
 import sys, time, torch
@@ -69,7 +83,8 @@ torch.set_num_threads(1)
 kind, batch, together = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 widths = [int(w) for w in sys.argv[4].split(",")]
 n = {examples}
-x, y = torch.randn(n, widths[0]), torch.randint(0, {classes}, (n,))
+images = kind.startswith("cnn")
+x, y = torch.randn(n, 1, {side}, {side}) if images else torch.randn(n, widths[0]), torch.randint(0, {classes}, (n,))
 pairs = list(zip(widths, widths[1:]))
 def fresh():
     if kind == "bmm":
@@ -82,10 +97,12 @@ def fresh():
             z = torch.baddbmm(biases[-1], z, weights[-1])
             return together * nn.functional.cross_entropy(z.reshape(-1, widths[-1]), y[order].reshape(-1))
         return loss, torch.optim.Adam([*weights, *biases], 1e-3, fused=True)
-    layers = [m for a, b in pairs[:-1] for m in (nn.Linear(a, b), nn.ReLU())]
-    network = nn.Sequential(*layers, nn.Linear(*pairs[-1]))
+    one = (lambda a, b: nn.Conv2d(a, b, 3, 2, 1)) if images else nn.Linear
+    layers = [m for a, b in pairs[:-1] for m in (one(a, b), nn.ReLU())]
+    pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if images else []
+    network = nn.Sequential(*layers, *pooled, nn.Linear(*pairs[-1]))
     loss = lambda order: nn.functional.cross_entropy(network(x[order]), y[order])
-    return loss, torch.optim.Adam(network.parameters(), 1e-3, fused=kind == "fused")
+    return loss, torch.optim.Adam(network.parameters(), 1e-3, fused="fused" in kind)
 def run(steps):
     # As many epochs as the sweep before beginning anew: long after all is learned, gradients become subnormal and slow.
     done, start = 0, time.perf_counter()
@@ -103,7 +120,9 @@ run(20)
 print("ready", flush=True)
 for line in sys.stdin:
     print(run(int(line)), flush=True)
-""".replace("{examples}", str(EXAMPLES)).replace("{classes}", str(CLASSES))
+"""
+for _name, _value in (("examples", EXAMPLES), ("classes", CLASSES), ("side", SIDE)):
+    TORCH = TORCH.replace(f"{{{_name}}}", str(_value))
 
 
 @contextmanager
@@ -131,20 +150,18 @@ def torch_rate(kind: str, case: Case) -> Any:
             worker.communicate()
 
 
-def data() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def data(case: Case) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Numbers of the shape of digits."""
     rng = np.random.default_rng(0)
-    make = lambda n: (rng.normal(size=(n, FEATURES)).astype(np.float32), rng.integers(0, CLASSES, n).astype(np.int32))
+    shape = (SIDE, SIDE, 1) if case.channels else (FEATURES,)
+    make = lambda n: (rng.normal(size=(n, *shape)).astype(np.float32), rng.integers(0, CLASSES, n).astype(np.int32))
     return {"train": make(EXAMPLES), "test": make(350)}
 
 
 def training(case: Case) -> Callable[..., dict[str, jax.Array]]:
-    """One run, from the library's own parts."""
-    layer = Layer(jax.nn.relu, initializers.he_normal())
+    """One run."""
     adam = lambda learning_rate: optax.adam(learning_rate)
-    return trainer(
-        mlp(case.widths, layer), losses.softmax_cross_entropy, adam, epochs=case.epochs, batch_size=case.batch
-    )
+    return trainer(case.network, losses.softmax_cross_entropy, adam, epochs=case.epochs, batch_size=case.batch)
 
 
 class Swept(NamedTuple):
@@ -163,11 +180,12 @@ def swept(case: Case, seeds: int, chunk: Any = "auto") -> Swept:
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         sweep(
-            training(case), seeds=seeds, grid={"learning_rate": (1e-3,)}, shared=data(), chunk=chunk, progress=note,
+            training(case), seeds=seeds, grid={"learning_rate": (1e-3,)}, shared=data(case), chunk=chunk, progress=note,
             store=folder,
         )  # fmt: skip
         assert len(load(folder).seeds) == seeds
-        plan = jax.tree.leaves(json.loads(Path(folder, "manifest.json").read_text())["plans"])
+        [block] = json.loads(Path(folder, "manifest.json").read_text())["blocks"]
+        plan = jax.tree.leaves(block["plans"])
     first, last = times[1], times[-1]
     steps = case.epochs * (EXAMPLES // case.batch)
     return Swept((last[1] - first[1]) * steps / (last[0] - first[0]), first[0] - begin, last[0] - first[0], plan)
@@ -175,9 +193,9 @@ def swept(case: Case, seeds: int, chunk: Any = "auto") -> Swept:
 
 def jax_loop(case: Case) -> Callable[[], float]:
     """A function that gives the seed-steps a second of a Python loop over a jitted step."""
-    network = mlp(case.widths, Layer(jax.nn.relu, initializers.he_normal()))
+    network = case.network
     optimizer = optax.adam(1e-3)
-    x, y = data()["train"]
+    x, y = data(case)["train"]
 
     params, none = network.init(jax.random.key(0))
 
@@ -241,22 +259,21 @@ print(next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").ope
 
 def compare(case: Case) -> list[Row]:
     """One network: the sweep beside its peers, round by round."""
-    with (
-        torch_rate("plain", case) as plain,
-        torch_rate("fused", case) as fused,
-        torch_rate("bmm", case) as bmm,
-    ):
-        peers = {"torch": plain, "torch fused": fused, "torch bmm": bmm, "jax loop": jax_loop(case), "peak": peak()}
+    kinds = ("cnn", "cnn fused") if case.channels else ("plain", "fused", "bmm")
+    with ExitStack() as stack:
+        names = ("torch", "torch fused", "torch bmm")
+        peers = {name: stack.enter_context(torch_rate(kind, case)) for name, kind in zip(names, kinds, strict=False)}
+        peers |= {"jax loop": jax_loop(case), "peak": peak()}
         seen: dict[str, list[float]] = {name: [] for name in peers}
         ours: list[Swept] = []
         for _ in turns(ROUNDS):
-            ours.append(swept(case, case.seeds))
+            ours.append(swept(case, case.seeds, case.chunk))
             for name, measure in peers.items():
                 seen[name].append(measure())
     rates = [one.rate for one in ours]
     rate, top = statistics.median(rates), statistics.median(seen["peak"])
     rows = []
-    for name in ("torch", "torch fused", "torch bmm", "jax loop"):
+    for name in (name for name in peers if name != "peak"):
         times = statistics.median(a / b for a, b in zip(rates, seen[name], strict=True))
         detail = f"{rate:,.0f} against {statistics.median(seen[name]):,.0f} seed-steps/s"
         rows.append(Row(f"{case.name}: {name}", times, "times", least=case.least.get(name), detail=detail))
@@ -280,7 +297,7 @@ def compare(case: Case) -> list[Row]:
 def run() -> Iterator[Row]:
     """All rows; a few minutes."""
     use_cores()
-    for case in (SMALL, LARGE):
+    for case in (SMALL, LARGE, IMAGES):
         yield from compare(case)
     # Without the first chunk, twice as many seeds to the last one; the least of several times is the least disturbed.
     sizes = 96, 2 * 96 - 8 * len(jax.devices())

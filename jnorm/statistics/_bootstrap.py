@@ -29,13 +29,13 @@ def bootstrap(
 ) -> Interval:
     """An estimate with its BCa bootstrap interval, expanded for few runs.
 
-    The interval is NaN where fewer than two runs are left. No end lies beyond the runs, so that intervals of 95 % hold
-    in some 75, 88 and 92 % of samples of 3, 4 and 5 runs whatever their law. From 8 runs on those of the median and of
-    the interquartile mean hold in 93 to 98 %, of normal, skewed, bounded and bimodal runs alike. Those of the mean do
-    where runs are not skewed; of 8 to 64 lognormal runs they hold in 87 to 92 %, of scores near their bound in 91 to
-    95, and of 8 runs of which one in five is stuck in 82, because in 17 samples of 100 none is: use `iqm` or `median`.
-    A lower quartile needs 12 runs (of 8: 88 %), and Cohen's d runs that are not skewed (of lognormal ones 58 to 66 %):
-    use `probability_of_superiority` by `stratified_bootstrap`. All of it: ``python -m benchmarks coverage``.
+    The interval is NaN where fewer than two runs are left. No end lies beyond the runs, so that one of the median of 3,
+    4 or 5 runs holds in 75, 88 or 94 % of all samples at most, ``1 - 2^(1 - n)``, at whatever level. From 8 runs on
+    intervals of 95 % hold in 93 to 98 % for the median and the interquartile mean, of normal, skewed, bounded and
+    bimodal runs alike, and for the mean where runs are not skewed. Means of 8 to 64 lognormal runs: 87 to 92 %; of
+    scores near their bound 92 to 94; of 8 runs of which one in five is stuck 83, because in 17 samples of 100 none is:
+    use `iqm` or `median`. Quartiles need 12 runs (8: 87 to 92 %), and Cohen's d runs that are not skewed (lognormal: 58
+    to 66 %): use `probability_of_superiority` by `stratified_bootstrap`. Measured: ``python -m benchmarks coverage``.
 
     A NaN is never drawn and pads the resample, so that the estimator decides what becomes of it: `iqm` is NaN in such a
     lane, ``partial(iqm, diverged="exclude")`` that of the others. All lanes draw the same runs.

@@ -121,11 +121,11 @@ def stratified_bootstrap(
     """An estimate over tasks with its percentile interval: seeds are resampled within each task, tasks are kept.
 
     The tasks are those of the benchmark, not a sample of tasks: the interval says what other seeds would give on them.
-    Percentiles are expanded for few seeds, as in `bootstrap`. Intervals of 95 % over five tasks hold in 93 to 97 % for
+    Percentiles are expanded for few seeds, as in `bootstrap`. Intervals of 95 % over five tasks hold in 92 to 98 % for
     the interquartile mean and for the probability of improvement from three seeds on, and for the mean but of skewed
-    scores (of lognormal ones 81 to 93 %); differences of two arms on one task in 93 to 97 % from four seeds on, one
-    task's mean as in `bootstrap`. A share at which all seeds or none lie, as at the ends of a performance profile, has
-    an interval without width, which says nothing.
+    scores (of lognormal ones 81 to 93 %); differences of two arms on one task from five seeds on, one task's mean as in
+    `bootstrap`: ``python -m benchmarks coverage``. A share at which all seeds or none lie, as at the ends of a
+    performance profile, has an interval without width, which says nothing.
 
     Args:
         key: Where the resamples come from.
