@@ -161,13 +161,24 @@ def lower(
     else:
         pair = lane, parts.carried
         made = [(parts.begin, lane, parts.carried), (parts.advance, pair, parts.carried), (parts.finish, pair, outputs)]
-    return [_lowered(*one, mesh, shared, width, groups) for one in made]
+    return [_lowered(*one, mesh, shared, width, groups, carries=one[2] is not outputs) for one in made]
 
 
 def _lowered(
-    run: Piece, lane: Any, outputs: Mapping[str, Any], mesh: Mesh, shared: Any, width: int, groups: int
+    run: Piece,
+    lane: Any,
+    outputs: Mapping[str, Any],
+    mesh: Mesh,
+    shared: Any,
+    width: int,
+    groups: int,
+    *,
+    carries: bool,
 ) -> jax.stages.Lowered:
-    """A function of what is one run's, for as many runs; ``lane`` and ``outputs`` say what one has and returns."""
+    """A function of what is one run's, for as many runs; ``lane`` and ``outputs`` say what one has and returns.
+
+    Where it ``carries``, another one takes what it returns.
+    """
 
     def device(counts: jax.Array, lanes: Any, shared: Any) -> dict[str, jax.Array]:
         def group(i: jax.Array, done: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -189,7 +200,8 @@ def _lowered(
     counts = jax.ShapeDtypeStruct((mesh.size,), jnp.int32, sharding=spread)
     all_lanes = jax.tree.map(lambda a: jax.ShapeDtypeStruct((runs, *a.shape), a.dtype, sharding=spread), lane)
     data = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole), shared)
-    return jax.jit(mapped).lower(counts, all_lanes, data)
+    spreading = jax.jit(mapped, out_shardings=spread) if carries else jax.jit(mapped)  # arrays without elements are not
+    return spreading.lower(counts, all_lanes, data)
 
 
 def compiled(lowered: Sequence[jax.stages.Lowered], mesh: Mesh, *, width: int, groups: int) -> Compiled:

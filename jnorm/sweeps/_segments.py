@@ -71,7 +71,7 @@ class Course:
             def further(due: bool = due) -> dict[str, jax.Array]:
                 following = advance(self.counts, (self.lanes, self.carried), self.shared)
                 if due:
-                    saving.save(self)
+                    saving.save(self, following)
                 return jax.block_until_ready(following)
 
             after, lack = memory.attempt(further)
@@ -97,28 +97,25 @@ class Saving:
     Attributes:
         folder: where; without one nothing is.
         chunk: of which runs.
-        last: when the last file was written, or the chunk begun.
-        spent: seconds of the processor that it took.
-        waited: seconds of the clock.
+        last: when the last save began, or the chunk.
+        cost: seconds of the processor that it took, and of the clock where the next segment was over before it.
     """
 
     folder: Path | None
     chunk: Chunk
     last: float = field(default_factory=time.perf_counter)
-    spent: float = 0.0
-    waited: float = 0.0
+    cost: float = 0.0
 
     def is_due(self) -> bool:
-        """Whether saving as before would take no more than its share, and no longer than it can be hidden for."""
-        since = lambda: time.perf_counter() - self.last
-        now = lambda: self.spent <= SHARE * since() and self.waited <= since()
+        """Whether saving as before takes no more than its share."""
+        now = lambda: self.cost <= SHARE * (time.perf_counter() - self.last)
         return self.folder is not None and bool(processes.decide(now))
 
-    def save(self, course: Course) -> None:
-        """Write what this process's runs carry."""
+    def save(self, course: Course, following: dict[str, jax.Array]) -> None:
+        """Write what this process's runs carry, while the segment that follows is computed."""
         assert self.folder is not None
-        clock, processor = time.perf_counter(), time.thread_time()
+        self.last, processor = time.perf_counter(), time.thread_time()
         runs, arrays = programs.local_rows(course.carried, course.rows)
         carried_files.write(self.folder, self.chunk, course.segment, self.chunk[1] + runs, arrays)
-        self.last = time.perf_counter()
-        self.spent, self.waited = time.thread_time() - processor, self.last - clock
+        waited = all(array.is_ready() for array in following.values())  # type: ignore[attr-defined]
+        self.cost = time.thread_time() - processor + (time.perf_counter() - self.last if waited else 0.0)

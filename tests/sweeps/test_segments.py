@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -201,4 +203,28 @@ def test_a_killed_sweep_loses_a_segment_at_most(tmp_path):
     assert files(tmp_path)
     result, first = resumed(tmp_path, **size)
     assert first >= done - 2 / 16 - 1e-6
+    same(result, script.run(**size))
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_of_two_processes_is_killed_and_a_single_one_goes_on(tmp_path, victim, expected):
+    size = {"segments": 16, "work": 200_000, "seeds": 1}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [f"--{name}={value}" for name, value in size.items()]
+    options += ["--always=1", "--processes=2", f"--port={port}"]
+    pair = [start(tmp_path, *options, f"--process={number}") for number in (0, 1)]
+    for line in pair[0].stderr:
+        if re.fullmatch(r"[\d.]+ [\d.]+\n", line) and float(line.split()[-1]) > 0.5:  # of three runs
+            break
+    pair[victim].kill()
+    for process in pair:
+        process.communicate(timeout=100)
+        assert process.returncode
+    names = files(tmp_path)
+    assert {name.split(".")[1] for name in names} == {"0of2", "1of2"}
+    result, first = resumed(tmp_path, chunk=1, **size)  # by the plan of the store: two runs side by side
+    assert first > 0.3
     same(result, script.run(**size))
