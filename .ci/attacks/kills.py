@@ -2,8 +2,9 @@
 
 A sweep of networks with dropout, batch norm and Adam, in segments, is killed (SIGKILL) at random moments, half of the
 times as one process and half of the times as two, of which one or both are killed, and started again, until it is
-through. All segments are saved, also where that takes more than its share, as on a slow disk. Prints what each kill cost, and ends with 1 where an array is not that of a sweep that was left alone, byte for
-byte, or where a kill has cost more than a segment.
+through. All segments are saved, also where that takes more than its share of the time, as on a slow disk. Prints what
+each kill cost, and ends with 1 where an array is not that of a sweep that was left alone, byte for byte, or where a
+kill has cost more than a segment.
 """
 
 import os
