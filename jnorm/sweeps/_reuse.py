@@ -32,7 +32,8 @@ def lower(
     if known.opaque or program.jaxpr.effects:
         return new()
     names = jax.tree.structure((lanes, shared)), tuple(program.outputs)  # types are part of the program
-    same = known.digest, names, mesh, width, groups, tuple(identity.settings().items())
+    parts = program.pieces is None
+    same = known.digest, names, parts, mesh, width, groups, tuple(identity.settings().items())
     if same not in _lowered:
         _lowered[same] = new()
     _lowered.move_to_end(same)

@@ -1,4 +1,4 @@
-"""Hyperparameter search: lists of configurations for `jnorm.sweeps.sweep`, evenly spread, coarse to fine, on a grid.
+"""Hyperparameter search: configurations for `jnorm.sweeps.sweep`, evenly spread, coarse to fine, by halving, by Optuna.
 
 >>> space = {"learning_rate": log_uniform(1e-4, 1.0), "decay": one_minus_log_uniform(0.9, 0.999), "depth": [2, 4, 8]}
 >>> coarse = quasi_random(jax.random.key(0), space, 20)
@@ -13,6 +13,7 @@ same key gives the same configurations.
 - `quasi_random` is the one to begin with: it leaves no gaps, and can be extended.
 - `random` draws each value by itself, from a stream for each name, so that another name changes no other value: where
   the law of the best of n matters, as for tuning curves with exact bands, which hold for independent draws.
+- `halving` trains many configurations a little and few to the end, and `from_optuna` lets a study choose.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,16 +26,22 @@ from jax.typing import ArrayLike
 from jnorm._ground import keys
 from jnorm.sweeps._asking import AskTell, from_optuna
 from jnorm.sweeps._configurations import Configuration, expand
+from jnorm.sweeps._halving import halving
+from jnorm.sweeps._halving_course import Plateau
+from jnorm.sweeps._halving_result import HalvingResult
 from jnorm.sweeps._numbers import whole_number
 from jnorm.sweeps._ranges import Range, integers, log_uniform, one_minus_log_uniform, uniform
 from jnorm.sweeps._spaces import Space, checked_space, different, holds, narrowed, scores_of
 
 __all__ = [
     "AskTell",
+    "HalvingResult",
+    "Plateau",
     "Range",
     "coarse_to_fine",
     "from_optuna",
     "grid",
+    "halving",
     "integers",
     "log_uniform",
     "one_minus_log_uniform",

@@ -3,6 +3,7 @@
 import functools
 import os
 import tempfile
+from types import SimpleNamespace
 from unittest import mock
 
 import jax
@@ -60,4 +61,18 @@ def told():
 
 
 host("sweeps.search.from_optuna", told)
+DESCENT = SimpleNamespace(
+    segments=4,
+    begin=lambda key, rate: jax.random.uniform(key),
+    advance=lambda key, carried, rate: carried * (1 - rate),
+    finish=lambda key, carried, rate: {"loss": carried},
+)
+
+
+def halved():
+    result = search.halving(DESCENT, {"rate": (0.1, 0.2, 0.3, 0.4)}, score="loss", seeds=2)
+    return result.best, result.trained, dict(result.finalists.outputs)
+
+
+host("sweeps.search.halving", halved)
 host("sweeps.search.coarse_to_fine", lambda: search.coarse_to_fine(SPACE, TRIED, [0.3, 0.1, 0.2], keep=2))
