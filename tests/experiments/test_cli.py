@@ -24,6 +24,7 @@ ROOT = Path(cli.__file__).parents[1]
 def experiments():
     """Every experiment, found without the command line: what its modules define, once they are imported."""
     names = [path.stem for path in (ROOT / "experiments").glob("*.py") if not path.stem.startswith("__")]
+    names += [path.parent.name for path in (ROOT / "experiments").glob("*/__init__.py")]
     modules = {name: importlib.import_module(f"experiments.{name}") for name in sorted(names)}
     return {name: module for name, module in modules.items() if hasattr(module, "Config") and hasattr(module, "run")}
 
@@ -47,7 +48,7 @@ def test_listing_names_every_experiment_with_its_line(capsys):
     assert "missing" not in text.replace("a missing package", "")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").rglob("*.py")), ids=lambda path: path.stem)
 def test_experiments_use_public_names(path):
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []

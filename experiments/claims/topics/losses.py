@@ -32,9 +32,9 @@ WEIGHTS = np.array([[1.0, -0.5, -0.6], [0.2, 1.0, -1.1]])
 OFFSETS = np.array([0.1, -0.2, 0.3])
 
 
-def probabilities(x: Any) -> jax.Array:
+def probabilities(x: Any) -> np.ndarray:
     """Softmax regression with three classes in the plane."""
-    return softmax(jnp.asarray(x) @ WEIGHTS + OFFSETS)
+    return np.asarray(softmax(jnp.asarray(x) @ WEIGHTS + OFFSETS))
 
 
 def borders(config: Config, seed: int) -> np.ndarray:
