@@ -86,7 +86,7 @@ def attacked(folder, processes, kills, chance, expected):
             print(f"{processes} processes: killed at {reached:.2f} runs, went on at {sweep.reports[1]:.2f}", flush=True)
         if words is not None:
             return costs, words == expected
-        reached = max([*sweep.reports, reached or 0.0])
+        reached = max(sweep.reports, default=reached or 0.0)
         costs.append(0.0)
         if len(costs) > kills:
             print(*sweep.errors, sep="")
