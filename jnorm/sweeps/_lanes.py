@@ -30,8 +30,8 @@ class Rows:
         shape = {"width": self.count // mesh.size, "groups": 1}
         begin, advance, finish = (part.compile() for part in reuse.lower(program, mesh, lanes, shared, **shape))
         self._begin, self._advance, self._finish = begin, advance, finish
-        self._merge = jax.jit(_merged)
         self._spread = NamedSharding(mesh, P(AXIS))
+        self._merge = jax.jit(_merged, out_shardings=self._spread)
         self._shared, self._counts = programs.replicated(mesh, shared), self._placed(np.ones(mesh.size, np.int32))
         self._host, self._lanes = lanes, self._placed(lanes)
         assert program.pieces is not None
