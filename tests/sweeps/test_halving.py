@@ -1,5 +1,6 @@
 """Successive halving in lanes: decided as on paper, whatever the lanes; compiled once; resumed to the last bit."""
 
+import warnings
 from types import SimpleNamespace
 
 import jax
@@ -7,11 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn.datasets import load_digits
 
-from jnorm import losses
+from jnorm import initializers, losses
+from jnorm.nn.layers import Layer
+from jnorm.nn.networks import mlp
 from jnorm.sweeps import _files as files
 from jnorm.sweeps import _halving_store as stores
 from jnorm.sweeps import load, search, sweep
+from jnorm.train import evaluation
 from jnorm.train.loop import Report, trainer
 from tests.test_laws import compilations
 from tests.thorough import beside
@@ -255,6 +260,37 @@ def test_a_trainer_in_segments_is_searched():
     whole = sweep(train, seeds=3, grid=rates, shared=data).select(rate=0.3)
     for name in whole:
         np.testing.assert_allclose(result.finalists[name], whole[name], rtol=1e-5)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("seeds", [(0, 1), (2, 3)])
+def test_on_digits_it_finds_what_the_full_search_finds_for_a_sixth_of_its_steps(seeds):
+    """Within half a percent of the grid's best accuracy, with room for other rounding: seldom is it not the best."""
+    images, targets = load_digits(return_X_y=True)
+    images = ((images - images.mean()) / images.std()).astype(np.float32)
+    order = np.random.default_rng(0).permutation(len(images))
+    data = {
+        "train": (images[order[:1000]], targets[order[:1000]]),
+        "dev": (images[order[1000:]], targets[order[1000:]]),
+    }
+    train = trainer(
+        mlp((64, 32, 32, 10), Layer(jnp.tanh, initializers.lecun_normal())),
+        losses.softmax_cross_entropy,
+        lambda learning_rate, momentum: optax.sgd(learning_rate, momentum),
+        epochs=16,
+        segment=1,
+        batch_size=50,
+        metrics={"accuracy": evaluation.accuracy},
+        report=Report(["dev"]),
+    )
+    grid = {"learning_rate": np.geomspace(1e-4, 3.0, 12), "momentum": (0.0, 0.5, 0.9, 0.99, 0.995)}
+    result = search.halving(train, grid, score="dev_accuracy", maximize=True, seeds=seeds, shared=data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the largest rates diverge
+        full = sweep(train, seeds=seeds, grid=grid, shared=data, chunk=20)["dev_accuracy"].mean(1)
+    found = full[result.configurations.index(result.best)]
+    assert found >= np.nanmax(full) - 0.005
+    assert result.share <= 0.16
 
 
 def wrong(**changes):
