@@ -8,6 +8,7 @@ from jnorm.statistics._bca import Interval
 from jnorm.statistics._bootstrap import bootstrap
 from jnorm.statistics._components import Bounds, Components, components, intervals, subsets
 from jnorm.statistics._effects import cliffs_delta, cohen_d, cohen_d_paired, hedges_g, probability_of_superiority
+from jnorm.statistics._ensembles import Ensembles, ensembles
 from jnorm.statistics._holm import holm
 from jnorm.statistics._judging import compare, correct, judge
 from jnorm.statistics._location import iqm, mean, median
@@ -35,6 +36,7 @@ __all__ = [
     "METHODS",
     "Bounds",
     "Components",
+    "Ensembles",
     "FriedmanTest",
     "Interim",
     "Interval",
@@ -59,6 +61,7 @@ __all__ = [
     "correct",
     "critical_difference",
     "detectable",
+    "ensembles",
     "equivalence_power",
     "equivalence_size",
     "expected_best",

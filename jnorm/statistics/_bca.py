@@ -30,9 +30,9 @@ class Interval(NamedTuple):
         high: The upper end.
     """
 
-    value: jax.Array
-    low: jax.Array
-    high: jax.Array
+    value: jax.Array | Any
+    low: jax.Array | Any
+    high: jax.Array | Any
 
 
 class Resamples(NamedTuple):

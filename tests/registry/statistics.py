@@ -47,6 +47,7 @@ add(
 
 host("statistics.subsets", lambda: statistics.subsets(3))
 host("statistics.critical_difference", lambda: statistics.critical_difference(5, 20))
+host("statistics.ensembles", lambda: statistics.ensembles(BATCHES[..., 0], np.max, sizes=(1, 2)))
 host("statistics.power", lambda: statistics.power(0.5, 20))
 host("statistics.equivalence_power", lambda: statistics.equivalence_power(0.1, 1.0, 20))
 host("statistics.sample_size", lambda: statistics.sample_size(0.5))
