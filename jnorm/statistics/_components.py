@@ -144,8 +144,8 @@ def intervals(key: jax.Array, design: Components, *, level: ArrayLike = 0.05, sa
 
     Unlike those of means, they do not get better with more levels where effects are not normal: of a factor of 8 and of
     64 levels they hold in 72 and 42 % where its effects are lognormal, in 86 and 78 % for scores near their bound, in
-    98 and 100 % for two modes, and at worst in 78 % where one level in five is stuck. Take logarithms of skewed metrics before, or the logit of accuracies, and judge by the
-    estimates where no scale makes them symmetric.
+    98 and 100 % for two modes, and at worst in 78 % where one level in five is stuck. Take logarithms of skewed metrics
+    before, or the logit of accuracies, and judge by the estimates where no scale makes them symmetric.
 
     Args:
         key: Where the draws come from.
