@@ -1,21 +1,16 @@
 """What data sets and their published splits are, and how arrays and names become one."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
+from jnorm._ground import nodes
 from jnorm.data.splits import Fold
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("x", "y"),
-    meta_fields=("name", "classes", "features", "shape", "source"),
-)
+@nodes.register
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples and their labels, which are the arrays of a pytree, and static facts about them.
@@ -32,11 +27,11 @@ class Dataset:
 
     x: Any
     y: Any
-    name: str
-    classes: tuple[str, ...]
-    features: tuple[str, ...]
-    shape: tuple[int, ...]
-    source: str
+    name: str = field(metadata={"static": True})
+    classes: tuple[str, ...] = field(metadata={"static": True})
+    features: tuple[str, ...] = field(metadata={"static": True})
+    shape: tuple[int, ...] = field(metadata={"static": True})
+    source: str = field(metadata={"static": True})
 
 
 class Published(NamedTuple):

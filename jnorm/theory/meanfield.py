@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 from jax.typing import ArrayLike
 
-from jnorm._ground import callables, checks
+from jnorm._ground import callables, checks, nodes
 from jnorm.theory._parts import Activation, Moments, numbers, static
 from jnorm.theory.moments import LayerMap
 
@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 
-@jax.tree_util.register_dataclass
+@nodes.register
 @dataclass(frozen=True, eq=False)
 class RandomWeights:
     """Weights drawn anew for every unit: moments of the input to those of the pre-activation, over the units.

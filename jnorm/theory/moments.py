@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm import activations, gaussian
-from jnorm._ground import callables, checks
+from jnorm._ground import callables, checks, nodes
 from jnorm.theory import closed_forms as closed_forms  # whose import enters them in the table of activations
 from jnorm.theory._parts import Activation as Activation
 from jnorm.theory._parts import MomentMap as MomentMap
@@ -119,7 +119,7 @@ def gradient_factor(
     return tau * slope
 
 
-@jax.tree_util.register_dataclass
+@nodes.register
 @dataclass(frozen=True, eq=False)
 class LayerMap:
     """The map of one layer, moments of its input to moments of its output; made by the two functions ``layer_map``.
@@ -160,7 +160,7 @@ class LayerMap:
         return activation_moments(self.phi, *self.weights(x), kinks=self.kinks)
 
 
-@jax.tree_util.register_dataclass
+@nodes.register
 @dataclass(frozen=True, eq=False)
 class FixedWeights:
     """Weights that are given: moments of the input to those of the pre-activation, ``(mu * omega, nu * tau)``.
@@ -222,7 +222,7 @@ def _through_fixed(weights: FixedWeights, x: Moments) -> Moments:
     return Moments(mean * omega, var * tau)
 
 
-@jax.tree_util.register_dataclass
+@nodes.register
 @dataclass(frozen=True, eq=False)
 class _SquaredSlope:
     """The square of an activation's derivative, a callable pytree as the activation is."""

@@ -9,7 +9,7 @@ A stopped lane of a ``vmap`` is frozen, and the loop ends when all of its lanes 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
+from jnorm._ground import checks, nodes
 from jnorm.train import _stopping
 
 __all__ = [
@@ -34,9 +34,7 @@ __all__ = [
 _Carry = TypeVar("_Carry")
 
 
-@partial(
-    jax.tree_util.register_dataclass, data_fields=("wait", "tol", "rtol"), meta_fields=("window", "maximize", "monitor")
-)
+@nodes.register
 @dataclass(frozen=True, eq=False)
 class Patience:
     """When to stop, a pytree; `patience` makes it and checks its numbers.
@@ -53,9 +51,9 @@ class Patience:
     wait: ArrayLike
     tol: ArrayLike
     rtol: ArrayLike
-    window: int
-    maximize: bool | None
-    monitor: str
+    window: int = field(metadata={"static": True})
+    maximize: bool | None = field(metadata={"static": True})
+    monitor: str = field(metadata={"static": True})
 
 
 class BestSoFar(NamedTuple):
