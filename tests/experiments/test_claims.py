@@ -5,6 +5,7 @@ import math
 import re
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -173,7 +174,10 @@ def test_unknown_claims_get_the_nearest(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.thorough
+@jax.numpy_rank_promotion("allow")
+@jax.numpy_dtype_promotion("standard")
 def test_every_claim_runs_at_reduced_size(tmp_path):
+    """With the settings that the command has; the library alone is held to strict ones."""
     for entry in registry.declared().values():
         record = records.measured(entry, entry.quick, Setup(range(4), tmp_path, None), Output.open(tmp_path))
         assert len(record["parts"]) == len(entry.claim.parts)

@@ -60,7 +60,7 @@ def measure(config: Config, setup: Setup) -> dict[str, Any]:
 
         kicks = jax.random.normal(noise, (config.steps, config.dimensions))
         w = 5 * jax.random.normal(start, (config.dimensions,))
-        return {"distance": jax.lax.scan(step, w, (jnp.arange(config.steps), kicks))[1]}
+        return {"distance": jax.lax.scan(step, w, (jnp.arange(config.steps, dtype=w.dtype), kicks))[1]}
 
     grid = {"schedule": list(by_name)}
     result = sweep(train, seeds=setup.seeds, grid=grid, static=["schedule"], store=setup.store / "D10")
