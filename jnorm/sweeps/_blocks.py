@@ -4,7 +4,6 @@ A store that grows gets blocks for what is new. In each of them runs are counted
 order and then by seed, and cut into chunks by plans of its own.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,9 +140,9 @@ def blocks_of(manifest: Mapping[str, Any]) -> list[Block]:
 
 def following(blocks: Sequence[Block], program: Mapping[str, Any]) -> tuple[Stored, int]:
     """The plan that the first of the blocks has for a program, and for how many runs it was made; None, 0 for none."""
-    text = json.dumps(program["static"], sort_keys=True)
+    text = sort_key(program["static"])
     for block in blocks:
         for number, other in enumerate(block.programs):
-            if block.plans[number] and json.dumps(other["static"], sort_keys=True) == text:
+            if block.plans[number] and sort_key(other["static"]) == text:
                 return block.plans[number], block.runs_of(number)
     return None, 0

@@ -36,11 +36,6 @@ class Collected:
         for block, first, end in store.finished:  # read one by one, so that they are in memory once
             self.fill(block, np.arange(first, end), store.read((block, first, end)))
 
-    @property
-    def done(self) -> int:
-        """How many runs are filled in."""
-        return int(self.filled.sum())
-
     def want(self, wanted: np.ndarray) -> None:
         """Let the store have blocks for those of the ``wanted`` runs that it does not hold yet."""
         held = np.zeros(len(wanted) + 1, bool)  # the last one is for -1

@@ -1,8 +1,9 @@
 """Why a store belongs to another sweep, in words."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from jnorm.sweeps._configurations import sort_key
 
 _RANDOM = {
     "jax_default_prng_impl",
@@ -110,10 +111,10 @@ def _programs(block: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
         text = "which write programs down in different ways, so that nobody can tell whether `train` is the same"
         line = _changed("jax", block["jax"], now["jax"])
         return [f"{line}, {text}; go on with JAX {block['jax']}, or give another folder"]
-    held = {json.dumps(program["static"], sort_keys=True): program for program in block["programs"]}
+    held = {sort_key(program["static"]): program for program in block["programs"]}
     lines = []
     for program in now["programs"]:
-        if held.get(json.dumps(program["static"], sort_keys=True), program) != program:
+        if held.get(sort_key(program["static"]), program) != program:
             which = f" of {program['static']}" if program["static"] else ""
             text = "`train` does something else now (its code, or numbers that it holds)"
             lines.append(f"program{which}: {text}; give another folder, or the code of the store")

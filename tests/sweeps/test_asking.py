@@ -9,17 +9,10 @@ import pytest
 from scipy import stats
 
 from jnorm.sweeps import search, sweep
+from tests.sweeps.test_search import SPACE
 from tests.test_laws import compilations
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed (extra `test`)")
-SPACE = {
-    "rate": search.log_uniform(1e-5, 10.0),
-    "momentum": search.one_minus_log_uniform(0.9, 0.9999),
-    "dropout": search.uniform(0.0, 0.5),
-    "units": search.integers(3, 12),
-    "width": search.integers(1, 1000, log=True),
-    "depth": [2, 4, 8],
-}
 
 
 @pytest.fixture(autouse=True)
