@@ -27,9 +27,12 @@ class Config:
     only_page: bool = False
     """Measure nothing; draw the page of what is recorded."""
     seeds: int = 32
-    """Runs of each arm where runs are random; 4 with --quick."""
+    """Runs of each arm where their number is fixed, 4 with --quick; where they are added until a verdict stands, at
+    most four times as many."""
     first_seed: int = 0
     """The first seed: another one repeats everything with other runs."""
+    data: str = "digits"
+    """The data set on which networks classify, where a claim has none of its own: digits, mnist, uci/NAME."""
     data_dir: Path | None = None
     """Folder that holds mnist/ and uci/; None: the environment variable JNORM_DATA."""
     cache: Path | None = None
@@ -51,7 +54,7 @@ def run(config: Config) -> dict[str, Any]:
     output = Output.open(records.folder_for(config.out / "quick" if config.quick else config.out))
     output.bytes("versions.json", page.text(records.versions()))
     seeds = range(config.first_seed, config.first_seed + (4 if config.quick else config.seeds))
-    setup = Setup(seeds, output.folder / "stores", config.data_dir)
+    setup = Setup(seeds, output.folder / "stores", config.data_dir, config.data)
     clock, left = Clock(), {} if config.only_page else dict(entries)
     try:
         with clock("claims", len(left), "claims") as shown:

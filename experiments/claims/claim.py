@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jnorm.statistics import Result, Rule, judge
+from jnorm.statistics import Result, Rule, Sequential, Verdict, judge
+
+ALONE = 0.05
+"""The level of a verdict by itself, and of all of them together."""
 
 
 class Skipped(Exception):
@@ -22,14 +25,37 @@ class Setup(NamedTuple):
     """How claims are measured this time.
 
     Attributes:
-        seeds: The seeds of all runs.
+        seeds: The seeds of runs in a fixed number.
         store: A folder for the stores of sweeps.
-        data: The folder of data sets; None for the environment variable JNORM_DATA.
+        folder: The folder of data sets; None for the environment variable JNORM_DATA.
+        data: The name of the data set on which networks classify, where a claim has none of its own.
     """
 
     seeds: range
     store: Path
-    data: Path | None
+    folder: Path | None = None
+    data: str = "digits"
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds after which a sweep is judged: up to four times the fixed number."""
+        n = len(self.seeds)
+        return tuple(k for k in (n // 4, n // 2, n, 2 * n, 4 * n) if k >= 4) if n >= 16 else (max(n // 2, 2), max(n, 4))
+
+    @property
+    def tuning(self) -> int:
+        """Seeds for each value that tuning tries."""
+        return max(len(self.seeds) // 8, 1)
+
+
+class Decided(NamedTuple):
+    """Runs of a sweep, and the stopping rule that says what they decide."""
+
+    result: Any
+    until: Sequential
+
+    def __getitem__(self, name: str) -> Any:
+        return self.result[name]
 
 
 class Outcome(NamedTuple):
@@ -98,7 +124,7 @@ class Comparison:
 
     Attributes:
         what: What is compared, in words.
-        quantity: The name of the result (of a sweep, or `jnorm.statistics.Runs`) in what the claim measures.
+        quantity: The name of the result in what the claim measures: `Decided`, or `jnorm.statistics.Runs`.
         rule: The rule.
     """
 
@@ -106,18 +132,34 @@ class Comparison:
     quantity: str
     rule: Rule
 
-    def decide(self, measured: Mapping[str, Result]) -> Outcome:
-        """Judge by the rule."""
-        (setting,) = judge(measured[self.quantity], self.rule).settings
+    def decide(self, measured: Mapping[str, Decided | Result]) -> Outcome:
+        """Judge by the rule; what stands alone stands at `ALONE`, a verdict is corrected over all claims later."""
+        (setting,) = self._judged(measured[self.quantity]).settings
         size = f"{setting.size:.0f} runs" if math.isfinite(setting.size) else "no number of runs"
-        needed = f"power {setting.power:.2f}; {size} would decide"
-        shown = (self.what, str(self), setting.effect, setting.interval, min(setting.runs), setting.p, self.rule.level)
-        return Outcome(*shown, setting.verdict, needed if setting.verdict == "undecided" else "")
+        needed = f"power {setting.power:.2f} at level {self.rule.level:g}; {size} would decide"
+        holds = {"greater": setting.effect > self.rule.effect, "less": setting.effect < -self.rule.effect}
+        holds["equal"] = abs(setting.effect) < self.rule.effect
+        side = "supported" if holds[self.rule.claim] else "not supported"
+        verdict = side if setting.p <= ALONE else "undecided"
+        shown = (self.what, str(self), setting.effect, setting.interval, min(setting.runs), setting.p, ALONE)
+        return Outcome(*shown, verdict, needed if setting.p > self.rule.level else "")
+
+    def _judged(self, runs: Decided | Result) -> Verdict:
+        if not isinstance(runs, Decided):
+            return judge(runs, self.rule)
+        verdicts = runs.until.judge(runs.result).verdicts
+        return next(verdict for verdict in verdicts if verdict.rule is self.rule)
 
     def __str__(self) -> str:
-        effect = self.rule.effect
-        bounds = {"greater": f"> {effect:g}", "less": f"< {-effect or 0:g}", "equal": f"within +-{effect:g}"}
-        return f"difference {bounds[self.rule.claim]} ({self.rule.method}, level {self.rule.level:g})"
+        effect, known = self.rule.effect, not isinstance(self.rule.b, Mapping)
+        b = float(self.rule.b) if isinstance(self.rule.b, float | int) else 0.0
+        what = "value" if known else "difference"
+        bounds = {
+            "greater": f"> {b + effect:g}",
+            "less": f"< {b - effect or 0:g}",
+            "equal": f"within {b:g} +- {effect:g}",
+        }
+        return f"{what} {bounds[self.rule.claim]} ({self.rule.method}, level {self.rule.level:g})"
 
 
 @dataclass(frozen=True)
@@ -129,7 +171,8 @@ class Claim:
         statement: What is claimed, in our words.
         measured: What is measured, in words.
         parts: What decides.
-        measure: ``measure(config, setup)`` returns the quantities that the parts name, and what the figure draws.
+        measure: ``measure(config, setup)`` returns the quantities that the parts name, what the figure draws, and
+            ``"notes"``: what else a reader must know, such as the budget of tuning.
         draw: ``draw(measured)`` returns a figure; None for a claim without one.
         caption: What the figure shows.
     """

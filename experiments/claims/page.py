@@ -85,7 +85,8 @@ def _row(record: Mapping[str, Any]) -> str:
     parts = record["parts"]
     cells = {
         "": f"<strong>{record['id']}</strong> {_safe(record['statement'])}",
-        "measured": _safe(record["measured"]),
+        "measured": _safe(record["measured"])
+        + (f"<br><small>{_safe(record['notes'])}</small>" if record["notes"] else ""),
         "effect": _items([_effect(part) for part in parts]) if parts else _safe(record.get("skipped", "")),
         "seeds": str(max((part["seeds"] for part in parts), default=0) or "exact"),
     }

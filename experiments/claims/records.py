@@ -16,7 +16,7 @@ from experiments.claims.registry import Entry
 from experiments.common import Output, plain
 from jnorm import statistics
 
-FORMAT = 1
+FORMAT = 2
 
 
 def versions() -> dict[str, str | int]:
@@ -37,10 +37,12 @@ def measured(entry: Entry, config: Any, setup: Setup, output: Output) -> dict[st
     claim, start = entry.claim, time.perf_counter()
     record: dict[str, Any] = {"id": claim.id, "topic": entry.topic, "statement": claim.statement}
     record |= {"measured": claim.measured, "rules": rules(entry), "seeds": [setup.seeds.start, setup.seeds.stop]}
-    record |= {"config": repr(config), "versions": versions(), "parts": [], "figure": None, "caption": claim.caption}
+    record |= {"config": repr(config), "data": setup.data, "versions": versions(), "parts": []}
+    record |= {"figure": None, "caption": claim.caption, "notes": ""}
     try:
         numbers = claim.measure(config, setup)
         record["parts"] = [outcome._asdict() for outcome in claim.decide(numbers)]
+        record["notes"] = numbers.get("notes", "")
         if claim.draw is not None:
             output.figure(claim.id, claim.draw(numbers), **arrays(numbers))
             record["figure"] = f"{claim.id}.svg"
@@ -67,7 +69,7 @@ def current(folder: Path, entry: Entry, config: Any, setup: Setup) -> bool:
     if not path.exists():
         return False
     record = json.loads(path.read_text())
-    same = record["rules"] == rules(entry) and record["config"] == repr(config)
+    same = record["rules"] == rules(entry) and record["config"] == repr(config) and record["data"] == setup.data
     return bool(same and record["seeds"] == [setup.seeds.start, setup.seeds.stop] and "skipped" not in record)
 
 

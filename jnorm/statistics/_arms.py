@@ -1,6 +1,6 @@
 """The two arms of a claim in a result: rows that differ in what the claim names, and agree in all else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jnorm.statistics._keys import Places, same, same_setting
@@ -21,13 +21,14 @@ class Matched(NamedTuple):
     b: list[int]
 
 
-def matched(result: Result, a: Mapping[str, Any], b: Mapping[str, Any]) -> Matched:
+def matched(result: Result, a: Mapping[str, Any], b: Mapping[str, Any] | float, own: Sequence[str] = ()) -> Matched:
     """The rows that two arms select, in pairs that agree in every hyperparameter that neither names.
 
     Args:
         result: The result.
         a: Hyperparameter values of arm a.
-        b: Hyperparameter values of arm b.
+        b: Hyperparameter values of arm b; of a number, which has no rows, those of a stand for it.
+        own: Hyperparameters that make no settings.
 
     Returns:
         Settings and rows.
@@ -40,13 +41,14 @@ def matched(result: Result, a: Mapping[str, Any], b: Mapping[str, Any]) -> Match
     >>> matched(Runs(grid, {}), {"phi": "selu"}, {"phi": "relu"})
     Matched(settings=({'depth': 2}, {'depth': 8}), a=[1, 3], b=[0, 2])
     """
-    named = {*a, *b}
-    if same_setting(a, b):
+    arms = {"a": a, "b": b} if isinstance(b, Mapping) else {"a": a}
+    named = {*own}.union(*arms.values())
+    if len(arms) > 1 and same_setting(arms["a"], arms["b"]):
         raise ValueError(f"`a` and `b` must differ; got {describe(a)} for both: both arms are the same runs")
     rows: dict[str, dict[int, int]] = {}
     settings: list[dict[str, Any]] = []
     places = Places(settings)
-    for label, arm in (("a", a), ("b", b)):
+    for label, arm in arms.items():
         rows[label] = {}
         for i, configuration in enumerate(result.configurations):
             if not all(name in configuration and same(configuration[name], v) for name, v in arm.items()):
@@ -65,10 +67,13 @@ def matched(result: Result, a: Mapping[str, Any], b: Mapping[str, Any]) -> Match
             seen = "; ".join(f"{name}: {', '.join(dict.fromkeys(map(repr, v))) or 'none'}" for name, v in known.items())
             raise ValueError(f"`{label}` must select a configuration; got {describe(arm)}, there are {seen}")
     for key, setting in enumerate(settings):
-        for label in ("a", "b"):
+        for label in arms:
             if key not in rows[label]:
                 raise ValueError(f"both arms must have every setting; `{label}` lacks {describe(setting)}")
-    matches = Matched(tuple(settings), *([rows[label][key] for key in range(len(settings))] for label in ("a", "b")))
-    if any(i == j for i, j in zip(matches.a, matches.b, strict=True)):
-        raise ValueError(f"`a` and `b` must select different configurations; got {describe(a)} and {describe(b)}")
+    chosen = [[rows[label][key] for key in range(len(settings))] for label in arms]
+    matches = Matched(tuple(settings), chosen[0], chosen[-1])
+    if len(arms) > 1 and any(i == j for i, j in zip(matches.a, matches.b, strict=True)):
+        raise ValueError(
+            f"`a` and `b` must select different configurations; got {' and '.join(map(describe, arms.values()))}"
+        )
     return matches

@@ -22,7 +22,8 @@ class Evidence:
         where: The hyperparameters of the setting.
         effect: Estimate of a - b.
         interval: Its ends, not corrected: of the interval that decides.
-        confidence: That of the interval: ``1 - level``; ``1 - 2 level`` for an estimate inside the margin of equality.
+        confidence: That of the interval: the rule's, or ``1 - level``, ``1 - 2 level`` for an estimate inside the
+            margin of equality.
         p: Two-sided p-value of a truth at the nearest bound; inside the margin of equality the larger one of two
             one-sided tests; not corrected.
         runs: How many of a and of b were compared.
@@ -80,13 +81,13 @@ def weigh(
     question = Question(
         paired=rule.paired,
         nulls=np.array([-rule.effect, rule.effect]),
-        tail=rule.level / 2,
+        tail=rule.level / 2 if rule.confidence is None else (1 - rule.confidence) / 2,
         near_a=(rounding[0] + of_sums) * np.abs(a) + of_sums * rule.effect,
         near_b=(rounding[1] + of_sums) * np.abs(b),
     )
     comparison = _compared(a, b, question, rule, compare)
-    confidence = np.full(len(a), 1 - rule.level)
-    if rule.claim == "equal":
+    confidence = np.full(len(a), rule.confidence or 1 - rule.level)
+    if rule.claim == "equal" and rule.confidence is None:
         inside = np.abs(comparison.estimate) < rule.effect
         narrow = _compared(a, b, question._replace(tail=rule.level), rule, compare)
         low, high = (np.where(inside, getattr(narrow, e), getattr(comparison, e)) for e in ("low", "high"))

@@ -74,9 +74,12 @@ def weigh_at(
     parts = []
     for level, sides in ((rule.level / 2, 2), (rule.level, 1)) if rule.claim == "equal" else ((rule.level / 2, 2),):
         at_look = replace(rule, level=max(sides * _levels(boundary, looks, SPENT * level)[look], 1e-300))
+        if rule.confidence is not None:
+            missed = 2 * _levels(boundary, looks, SPENT * (1 - rule.confidence) / 2)[look]
+            at_look = replace(at_look, confidence=1 - max(missed, 1e-16))
         evidence = weigh(a, b, at_look, **options)
         p = np.minimum(sides / SPENT * overall_p(boundary, looks, look, np.array([e.p for e in evidence]) / sides), 1)
-        confidence = 1 - sides * level
+        confidence = rule.confidence or 1 - sides * level
         parts.append([replace(e, p=float(q), confidence=confidence) for e, q in zip(evidence, p, strict=True)])
     return [part[-1] if abs(part[0].effect) < rule.effect else part[0] for part in zip(*parts, strict=True)]
 

@@ -95,8 +95,10 @@ def arms_of(result: Result, rule: Rule) -> Arms:
             f"`{rule.metric}` must be one number a run, [configurations, seeds]; got {array.shape}: "
             "reduce other axes by the rule's `transform`"
         )
-    array, rows = failed_as_nan(result, array), matched(result, rule.a, rule.b)
-    return Arms(array[rows.a], array[rows.b], rows, 0.0 if array is stored else relative_rounding(stored))
+    array, rows = failed_as_nan(result, array), matched(result, rule.a, rule.b, rule.own)
+    a, rounding = array[rows.a], 0.0 if array is stored else relative_rounding(stored)
+    b = array[rows.b] if isinstance(rule.b, Mapping) else np.full(a.shape, float(rule.b))
+    return Arms(a, b, rows, rounding)
 
 
 def compare(

@@ -54,7 +54,7 @@ class Reduced:
 
 @dataclass(frozen=True)
 class Tuned(Reduced):
-    """A result with one hyperparameter chosen, which knows what was chosen.
+    """A result with hyperparameters chosen, which knows what was chosen.
 
     Attributes:
         rows: Which of ``result.configurations`` won, counted from 0, for every run ``[configuration, seed]``.
@@ -68,22 +68,24 @@ class Tuned(Reduced):
         return tuple(tuple(self.result.configurations[row] for row in rows) for rows in self.rows)
 
 
-def tuned(result: Result, name: str, *, on: str, best: str = "highest", each_seed: bool = False) -> Tuned:
-    """The result with one hyperparameter chosen for every combination of the others, by its mean over the seeds.
+def tuned(
+    result: Result, name: str | Sequence[str], *, on: str, best: str = "highest", each_seed: bool = False
+) -> Tuned:
+    """The result with hyperparameters chosen for every combination of the others, by the mean over the seeds.
 
     Choose on dev scores and judge on test scores: what was chosen on is biased upwards. A run that diverged counts as
     the worst finite one of all. The first of equals is taken.
 
     Args:
         result: What `judge` takes.
-        name: The hyperparameter to choose.
+        name: The hyperparameter to choose, or several, together.
         on: The metric to choose by, one number a run. One that is called ``test_...`` is taken with a warning.
         best: "highest" or "lowest".
         each_seed: Choose for each seed by its own score, as where seeds are folds, or where choosing is part of what is
             repeated: then its noise is part of the spread of the runs.
 
     Returns:
-        A result whose configurations do not name the hyperparameter; ``winners`` are the configurations that won.
+        A result whose configurations do not name what was chosen; ``winners`` are the configurations that won.
 
     Raises:
         ValueError: For a name that no configuration has, a metric that is not in the result or has further axes, and an
@@ -112,15 +114,15 @@ def tuned(result: Result, name: str, *, on: str, best: str = "highest", each_see
     return Tuned(rest, result, lambda array: array[rows, np.arange(rows.shape[1])], rows)
 
 
-def averaged(result: Result, name: str) -> Reduced:
-    """The result with every metric averaged over one hyperparameter, seed by seed; NaN where one run is NaN.
+def averaged(result: Result, name: str | Sequence[str]) -> Reduced:
+    """The result with every metric averaged over hyperparameters, seed by seed; NaN where one run is NaN.
 
     Args:
         result: What `judge` takes.
-        name: The hyperparameter to average over.
+        name: The hyperparameter to average over, or several.
 
     Returns:
-        A result whose configurations do not name the hyperparameter.
+        A result whose configurations do not name them.
 
     Raises:
         ValueError: For a name that no configuration has.
@@ -133,13 +135,15 @@ def averaged(result: Result, name: str) -> Reduced:
     return Reduced(rest, result, lambda array: np.stack([np.mean(array[group], 0) for group in groups]))
 
 
-def _without(result: Result, name: str) -> tuple[tuple[dict[str, Any], ...], list[list[int]]]:
-    """The configurations without a hyperparameter, and the rows that each stands for."""
+def _without(result: Result, name: str | Sequence[str]) -> tuple[tuple[dict[str, Any], ...], list[list[int]]]:
+    """The configurations without some hyperparameters, and the rows that each stands for."""
+    names = [name] if isinstance(name, str) else list(name)
     rest: list[dict[str, Any]] = []
     groups: dict[int, list[int]] = {}
     places = Places(rest)
     for i, configuration in enumerate(result.configurations):
-        others = {key: value for key, value in configuration.items() if key != name}
+        others = {key: value for key, value in configuration.items() if key not in names}
         groups.setdefault(places.of(others), []).append(i)
-    checks.choice("name", name, dict.fromkeys(key for c in result.configurations for key in c))
+    for one in names:
+        checks.choice("name", one, dict.fromkeys(key for c in result.configurations for key in c))
     return tuple(rest), list(groups.values())

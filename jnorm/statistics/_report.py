@@ -17,7 +17,7 @@ from jnorm.statistics._judging import compare  # noqa: F401 (the example)
 from jnorm.statistics._methods import METHODS
 from jnorm.statistics._rules import Rule
 from jnorm.statistics._runs import describe
-from jnorm.statistics._verdicts import Setting, Verdict, title
+from jnorm.statistics._verdicts import Setting, Verdict, arm_in_words, title
 
 COLUMNS = ("claim", "setting", "verdict", "a - b", "interval", "p", "adjusted p", "runs", "diverged")
 
@@ -133,7 +133,8 @@ def sentence(rule: Rule, setting: Setting) -> str:
         One sentence.
     """
     method, inside = METHODS[rule.method], rule.claim == "equal" and abs(setting.effect) < rule.effect
-    arms = [f"{label} ({describe(arm)})" if arm else label for label, arm in (("a", rule.a), ("b", rule.b))]
+    words = [(label, arm_in_words(arm)) for label, arm in (("a", rule.a), ("b", rule.b))]
+    arms = [f"{label} ({arm})" if arm else label for label, arm in words]
     of_metric = f" in {rule.metric}" if rule.metric else ""
     where = f" at {describe(setting.where)}" if setting.where else ""
     runs = f"{_two(setting.runs)} {'paired' if rule.paired else 'independent'} runs"

@@ -1,7 +1,7 @@
 """Rules by which claims are judged, declared before the data."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -27,7 +27,8 @@ class Rule:
         name: The claim in words.
         metric: The name of the array in the result.
         a: Values of the hyperparameters that make arm a. Those that neither arm names and that vary are the settings.
-        b: Values of the hyperparameters that make arm b.
+        b: Values of the hyperparameters that make arm b; or a number, known without any run, that a is compared with.
+        own: Hyperparameters of which each arm has a value of its own, as a rate tuned for it: they make no settings.
         expected: The difference a - b that the number of runs is planned for. Without it the number is that of the
             estimate, which may be far off: it is printed with the range that the interval leaves.
         transform: Reduces the metric ``[configuration, seed, ...]`` to one number a run, as
@@ -35,6 +36,8 @@ class Rule:
         paired: Whether seed s of a belongs to seed s of b.
         method: How a and b are compared: a name in `METHODS`, which says what it estimates and assumes.
         level: The error rate, over the whole family.
+        confidence: That of the intervals shown, where ``level`` is not what a reader wants to see: these do not decide.
+            None: of those that decide.
         target: The power of the number of runs that would decide.
         family: Verdicts whose rules name the same family are corrected together.
 
@@ -53,9 +56,11 @@ class Rule:
     added to those judged before errs in 10 %: the number that would decide is one of fresh runs.
 
     Raises:
-        TypeError: Where ``paired`` is no boolean, ``effect`` or ``diverged`` is one, or ``a`` or ``b`` is no mapping.
+        TypeError: Where ``paired`` is no boolean, ``effect`` or ``diverged`` is one, ``a`` is no mapping, ``b`` neither
+            that nor a number, or ``own`` no list.
         ValueError: For unknown options, a negative ``effect`` (or zero, for equality), a level outside (0, .5), a
-            target outside (0, 1), and a method that does not serve runs that are paired, or that are not.
+            target or confidence outside (0, 1), runs that are not paired with a number, and a method that does not
+            serve runs that are paired, or that are not.
 
     >>> arms = {"a": {"phi": "selu"}, "b": {"phi": "relu"}}
     >>> rule = Rule(claim="greater", effect=0.01, diverged=0.1, metric="accuracy", method="wilcoxon", **arms)
@@ -73,37 +78,47 @@ class Rule:
     name: str = ""
     metric: str = ""
     a: Mapping[str, Any] = field(default_factory=dict)
-    b: Mapping[str, Any] = field(default_factory=dict)
+    b: Mapping[str, Any] | float = field(default_factory=dict)
+    own: Sequence[str] = ()
     expected: float | None = None
     transform: Callable[[np.ndarray], np.ndarray] | None = None
     paired: bool = True
     method: str = "t"
     level: float = 0.05
+    confidence: float | None = None
     target: float = 0.8
     family: str = ""
 
     def __post_init__(self) -> None:
-        for name, kind in (("paired", bool), ("a", Mapping), ("b", Mapping)):
+        for name, kind in (("paired", bool), ("a", Mapping)):
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"`{name}` must be a {kind.__name__.lower()}; got {getattr(self, name)!r}")
-        for name in ("effect", "diverged", "level", "target", "expected"):
+        if isinstance(self.own, str) or not isinstance(self.own, Sequence):
+            raise TypeError(f"`own` must be a list of names; got {self.own!r}")
+        for name in ("effect", "diverged", "level", "target", "expected", "confidence", "b"):
             given = getattr(self, name)
-            optional = (name == "diverged" and isinstance(given, str)) or (name == "expected" and given is None)
+            optional = name in ("expected", "confidence") and given is None
+            optional |= (name == "diverged" and isinstance(given, str)) or (name == "b" and isinstance(given, Mapping))
             if not optional and (isinstance(given, bool | np.bool_) or not isinstance(given, Real)):
-                raise TypeError(f"`{name}` must be a number; got {given!r}")
+                wanted = "a mapping or a number" if name == "b" else "a number"
+                raise TypeError(f"`{name}` must be {wanted}; got {given!r}")
         checks.choice("claim", self.claim, CLAIMS)
         checks.choice("method", self.method, METHODS)
         if isinstance(self.diverged, str):
             checks.choice("diverged", self.diverged, (*DIVERGED, "or a number"))
         elif not math.isfinite(self.diverged):
             raise ValueError(f"`diverged` must be finite; got {self.diverged}")
-        if self.expected is not None and not math.isfinite(self.expected):
-            raise ValueError(f"`expected` must be finite; got {self.expected}")
+        for name in ("expected", "b"):
+            if isinstance(getattr(self, name), Real) and not math.isfinite(getattr(self, name)):
+                raise ValueError(f"`{name}` must be finite; got {getattr(self, name)}")
+        if isinstance(self.b, Real) and not self.paired:
+            raise ValueError("`paired` must be True where `b` is a number, which has no runs")
         if not 0 <= self.effect < math.inf or (self.claim == "equal" and self.effect == 0):
             least = "<" if self.claim == "equal" else "<="
             raise ValueError(f"`effect` must satisfy 0 {least} effect < inf; got {self.effect}")
-        for name, value, top in (("level", self.level, 0.5), ("target", self.target, 1)):
-            if not 0 < value < top:
+        for name, top in (("level", 0.5), ("target", 1), ("confidence", 1)):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < top:
                 raise ValueError(f"`{name}` must satisfy 0 < {name} < {top}; got {value}")
         serve = [name for name, method in METHODS.items() if (method.paired if self.paired else method.unpaired)]
         if self.method not in serve:

@@ -9,7 +9,7 @@ accuracy of a network of NaN is that of chance.
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -49,6 +49,29 @@ class Runs:
     def __post_init__(self) -> None:
         for name in self.arrays:
             failed_as_nan(self, metric_array(self, name))
+
+    @classmethod
+    def of_arms(cls, arms: Mapping[Any, Any], *, name: str = "arm", metric: str = "value") -> Self:
+        """Runs of arms that were measured by hand, of one metric.
+
+        Args:
+            arms: By the value of the hyperparameter, its runs ``[seed]``.
+            name: The hyperparameter.
+            metric: The metric.
+
+        Returns:
+            Runs ``[arm, seed]``.
+
+        Raises:
+            ValueError: For arms with unequal numbers of runs.
+
+        >>> Runs.of_arms({"relu": [0.9, 0.8], "selu": [0.7, 0.9]}, name="phi", metric="accuracy").configurations
+        [{'phi': 'relu'}, {'phi': 'selu'}]
+        """
+        counts = {arm: np.shape(runs) for arm, runs in arms.items()}
+        if len(set(counts.values())) != 1:
+            raise ValueError(f"`arms` must have as many runs each; got {counts}")
+        return cls([{name: arm} for arm in arms], {metric: np.stack([np.asarray(runs) for runs in arms.values()])})
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.arrays:

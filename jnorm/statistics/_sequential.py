@@ -152,7 +152,7 @@ class Sequential:
             ValueError: As `judge`, for the arms.
         """
         for rule in self.rules:
-            matched(Runs(configurations, {}), rule.a, rule.b)
+            matched(Runs(configurations, {}), rule.a, rule.b, rule.own)
 
     def __call__(self, result: Result) -> np.ndarray:
         """The configurations that need more seeds.

@@ -12,9 +12,10 @@ A claim of equality is supported where two one-sided tests, each at ``level``, p
 intervals is shown: that which can decide, by where the estimate lies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan
+from typing import Any
 
 from jnorm.statistics._evidence import Evidence
 from jnorm.statistics._methods import METHODS
@@ -30,7 +31,8 @@ class Setting(Evidence):
         where: The hyperparameters of the setting.
         effect: Estimate of a - b, in units of the metric.
         interval: Its ends, not corrected: of the interval that decides.
-        confidence: That of the interval: ``1 - level``; ``1 - 2 level`` for an estimate inside the margin of equality.
+        confidence: That of the interval: the rule's, or ``1 - level``, ``1 - 2 level`` for an estimate inside the
+            margin of equality.
         p: Two-sided p-value of a truth at the nearest bound; inside the margin of equality the larger one of two
             one-sided tests; not corrected.
         runs: How many of a and of b were compared.
@@ -143,8 +145,25 @@ def title(rule: Rule) -> str:
     >>> title(Rule(claim="greater", effect=0.1, diverged="exclude", b={"depth": 2}))
     'a greater depth=2'
     """
-    a, b = (describe(arm) if arm else label for arm, label in ((rule.a, "a"), (rule.b, "b")))
+    a, b = (arm_in_words(arm) or label for arm, label in ((rule.a, "a"), (rule.b, "b")))
     return rule.name or f"{a} {rule.claim} {b}"
+
+
+def arm_in_words(arm: Mapping[str, Any] | float) -> str:
+    """An arm of a rule, as text.
+
+    Args:
+        arm: Values of hyperparameters, or the number that the other arm is compared with.
+
+    Returns:
+        A few words; none of an arm that names nothing.
+
+    >>> arm_in_words({"depth": 2}), arm_in_words(0.21), arm_in_words({})
+    ('depth=2', '0.21', '')
+    """
+    if not isinstance(arm, Mapping):
+        return f"{arm:g}"
+    return describe(arm) if arm else ""
 
 
 def procedure(rule: Rule) -> str:
@@ -163,12 +182,14 @@ def procedure(rule: Rule) -> str:
     method = METHODS[rule.method]
     test = (method.paired if rule.paired else method.unpaired).removeprefix("the ").removeprefix("an ")
     design = f"{'paired' if rule.paired else 'unpaired'} runs at level {rule.level:g}"
-    percent = f"{100 * (1 - rule.level):.4g} %"
+    percent = f"{100 * (rule.confidence or 1 - rule.level):.4g} %"
     if rule.claim == "equal":
-        narrow = f"{100 * (1 - 2 * rule.level):.4g} %"
+        shown = f"{100 * (1 - 2 * rule.level):.4g} % interval, outside the margin the {percent} one"
+        if rule.confidence is not None:
+            shown = f"{100 * rule.confidence:.4g} % interval"
         text = (
             f"two one-sided tests, {test}, of {design}; null: the {method.estimates} of a - b is {-rule.effect:g} or "
-            f"less, or {rule.effect:g} or more; in brackets the {narrow} interval, outside the margin the {percent} one"
+            f"less, or {rule.effect:g} or more; in brackets the {shown}"
         )
     else:
         bound = rule.effect if rule.claim == "greater" else -rule.effect or 0.0

@@ -1,0 +1,149 @@
+"""What claims about runs share: rules, arms that were measured or trained, and the tuning that goes before.
+
+Rules of claims test at `LEVEL`, which two hundred and fifty of them share, so that seeds are added until a verdict
+stands beside all others; intervals are the 95 % ones. Seeds of tuning are none of those that decide.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments import classification
+from experiments.checks import Refused
+from experiments.claims.claim import Comparison, Decided, Setup, Skipped
+from jnorm import statistics, sweeps
+from jnorm.statistics import Rule, Runs
+
+LEVEL = 0.05 / 250
+TUNING = 2**30
+"""The first seed of tuning, far from those that decide."""
+
+
+def compared(
+    what: str,
+    quantity: str,
+    claim: str,
+    effect: float,
+    *,
+    metric: str = "value",
+    a: Mapping[str, Any] | None = None,
+    b: Mapping[str, Any] | float = 0.0,
+    diverged: str | float = "exclude",
+    **options: Any,
+) -> Comparison:
+    """A part that compares arm ``a`` of a quantity with arm ``b``, another arm or a number.
+
+    ``effect`` is the smallest that matters: "greater" asks for a - b > effect, "less" for a - b < -effect, "equal" for
+    a difference within +-effect. Of runs without arms (`runs`) ``a`` is left out.
+    """
+    options = {"level": LEVEL, "confidence": 0.95, "family": f"{quantity}: {what}"} | options
+    arms = {"a": {"arm": "measured"} if a is None else a, "b": b}
+    rule = Rule(claim=claim, effect=effect, metric=metric, diverged=diverged, name=what, **arms, **options)
+    return Comparison(what, quantity, rule)
+
+
+def runs(values: Any) -> Runs:
+    """One measured number a seed, without another arm."""
+    return Runs.of_arms({"measured": np.asarray(values, float)})
+
+
+def sets(setup: Setup, name: str | None = None, **options: Any) -> classification.Sets:
+    """The data set of this run, or the one that a claim is about; a claim whose data are absent is skipped."""
+    try:
+        return classification.load(name or setup.data, setup.folder, **options)
+    except Refused as reason:
+        raise Skipped(str(reason)) from None
+
+
+def swept(
+    train: Any, setup: Setup, name: str, parts: Sequence[Any], *, looks: Sequence[int] | None = None, **options: Any
+) -> Decided:
+    """Train until the comparisons among ``parts`` that are about the quantity ``name`` are decided, or seeds run out.
+
+    ``options`` are those of `jnorm.sweeps.sweep`: ``grid``, ``static``, ``shared``. Finished runs are in a store; runs
+    of another program, of other data or by other rules have another one.
+    """
+    rules = [part.rule for part in parts if isinstance(part, Comparison) and part.quantity == name]
+    until = statistics.sequential(rules, looks=looks or setup.looks, boundary="pocock")
+    numbers = range(setup.seeds.start, setup.seeds.start + until.looks[-1])
+    result = _stored(train, setup, name, seeds=numbers, until=until, **options)
+    return Decided(result, until)
+
+
+class Chosen(NamedTuple):
+    """Arms with the hyperparameters that tuning chose for them.
+
+    Attributes:
+        arms: Configurations, one an arm.
+        budget: What tuning cost each arm and what it chose, for the page.
+        result: The runs of tuning.
+    """
+
+    arms: list[dict[str, Any]]
+    budget: str
+    result: Any
+
+
+def tuned(
+    train: Any,
+    setup: Setup,
+    name: str,
+    arms: Sequence[Mapping[str, Any]],
+    values: Mapping[str, Sequence[float]],
+    *,
+    on: str = "dev_accuracy",
+    best: str = "highest",
+    seeds: int | None = None,
+    **options: Any,
+) -> Chosen:
+    """The best of ``values`` for each arm by the mean dev score of a few seeds: the same budget for all arms.
+
+    A rule about the arms names in ``own`` what was chosen, which makes no setting.
+    """
+    count = setup.tuning if seeds is None else min(seeds, setup.tuning)
+    numbers = range(TUNING + setup.seeds.start, TUNING + setup.seeds.start + count)
+    grid: list[dict[str, Any]] = [dict(arm) for arm in arms]
+    for key, some in values.items():
+        grid = [{**one, key: value} for one in grid for value in some]
+    result = _stored(train, setup, f"tuning of {name}", seeds=numbers, grid=grid, **options)
+    best_of_each = statistics.tuned(result, list(values), on=on, best=best)
+    winners = {
+        repr(sorted(arm.items(), key=str)): dict(won[0])
+        for arm, won in zip(best_of_each.configurations, best_of_each.winners, strict=True)
+    }
+    chosen = [winners[repr(sorted(dict(arm).items(), key=str))] for arm in arms]
+    tried = ", ".join(f"{len(some)} of {key}" for key, some in values.items())
+    words = "; ".join(
+        f"{_words(arm)}: {', '.join(f'{key} {one[key]:.3g}' for key in values)}"
+        for arm, one in zip(arms, chosen, strict=True)
+    )
+    return Chosen(chosen, f"Tuned on dev data with {count} seeds of their own, for each arm {tried}. {words}.", result)
+
+
+def _words(arm: Mapping[str, Any]) -> str:
+    return " ".join(str(value) for value in arm.values()) or "the arm"
+
+
+def _stored(train: Any, setup: Setup, name: str, **options: Any) -> Any:
+    """A sweep with a store, which another program, or other data, do not continue but leave alone."""
+    stem = hashlib.sha256(name.encode()).hexdigest()[:8]
+    for attempt in range(100):
+        store = setup.store / f"{_safe(name)}-{stem}{f'-{attempt}' if attempt else ''}"
+        try:
+            return sweeps.sweep(train, store=_made(store), **options)
+        except ValueError as error:
+            if str(store) not in str(error):
+                raise
+    raise Refused(f"{setup.store} holds a hundred stores of {name!r} that do not fit: remove them")
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)[:60]
+
+
+def _made(store: Path) -> Path:
+    store.parent.mkdir(parents=True, exist_ok=True)
+    return store
