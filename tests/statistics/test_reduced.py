@@ -39,6 +39,23 @@ def test_winners_are_those_that_a_loop_finds(best):
     assert np.nanmin((apart["dev"] - together["dev"]) * sign) >= 0  # a choice for each seed is never worse on dev
 
 
+def test_several_hyperparameters_are_chosen_together():
+    grid = [{"phi": phi, "rate": rate, "decay": decay} for phi in "ab" for rate in (1, 2) for decay in (0.0, 0.5)]
+    dev = np.random.default_rng(1).uniform(size=(8, 3))
+    best = tuned(Runs(grid, {"dev": dev}), ["rate", "decay"], on="dev")
+    assert best.configurations == ({"phi": "a"}, {"phi": "b"})
+    assert best.rows[:, 0].tolist() == [int(np.argmax(dev[:4].mean(1))), 4 + int(np.argmax(dev[4:].mean(1)))]
+    mean = averaged(Runs(grid, {"dev": dev}), ["rate", "decay"])
+    np.testing.assert_allclose(mean["dev"], [dev[:4].mean(0), dev[4:].mean(0)], rtol=1e-15)  # sums of four
+    with pytest.raises(ValueError, match="`name` must be one of phi, rate, decay; got 'units'"):
+        tuned(Runs(grid, {"dev": dev}), ["rate", "units"], on="dev")
+
+
+def test_arms_have_as_many_runs():
+    with pytest.raises(ValueError, match=r"`arms` must have as many runs each; got \{'a': \(3,\), 'b': \(2,\)\}"):
+        Runs.of_arms({"a": np.zeros(3), "b": np.zeros(2)})
+
+
 def test_each_seed_takes_curves_and_failures_of_what_it_chose():
     failed = np.zeros((6, 5), bool)
     failed[4] = [True, False, False, False, True]

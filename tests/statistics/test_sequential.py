@@ -192,6 +192,28 @@ def test_seeds_are_added_only_where_a_setting_is_undecided():
     )
 
 
+@pytest.mark.parametrize("boundary", ["obrien-fleming", "pocock"])
+def test_the_confidence_shown_is_that_of_repeated_looks(boundary):
+    whole = runs(0, shift=0.8)
+    strict = replace(RULE, level=1e-3)
+    by = lambda rule, looks: sequential(rule, looks=looks, boundary=boundary).judge(whole).verdicts[0].settings
+    shown, plain, usual = by(replace(strict, confidence=0.95), LOOKS), by(strict, LOOKS), by(RULE, LOOKS)
+    assert [s.p for s in shown] == [s.p for s in plain]
+    assert {s.confidence for s in shown} == {0.95}
+    same = [i for i in range(len(shown)) if shown[i].runs == usual[i].runs]
+    assert same
+    for i in same:
+        assert shown[i].interval == pytest.approx(usual[i].interval, rel=1e-9)  # the same levels, found twice
+
+
+def test_seeds_are_added_until_an_arm_is_told_from_a_number():
+    until = sequential(replace(RULE, a={}, b=0.5, claim="equal", effect=1.0), looks=LOOKS)
+    until.check(GRID)
+    noise = np.random.default_rng(0).normal(size=(4, 32)) + np.array([[0.5], [3.0], [0.5], [0.5]])
+    interim = until.judge(Runs(GRID, {"accuracy": noise}))
+    assert [s.verdict for s in interim.verdicts[0].settings] == ["supported", "not supported", "supported", "supported"]
+
+
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_what_was_not_run_may_hold_anything(boundary):
     for seed in range(6):

@@ -239,6 +239,52 @@ def test_judge_finds_the_arms():
     assert [s.where for s in judge(mine, narrow).settings] == [{}]
 
 
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_known_number_needs_no_runs_of_its_own(claim):
+    x, _ = arms(0)
+    one = rule(metric="value", claim=claim, effect=0.7, a={"arm": "measured"}, b=0.21)
+    got = judge(Runs.of_arms({"measured": x}), one)
+    constant = Runs.of_arms({"a": x, "b": np.full(12, 0.21)})
+    [by_runs] = judge(constant, replace(one, a={"arm": "a"}, b={"arm": "b"})).settings
+    assert replace(by_runs, where={"arm": "measured"}) == replace(got.settings[0], where={"arm": "measured"})
+    test = stats.ttest_1samp(x - 0.21, 0.7 if claim == "greater" else -0.7)
+    p = max(test.pvalue / 2, stats.ttest_1samp(x - 0.21, 0.7).pvalue / 2) if claim == "equal" else test.pvalue
+    assert got.p == pytest.approx(p, rel=1e-12)  # float64
+    assert statistics.report([got]).count("0.21") >= 1
+    many = judge(Runs.of_arms({"u": x, "v": x + 2.0}), replace(one, claim="less", effect=0.0, a={}, b=2.0))
+    assert [(s.where, s.verdict) for s in many.settings] == [
+        ({"arm": "u"}, "supported"),
+        ({"arm": "v"}, "not supported"),
+    ]
+
+
+def test_what_each_arm_has_of_its_own_makes_no_settings():
+    accuracy = accuracies()
+    own = Runs([{"phi": "relu", "rate": 0.1}, {"phi": "selu", "rate": 0.03}], {"accuracy": accuracy[[2, 3]]})
+    one = rule(metric="accuracy", a={"phi": "selu"}, b={"phi": "relu"}, effect=0.05)
+    with pytest.raises(ValueError, match="both arms must have every setting"):
+        judge(own, one)
+    got = judge(own, replace(one, own=["rate"]))
+    assert [dict(s.where) for s in got.settings] == [{}]
+    assert got.effect == pytest.approx(np.mean(accuracy[3] - accuracy[2]), rel=1e-12)
+    with pytest.raises(ValueError, match="must select one configuration in each setting"):
+        judge(Runs(grid(), {"accuracy": accuracy}), replace(one, own=["rate"]))
+
+
+@pytest.mark.parametrize("method", list(statistics.METHODS))
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_the_confidence_shown_decides_nothing(claim, method):
+    x, y = arms(1)
+    options = {"claim": claim, "method": method, "paired": bool(statistics.METHODS[method].paired)}
+    strict = compare(x, y, rule(level=0.001, **options), axis=0)
+    shown = compare(x, y, rule(level=0.001, confidence=0.95, **options), axis=0)
+    assert (shown.verdict, shown.p, shown.effect) == (strict.verdict, strict.p, strict.effect)
+    assert shown.decisive.confidence == 0.95
+    assert shown.interval == compare(x, y, rule(**options | {"claim": "greater"}), axis=0).interval
+    assert "95 % interval" in str(shown)
+    assert "90 %" not in str(shown)
+
+
 @pytest.mark.filterwarnings("ignore:`diverged='exclude'`")
 def test_failed_runs_count_as_diverged_though_the_metric_is_finite():
     accuracy = accuracies()
@@ -294,6 +340,9 @@ def test_bad_results():
         ({"effect": float("nan")}, "`effect` must satisfy"),
         ({"claim": "equal", "effect": 0.0}, r"`effect` must satisfy 0 < effect < inf; got 0.0"),
         ({"level": 2}, r"`level` must satisfy 0 < level < 0.5; got 2"),
+        ({"confidence": 1.0}, r"`confidence` must satisfy 0 < confidence < 1; got 1.0"),
+        ({"b": float("inf")}, r"`b` must be finite; got inf"),
+        ({"b": 0.1, "paired": False}, "`paired` must be True where `b` is a number, which has no runs"),
         ({"target": 1.0}, r"`target` must satisfy 0 < target < 1; got 1.0"),
         ({"method": "z"}, "`method` must be one of t, wilcoxon, sign,"),
         ({"diverged": "drop"}, "`diverged` must be one of exclude, lowest, highest, or a number; got 'drop'"),
@@ -306,6 +355,19 @@ def test_bad_results():
 )
 def test_bad_rules(changes, message):
     with pytest.raises(ValueError, match=message):
+        rule(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"b": "relu"}, "`b` must be a mapping or a number; got 'relu'"),
+        ({"own": "rate"}, "`own` must be a list of names; got 'rate'"),
+        ({"confidence": "95"}, "`confidence` must be a number; got '95'"),
+    ],
+)
+def test_rules_of_wrong_types(changes, message):
+    with pytest.raises(TypeError, match=message):
         rule(**changes)
 
 
