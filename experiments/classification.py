@@ -34,8 +34,8 @@ class Sets(NamedTuple):
     classes: int
 
 
-def load(name: str, folder: Path | None, *, dev: float = 0.15) -> Sets:
-    """Train, dev and test set, standardized by the training set; the same split every time, stratified.
+def load(name: str, folder: Path | None, *, dev: float = 0.15, standardized: bool = True) -> Sets:
+    """Train, dev and test set, standardized by the training set or not; the same split every time, stratified.
 
     Features are standardized one by one, but images by the mean and variance of all pixels together: a pixel of the
     margin that is lit in one image would come out as large as the square root of their number.
@@ -59,11 +59,8 @@ def load(name: str, folder: Path | None, *, dev: float = 0.15) -> Sets:
     if len(data.shape) > 1:
         x = x.reshape(len(x), -1, 1)
     state = standardize.fit(x[split.train])
-    parts = {
-        part: (np.asarray(standardize.apply(state, x[at])).reshape(len(at), -1), y[at])
-        for part, at in split._asdict().items()
-        if len(at)
-    }
+    values = np.asarray(standardize.apply(state, x)) if standardized else x
+    parts = {part: (values[at].reshape(len(at), -1), y[at]) for part, at in split._asdict().items() if len(at)}
     return Sets(parts, len(data.classes))
 
 

@@ -5,10 +5,12 @@ stands beside all others; intervals are the 95 % ones. Seeds of tuning are none 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments import classification
@@ -48,6 +50,21 @@ def compared(
 def runs(values: Any) -> Runs:
     """One measured number a seed, without another arm."""
     return Runs.of_arms({"measured": np.asarray(values, float)})
+
+
+def timed(calls: Mapping[str, Callable[[], Any]], turns: int) -> Runs:
+    """Logarithms ("value") of the seconds of each call, an arm a call and a run a turn.
+
+    All are called in every turn, so that what slows the machine down slows all of them; two turns before warm up.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(-2, turns):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            if turn >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return Runs.of_arms({name: np.log(values) for name, values in seconds.items()})
 
 
 def sets(setup: Setup, name: str | None = None, **options: Any) -> classification.Sets:
