@@ -17,6 +17,7 @@ from experiments import classification
 from experiments.checks import Refused
 from experiments.claims.claim import Comparison, Decided, Setup, Skipped
 from jnorm import statistics, sweeps
+from jnorm.data import splits
 from jnorm.statistics import Rule, Runs
 
 LEVEL = 0.05 / 250
@@ -73,6 +74,13 @@ def sets(setup: Setup, name: str | None = None, **options: Any) -> classificatio
         return classification.load(name or setup.data, setup.folder, **options)
     except Refused as reason:
         raise Skipped(str(reason)) from None
+
+
+def few(data: classification.Sets, count: int) -> classification.Sets:
+    """The data with a training set of ``count`` examples, of all classes alike: a task that is not saturated."""
+    x, y = data.parts["train"]
+    kept = splits.stratified(jax.random.key(1), y, dev=0, test=len(y) - count).train if count < len(y) else slice(None)
+    return data._replace(parts=data.parts | {"train": (x[kept], y[kept])})
 
 
 def swept(
