@@ -7,11 +7,11 @@ some hold and some fail is mixed.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jnorm.statistics import Result, Rule, Sequential, Verdict, judge
+from jnorm.statistics import Result, Rule, Sequential, Setting, judge
 
 ALONE = 0.05
 """The level of a verdict by itself, and of all of them together."""
@@ -71,6 +71,7 @@ class Outcome(NamedTuple):
         level: The error rate of the rule; None for an exact number.
         verdict: "supported", "not supported" or "undecided", not corrected.
         needed: What would decide, where this is undecided.
+        planted: The verdict on a planted falsehood, the same runs with both arms exchanged; None where there is none.
     """
 
     what: str
@@ -82,6 +83,7 @@ class Outcome(NamedTuple):
     level: float | None
     verdict: str
     needed: str = ""
+    planted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,21 +136,13 @@ class Comparison:
 
     def decide(self, measured: Mapping[str, Decided | Result]) -> Outcome:
         """Judge by the rule; what stands alone stands at `ALONE`, a verdict is corrected over all claims later."""
-        (setting,) = self._judged(measured[self.quantity]).settings
+        runs = measured[self.quantity]
+        setting = _judged(runs, self.rule)
         size = f"{setting.size:.0f} runs" if math.isfinite(setting.size) else "no number of runs"
         needed = f"power {setting.power:.2f} at level {self.rule.level:g}; {size} would decide"
-        holds = {"greater": setting.effect > self.rule.effect, "less": setting.effect < -self.rule.effect}
-        holds["equal"] = abs(setting.effect) < self.rule.effect
-        side = "supported" if holds[self.rule.claim] else "not supported"
-        verdict = side if setting.p <= ALONE else "undecided"
         shown = (self.what, str(self), setting.effect, setting.interval, min(setting.runs), setting.p, ALONE)
-        return Outcome(*shown, verdict, needed if setting.p > self.rule.level else "")
-
-    def _judged(self, runs: Decided | Result) -> Verdict:
-        if not isinstance(runs, Decided):
-            return judge(runs, self.rule)
-        verdicts = runs.until.judge(runs.result).verdicts
-        return next(verdict for verdict in verdicts if verdict.rule is self.rule)
+        false = None if self.rule.claim == "equal" else _alone(*_planted(runs, self.rule))
+        return Outcome(*shown, _alone(setting, self.rule), needed if setting.p > self.rule.level else "", false)
 
     def __str__(self) -> str:
         effect, known = self.rule.effect, not isinstance(self.rule.b, Mapping)
@@ -160,6 +154,36 @@ class Comparison:
             "equal": f"within {b:g} +- {effect:g}",
         }
         return f"{what} {bounds[self.rule.claim]} ({self.rule.method}, level {self.rule.level:g})"
+
+
+def _judged(runs: Decided | Result, rule: Rule) -> Setting:
+    """The only setting of a rule, judged at the looks after which the seeds were added, if they were."""
+    if not isinstance(runs, Decided):
+        (setting,) = judge(runs, rule).settings
+        return setting
+    (setting,) = next(v for v in runs.until.judge(runs.result).verdicts if v.rule is rule).settings
+    return setting
+
+
+def _alone(setting: Setting, rule: Rule) -> str:
+    """The verdict at `ALONE`."""
+    holds = {"greater": setting.effect > rule.effect, "less": setting.effect < -rule.effect}
+    holds["equal"] = abs(setting.effect) < rule.effect
+    side = "supported" if holds[rule.claim] else "not supported"
+    return side if setting.p <= ALONE else "undecided"
+
+
+def _planted(runs: Decided | Result, rule: Rule) -> tuple[Setting, Rule]:
+    """The same runs with both arms exchanged, judged by the rule: of a known number, they are mirrored about it."""
+    if isinstance(rule.b, Mapping):
+        false = replace(rule, a=rule.b, b=rule.a)
+    else:
+        known, reduce = float(rule.b), rule.transform or (lambda x: x)
+        false = replace(rule, transform=lambda x: 2 * known - reduce(x))
+    if isinstance(runs, Decided):
+        rules = tuple(false if one is rule else one for one in runs.until.rules)
+        runs = runs._replace(until=replace(runs.until, rules=rules))
+    return _judged(runs, false), false
 
 
 @dataclass(frozen=True)
