@@ -76,6 +76,14 @@ def sets(setup: Setup, name: str | None = None, **options: Any) -> classificatio
         raise Skipped(str(reason)) from None
 
 
+def pixels() -> np.ndarray:
+    """The digits ``[image, 64]``, standardized by all their pixels together, in float32."""
+    from sklearn.datasets import load_digits
+
+    x = load_digits().data.astype(np.float32)
+    return (x - x.mean()) / x.std()
+
+
 def few(data: classification.Sets, count: int) -> classification.Sets:
     """The data with a training set of ``count`` examples, of all classes alike: a task that is not saturated."""
     x, y = data.parts["train"]
@@ -122,10 +130,12 @@ def tuned(
     on: str = "dev_accuracy",
     best: str = "highest",
     seeds: int | None = None,
+    names: Sequence[str] | None = None,
     **options: Any,
 ) -> Chosen:
     """The best of ``values`` for each arm by the mean dev score of a few seeds: the same budget for all arms.
 
+    ``names`` are the arms in words, where their values do not say what they are.
     A rule about the arms names in ``own`` what was chosen, which makes no setting.
     """
     count = setup.tuning if seeds is None else min(seeds, setup.tuning)
@@ -142,8 +152,8 @@ def tuned(
     chosen = [winners[repr(sorted(dict(arm).items(), key=str))] for arm in arms]
     tried = ", ".join(f"{len(some)} of {key}" for key, some in values.items())
     words = "; ".join(
-        f"{_words(arm)}: {', '.join(f'{key} {one[key]:.3g}' for key in values)}"
-        for arm, one in zip(arms, chosen, strict=True)
+        f"{name}: {', '.join(f'{key} {one[key]:.3g}' for key in values)}"
+        for name, one in zip(names or map(_words, arms), chosen, strict=True)
     )
     return Chosen(chosen, f"Tuned on dev data with {count} seeds of their own, for each arm {tried}. {words}.", result)
 
