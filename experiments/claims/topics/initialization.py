@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.claims.arms import pixels
 from experiments.claims.claim import Claim, Comparison, Number, Setup
 from jnorm import initializers
 from jnorm.activations import identity, relu, tanh
@@ -37,146 +38,63 @@ class Config:
 
 
 QUICK = Config(units=50, depth=10, examples=20, powers=10, samples=2000)
+INPUTS = ("N(0, 1) inputs", "digits")
 CONIC = 10  # units of the last layer of a conic network
 
 
-class _Signals(dict[str, np.ndarray]):
-    """Arrays ``[seed, layer]`` by name, and histograms ``[seed, layer, bin]`` between the ends."""
-
-
-def _signals(
-    config: Config, setup: Setup, phi: Any, std: Any, *, digits: bool = False, conic: bool = False
-) -> _Signals:
-    """Networks at their start. ``std`` is that of the weights, given the inputs of a layer."""
+def _signals(config: Config, setup: Setup, phi: Any, std: Any, *, on: str = INPUTS[0], widths: Any = None) -> Signals:
+    """Networks at their start on some inputs; ``std`` is that of weights, given the inputs of a layer."""
+    images = pixels() if on == "digits" else None
+    first = config.units if images is None else images.shape[1]
+    widths = [first, *[config.units] * config.depth] if widths is None else widths
     ends = (0.0, 2.0) if phi is relu else (-1.0, 1.0)
-    widths = [64 if digits else config.units, *[config.units] * config.depth]
-    if conic:
-        widths = np.geomspace(config.units, CONIC, config.depth + 1).round().astype(int).tolist()
-    images = _images() if digits else None
-
-    def one(key: jax.Array) -> dict[str, jax.Array]:
-        data, weights, upstream = jax.random.split(key, 3)
-        shape = (config.examples, widths[0])
-        x = jax.random.normal(data, shape) if images is None else jax.random.choice(data, images, shape[:1])
-        kernels = [
-            std(n) * jax.random.normal(k, (n, m))
-            for k, n, m in zip(jax.random.split(weights, config.depth), widths[:-1], widths[1:], strict=True)
-        ]
-
-        def forward(shifts: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
-            seen, y = [], x
-            for kernel, shift in zip(kernels, shifts, strict=True):
-                y = phi(y @ kernel + shift)
-                seen.append(y)
-            return jnp.sum(y * jax.random.normal(upstream, y.shape)), seen
-
-        shifts = [jnp.zeros((config.examples, n)) for n in widths[1:]]
-        gradients, seen = jax.grad(forward, has_aux=True)(shifts)
-        each = lambda f, arrays: jnp.stack([f(a) for a in arrays])
-        return {
-            "mean": each(jnp.mean, seen),
-            "std": each(jnp.std, seen),
-            "square": each(lambda a: jnp.mean(a**2), seen),
-            "saturated": each(lambda a: jnp.mean(jnp.abs(a) > 0.99), seen),
-            "gradient": each(lambda a: jnp.linalg.norm(a) / a.shape[1] ** 0.5, gradients),
-            "histogram": each(lambda a: jnp.histogram(a, bins=41, range=ends)[0] / a.size, seen),
-        }
-
-    keys = jax.vmap(jax.random.key)(np.array(setup.seeds))
-    found = jax.jit(lambda keys: jax.lax.map(one, keys))(keys)
-    return _Signals({name: np.asarray(a, float) for name, a in found.items()} | {"ends": np.array(ends)})
-
-
-def _images() -> jax.Array:
-    """The digits, standardized by all their pixels together."""
-    from sklearn.datasets import load_digits
-
-    x = load_digits().data.astype(np.float32)
-    return jnp.asarray((x - x.mean()) / x.std())
-
-
-def _against(values: np.ndarray, number: float = 0.0) -> Runs:
-    """Runs of an arm "measured" beside an arm that always is this number."""
-    arms = [{"arm": "measured"}, {"arm": "number"}]
-    return Runs(arms, {"value": np.stack([values, np.full_like(values, number)])})
-
-
-def _judged(what: str, quantity: str, claim: str, effect: float, *, highest: bool = False) -> Comparison:
-    """A rule on the measured arm against the number."""
-    diverged = "highest" if highest else "exclude"
-    arms = {"a": {"arm": "measured"}, "b": {"arm": "number"}}
-    return Comparison(what, quantity, Rule(claim=claim, effect=effect, diverged=diverged, metric="value", **arms))
+    stds = [std(n) for n in widths[:-1]]
+    return signals(setup, phi, stds, widths, examples=config.examples, images=images, ends=ends)
 
 
 def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.log10(a) - np.log10(b)
 
 
-def _drawn(**arms: _Signals) -> dict[str, Any]:
-    """What `histograms` draws of each arm."""
-    return {f"{name} {what}": a[what] for name, a in arms.items() for what in ("histogram", "std", "ends")}
-
-
-def histograms(measured: Mapping[str, Any]) -> Any:
-    """Histograms of activations layer by layer, the average over seeds, a panel an arm."""
-    from jnorm import plots
-
-    arms = [name.removesuffix(" histogram") for name in measured if name.endswith(" histogram")]
-    with plots.style():
-        figure, panels = plots.figure(1, len(arms), size=(3.5 * len(arms), 3.2), sharey=True)
-        for axes, arm in zip(np.atleast_1d(panels), arms, strict=True):
-            shares = measured[f"{arm} histogram"].mean(0)
-            stds = measured[f"{arm} std"].mean(0)
-            places = np.linspace(*measured[f"{arm} ends"], shares.shape[1])
-            for layer, (share, std) in enumerate(zip(shares, stds, strict=True), 1):
-                most = share[1:].max() if places[0] == 0 else share.max()  # beside the zeros of relu
-                height = 0.9 * np.minimum(share / max(most, 1e-9), 1)
-                axes.fill_between(places, -layer, height - layer, color=plots.PALETTE[0], alpha=0.75, linewidth=0)
-                axes.annotate(f"std {std:.2g}", (1.0, 0.15 - layer), xycoords=("axes fraction", "data"), fontsize=6)
-            axes.set(xlabel="activation", title=arm)
-            axes.set_yticks([-layer for layer in range(1, len(shares) + 1)], range(1, len(shares) + 1))
-        np.atleast_1d(panels)[0].set_ylabel("layer")
-    return figure
-
-
 def small(config: Config, setup: Setup) -> dict[str, Any]:
     """Weights of std .01 under tanh, on normal inputs and on digits."""
-    normal, digits = (_signals(config, setup, tanh, lambda n: 0.01, digits=d) for d in (False, True))
-    return _drawn(**{"N(0, 1) inputs": normal, "digits": digits}) | {
-        "first": _against(normal["std"][:, 0], 0.21),
-        "mean": _against(np.abs(normal["mean"]).max(1)),
-        "decay": _against(_log_ratio(normal["std"][:, -1], normal["std"][:, 0])),
-        "decay on digits": _against(_log_ratio(digits["std"][:, -1], digits["std"][:, 0])),
-        "longest rise": _against(_log_ratio(normal["std"][:, 1:], normal["std"][:, :-1]).max(1)),
+    normal, digits = (_signals(config, setup, tanh, lambda n: 0.01, on=what) for what in INPUTS)
+    return drawn(**{"N(0, 1) inputs": normal, "digits": digits}) | {
+        "first": runs(normal.std[:, 0], 0.21),
+        "mean": runs(np.abs(normal.mean).max(1)),
+        "decay": runs(_log_ratio(normal.std[:, -1], normal.std[:, 0])),
+        "decay on digits": runs(_log_ratio(digits.std[:, -1], digits.std[:, 0])),
+        "longest rise": runs(_log_ratio(normal.std[:, 1:], normal.std[:, :-1]).max(1)),
     }
 
 
 def large(config: Config, setup: Setup) -> dict[str, Any]:
     """Weights of std 1 under tanh."""
     found = _signals(config, setup, tanh, lambda n: 1.0)
-    return _drawn(**{"weights of std 1": found}) | {
-        "saturated": _against(found["saturated"].min(1)),
-        "gradient": _against(_log_ratio(found["gradient"][:, 0], found["gradient"][:, -1])),
+    return drawn(**{"weights of std 1": found}) | {
+        "saturated": runs(found.saturated.min(1)),
+        "gradient": runs(_log_ratio(found.gradient[:, 0], found.gradient[:, -1])),
     }
 
 
 def xavier(config: Config, setup: Setup) -> dict[str, Any]:
     """Variance 1/n under tanh, on normal inputs, digits and a conic network; the variance of a sum."""
     scaled = lambda n: n**-0.5
-    normal, digits = (_signals(config, setup, tanh, scaled, digits=d) for d in (False, True))
-    widths = np.geomspace(config.units, CONIC, config.depth + 1).round().astype(int)
-    own = _signals(config, setup, tanh, scaled, conic=True)
+    normal, digits = (_signals(config, setup, tanh, scaled, on=what) for what in INPUTS)
+    widths = np.geomspace(config.units, CONIC, config.depth + 1).round().astype(int).tolist()
     common = float(np.mean(widths[:-1])) ** -0.5
-    shared = _signals(config, setup, tanh, lambda n: common, conic=True)
-    spread = [np.ptp(np.log10(arm["std"]), axis=1) for arm in (own, shared)]
-    conic = Runs([{"law": "of each layer"}, {"law": "of all layers"}], {"value": np.stack(spread)})
-    return _drawn(**{"N(0, 1) inputs": normal, "digits": digits}) | {
-        "std": _against(normal["std"][:, -1]),
-        "std on digits": _against(digits["std"][:, -1]),
-        "saturated": _against(normal["saturated"].max(1)),
-        "conic": conic,
+    laws = {"of each layer": scaled, "of all layers": lambda n: common}
+    spread = {
+        name: np.ptp(np.log10(_signals(config, setup, tanh, law, widths=widths).std), axis=1)
+        for name, law in laws.items()
+    }
+    return drawn(**{"N(0, 1) inputs": normal, "digits": digits}) | {
+        "std": runs(normal.std[:, -1]),
+        "std on digits": runs(digits.std[:, -1]),
+        "saturated": runs(normal.saturated.max(1)),
+        "conic": Runs.of_arms(spread, name="law"),
         "exact": _enumerated(),
-        "drawn": _against(_sampled(config, setup)),
+        "drawn": runs(_sampled(config, setup)),
     }
 
 
@@ -201,10 +119,9 @@ def _sampled(config: Config, setup: Setup) -> np.ndarray:
 
 def halved(config: Config, setup: Setup) -> dict[str, Any]:
     """Variance 1/n under relu: the mean square of activations from layer to layer."""
-    inputs = {"N(0, 1) inputs": False, "digits": True}
-    found = {name: _signals(config, setup, relu, lambda n: n**-0.5, digits=which) for name, which in inputs.items()}
-    rate = {name: np.diff(np.log2(a["square"]), axis=1).mean(1) for name, a in found.items()}
-    return _drawn(**found) | {name: _against(values, -1.0) for name, values in rate.items()}
+    found = {what: _signals(config, setup, relu, lambda n: n**-0.5, on=what) for what in INPUTS}
+    rate = {name: np.diff(np.log2(a.square), axis=1).mean(1) for name, a in found.items()}
+    return drawn(**found) | {name: runs(values, -1.0) for name, values in rate.items()}
 
 
 def powers(config: Config, setup: Setup) -> dict[str, Any]:
@@ -241,11 +158,11 @@ CLAIMS = (
         "by layer.",
         measured="Mean and standard deviation over all units and examples of a layer, inputs N(0, 1) and digits",
         parts=[
-            _judged("std of layer 1, less .21", "first", "equal", 0.01),
-            _judged("largest mean of a layer, in size", "mean", "equal", 0.01),
-            _judged("log10 of std, last layer over first", "decay", "less", 3.0),
-            _judged("the same on digits", "decay on digits", "less", 3.0),
-            _judged("log10 of std, a layer over the one before, the largest", "longest rise", "less", 0.3),
+            compared("std of layer 1, less .21", "first", "equal", 0.01),
+            compared("largest mean of a layer, in size", "mean", "equal", 0.01),
+            compared("log10 of std, last layer over first", "decay", "less", 3.0),
+            compared("the same on digits", "decay on digits", "less", 3.0),
+            compared("log10 of std, a layer over the one before, the largest", "longest rise", "less", 0.3),
         ],
         measure=small,
         draw=histograms,
@@ -258,8 +175,8 @@ CLAIMS = (
         measured="Share of activations beyond .99 in the layer with the fewest; gradient norm at the first layer's "
         "pre-activations over that at the last's, ten layers of 500 units",
         parts=[
-            _judged("share saturated, in every layer", "saturated", "greater", 0.5),
-            _judged("log10 of the gradient, first layer over last", "gradient", "less", 1.0),
+            compared("share saturated, in every layer", "saturated", "greater", 0.5),
+            compared("log10 of the gradient, first layer over last", "gradient", "less", 1.0),
         ],
         measure=large,
         draw=histograms,
@@ -274,9 +191,9 @@ CLAIMS = (
         "of log10 std over the layers of a conic network, by the law of each layer and by one for all; Var(s) for "
         "independent weights and inputs of mean 0 against n Var(w) Var(x)",
         parts=[
-            _judged("std of the last layer", "std", "greater", 0.1),
-            _judged("the same on digits", "std on digits", "greater", 0.1),
-            _judged("largest share beyond .99", "saturated", "equal", 0.05),
+            compared("std of the last layer", "std", "greater", 0.1),
+            compared("the same on digits", "std on digits", "greater", 0.1),
+            compared("largest share beyond .99", "saturated", "equal", 0.05),
             Comparison(
                 "conic network: spread of log10 std, law of each layer less one for all",
                 "conic",
@@ -290,7 +207,7 @@ CLAIMS = (
                 ),
             ),
             Number("Var(s) over n Var(w) Var(x), less 1, enumerated", "exact", high=1e-14, because="float64"),
-            _judged("the same by Monte Carlo", "drawn", "equal", 0.01),
+            compared("the same by Monte Carlo", "drawn", "equal", 0.01),
         ],
         measure=xavier,
         draw=histograms,
@@ -302,8 +219,8 @@ CLAIMS = (
         statement="Under relu the same variance 1/n halves the signal in every layer.",
         measured="log2 of the mean square of the activations, a layer less the one before, averaged over ten layers",
         parts=[
-            _judged("N(0, 1) inputs: less -1", "N(0, 1) inputs", "equal", 0.1),
-            _judged("digits: less -1", "digits", "equal", 0.1),
+            compared("N(0, 1) inputs: less -1", "N(0, 1) inputs", "equal", 0.1),
+            compared("digits: less -1", "digits", "equal", 0.1),
         ],
         measure=halved,
         draw=histograms,
