@@ -1,0 +1,65 @@
+"""Gradients on their way back through deep networks at their start, in float64."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.claims.arms import pixels
+from experiments.claims.claim import Setup
+
+Law = Callable[[jax.Array, tuple[int, int]], jax.Array]
+"""Weights ``law(key, shape)``."""
+
+
+def normal(gain: float) -> Law:
+    """Independent weights of variance gain/n."""
+    return lambda key, shape: (gain / shape[0]) ** 0.5 * jax.random.normal(key, shape, jnp.float32)
+
+
+def gradients(
+    setup: Setup, arms: Sequence[tuple[Any, Law]], depths: Sequence[int], *, units: int, examples: int
+) -> np.ndarray:
+    """log10 of the norms of the gradients with respect to each layer's pre-activations, in float64.
+
+    ``[seed, arm, network, layer]`` for networks of these depths, NaN behind their last layer: arms are activations with
+    laws of their weights, and share images and keys. The gradient at the last layer's outputs is drawn from N(0, 1).
+    """
+    images = jnp.asarray(pixels()[:, np.arange(units) * 64 // units])
+
+    def one(key: jax.Array) -> jax.Array:
+        data, weights, upstream = jax.random.split(key, 3)
+        x = jax.random.choice(data, images, (examples,)).astype(jnp.float64)
+        top = jax.random.normal(upstream, x.shape, jnp.float64)
+        keys = jax.random.split(weights, max(depths))
+
+        def of_arm(phi: Any, law: Law) -> jax.Array:
+            def forward(shifts: jax.Array) -> jax.Array:
+                def layer(y: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
+                    y = phi(y @ law(part[0], (units, units)).astype(y.dtype) + part[1])
+                    return y, y
+
+                return jax.lax.scan(layer, x, (keys, shifts))[1]
+
+            _, back = jax.vjp(forward, jnp.zeros((max(depths), *x.shape)))
+
+            def to(last: jax.Array) -> jax.Array:
+                (found,) = back(jnp.zeros((max(depths), *x.shape)).at[last - 1].set(top))
+                return jnp.sqrt(jnp.sum(found**2, (1, 2)))
+
+            return jax.lax.map(to, jnp.asarray(depths))
+
+        return jnp.stack([of_arm(*arm) for arm in arms])
+
+    with jax.enable_x64(True):
+        keys = jax.vmap(jax.random.key)(np.array(setup.seeds))
+        norms = np.asarray(jax.jit(lambda keys: jax.lax.map(one, keys))(keys))
+    inside = np.arange(max(depths)) < np.array(depths)[:, None]
+    return np.log10(np.where(inside, norms, np.nan))
+
+
+def change(logs: np.ndarray, depth: int) -> np.ndarray:
+    """First layer less last, of networks with this depth, ``logs[..., layer]``."""
+    return logs[..., 0] - logs[..., depth - 1]
