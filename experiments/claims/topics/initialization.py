@@ -1,7 +1,6 @@
 """What weights do before any training: signals and gradients through ten layers, and exact powers of linear layers."""
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.claims.arms import pixels
-from experiments.claims.claim import Claim, Comparison, Number, Setup
+from experiments.claims.arms import compared, pixels, runs
+from experiments.claims.claim import Claim, Number, Setup
+from experiments.claims.signals import Signals, drawn, histograms, signals
 from jnorm import initializers
 from jnorm.activations import identity, relu, tanh
 from jnorm.nn import networks
 from jnorm.nn.layers import Layer
-from jnorm.statistics import Rule, Runs
+from jnorm.statistics import Runs
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def small(config: Config, setup: Setup) -> dict[str, Any]:
     """Weights of std .01 under tanh, on normal inputs and on digits."""
     normal, digits = (_signals(config, setup, tanh, lambda n: 0.01, on=what) for what in INPUTS)
     return drawn(**{"N(0, 1) inputs": normal, "digits": digits}) | {
-        "first": runs(normal.std[:, 0], 0.21),
+        "first": runs(normal.std[:, 0]),
         "mean": runs(np.abs(normal.mean).max(1)),
         "decay": runs(_log_ratio(normal.std[:, -1], normal.std[:, 0])),
         "decay on digits": runs(_log_ratio(digits.std[:, -1], digits.std[:, 0])),
@@ -121,7 +121,7 @@ def halved(config: Config, setup: Setup) -> dict[str, Any]:
     """Variance 1/n under relu: the mean square of activations from layer to layer."""
     found = {what: _signals(config, setup, relu, lambda n: n**-0.5, on=what) for what in INPUTS}
     rate = {name: np.diff(np.log2(a.square), axis=1).mean(1) for name, a in found.items()}
-    return drawn(**found) | {name: runs(values, -1.0) for name, values in rate.items()}
+    return drawn(**found) | {name: runs(values) for name, values in rate.items()}
 
 
 def powers(config: Config, setup: Setup) -> dict[str, Any]:
@@ -158,7 +158,7 @@ CLAIMS = (
         "by layer.",
         measured="Mean and standard deviation over all units and examples of a layer, inputs N(0, 1) and digits",
         parts=[
-            compared("std of layer 1, less .21", "first", "equal", 0.01),
+            compared("std of layer 1", "first", "equal", 0.01, b=0.21),
             compared("largest mean of a layer, in size", "mean", "equal", 0.01),
             compared("log10 of std, last layer over first", "decay", "less", 3.0),
             compared("the same on digits", "decay on digits", "less", 3.0),
@@ -194,17 +194,13 @@ CLAIMS = (
             compared("std of the last layer", "std", "greater", 0.1),
             compared("the same on digits", "std on digits", "greater", 0.1),
             compared("largest share beyond .99", "saturated", "equal", 0.05),
-            Comparison(
+            compared(
                 "conic network: spread of log10 std, law of each layer less one for all",
                 "conic",
-                Rule(
-                    claim="less",
-                    effect=0.1,
-                    diverged="exclude",
-                    metric="value",
-                    a={"law": "of each layer"},
-                    b={"law": "of all layers"},
-                ),
+                "less",
+                0.1,
+                a={"law": "of each layer"},
+                b={"law": "of all layers"},
             ),
             Number("Var(s) over n Var(w) Var(x), less 1, enumerated", "exact", high=1e-14, because="float64"),
             compared("the same by Monte Carlo", "drawn", "equal", 0.01),
@@ -219,8 +215,8 @@ CLAIMS = (
         statement="Under relu the same variance 1/n halves the signal in every layer.",
         measured="log2 of the mean square of the activations, a layer less the one before, averaged over ten layers",
         parts=[
-            compared("N(0, 1) inputs: less -1", "N(0, 1) inputs", "equal", 0.1),
-            compared("digits: less -1", "digits", "equal", 0.1),
+            compared("N(0, 1) inputs", "N(0, 1) inputs", "equal", 0.1, b=-1.0),
+            compared("digits", "digits", "equal", 0.1, b=-1.0),
         ],
         measure=halved,
         draw=histograms,
