@@ -1,0 +1,298 @@
+"""Whose statistics batch norm uses in training, and what becomes of its scale and shift behind relu."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.claims.arms import compared, sets, swept, timed, tuned
+from experiments.claims.claim import Claim, Number, Setup
+from jnorm import initializers, losses
+from jnorm.activations import relu
+from jnorm.nn import batch_norm, networks
+from jnorm.nn.layers import Layer, Normalizer
+from jnorm.train import evaluation, loop
+from jnorm.train.loop import Report
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes.
+
+    Attributes:
+        examples: To train on; few, so that accuracy is not at its ceiling.
+        units: Of the hidden layers.
+        depth: Hidden layers.
+        epochs: Of training.
+        batch: Examples in a step.
+        rates: Learning rates to choose from.
+    """
+
+    examples: int = 400
+    units: int = 64
+    depth: int = 3
+    epochs: int = 8
+    batch: int = 32
+    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+QUICK = Config(
+    examples=64,
+    units=8,
+    depth=2,
+    epochs=1,
+    rates=(0.1,),
+)
+ROUNDING = "float64, through three layers"
+DECAY = 0.9  # short trainings: statistics of the last ten batches
+NORM = partial(batch_norm.apply, decay=DECAY)
+ACCURACY = {"accuracy": evaluation.accuracy}
+
+
+def few(setup: Setup, examples: int) -> dict[str, tuple[np.ndarray, ...]]:
+    """The sets with few examples to train on."""
+    parts = sets(setup).parts
+    return {**parts, "train": tuple(a[:examples] for a in parts["train"])}
+
+
+def _classes(data: Mapping[str, Any]) -> int:
+    return int(np.max(data["train"][1])) + 1
+
+
+def _by_running(params: Any, state: Any, x: jax.Array, *, train: bool) -> tuple[jax.Array, Any]:
+    """Normalizes by the running averages in training too, through which no gradient goes."""
+    _, moved = NORM(params, state, x, train=train)
+    return NORM(params, state, x, train=False)[0], moved
+
+
+def _network(config: Config, numbered: Any, classes: int, statistics: str) -> Any:
+    """A perceptron on inputs with their number in the last column, normalized in training by these statistics."""
+    everything = jnp.asarray(numbered)[:, :-1]
+    norm = Normalizer(batch_norm.init, _by_running if statistics == "running" else NORM)
+    layer = Layer(relu, initializers.he_normal(), normalizer=norm)
+    widths = networks.rectangular(everything.shape[1], classes, units=config.units, depth=config.depth)
+    network = networks.mlp(widths, layer)
+
+    def apply(params: Any, state: Any, x: jax.Array, *, train: bool, key: Any = None) -> tuple[jax.Array, Any]:
+        if train and statistics == "full":
+            outputs, state = network.apply(params, state, everything, train=True)
+            return outputs[x[:, -1].astype(int)], state
+        return network.apply(params, state, x[:, :-1], train=train)
+
+    return SimpleNamespace(init=network.init, apply=apply)
+
+
+STATISTICS = ("full", "batch", "running")
+
+
+def sources(config: Config, setup: Setup) -> dict[str, Any]:
+    """Training and evaluation by statistics of all the data, of the batch, and by running averages."""
+
+    def numbered(parts: Mapping[str, Any]) -> dict[str, Any]:
+        row = lambda x: np.arange(len(x), dtype=x.dtype)[:, None]
+        return {part: (np.concatenate([x, row(x)], 1), y) for part, (x, y) in parts.items()}
+
+    def train(key: jax.Array, data: Any, *, statistics: str, rate: jax.Array) -> dict[str, jax.Array]:
+        network = _network(config, data["train"][0], classes, statistics)
+        run = loop.trainer(
+            network,
+            losses.softmax_cross_entropy,
+            lambda rate: optax.sgd(rate),
+            epochs=config.epochs,
+            batch_size=config.batch,
+            metrics=ACCURACY,
+            report=Report(keep_params=True),
+        )
+        found = run(key, data, rate=rate)
+        usual = _network(config, data["train"][0], classes, "batch")
+        state = evaluation.fresh_state(key, usual, found["params"], data["train"][0])
+        predict = lambda x: network.apply(found["params"], state, x, train=False)[0]
+        exact = {part: evaluation.evaluate(predict, data[part], ACCURACY)["accuracy"] for part in ("dev", "test")}
+        return {
+            "exact_dev": exact["dev"],
+            "exact_test": exact["test"],
+            "test_loss": found["test_loss"],
+            "lost": exact["test"] - found["test_accuracy"],
+        }
+
+    data = numbered(few(setup, config.examples))
+    classes = _classes(data)
+    arms = [{"statistics": name} for name in STATISTICS]
+    options = {"static": ["statistics"], "shared": data}
+    found = tuned(train, setup, "training by statistics", arms, {"rate": config.rates}, on="exact_dev", **options)
+    trained = swept(train, setup, "accuracy", SOURCES, grid=found.arms, **options)
+    return {"accuracy": trained, "notes": found.budget} | _costs(config, setup, numbered(sets(setup).parts))
+
+
+def _costs(config: Config, setup: Setup, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Seconds and bytes of a step with all the data that there are."""
+    x, y = (jnp.asarray(a[: config.batch]) for a in data["train"])
+    calls, space = {}, {}
+    for name in STATISTICS:
+        network = _network(config, data["train"][0], _classes(data), name)
+        params, state = network.init(jax.random.key(0))
+
+        def loss(params: Any, state: Any, x: jax.Array, y: jax.Array, network: Any = network) -> tuple[Any, Any]:
+            outputs, state = network.apply(params, state, x, train=True)
+            return jnp.mean(losses.softmax_cross_entropy(outputs, y)), state
+
+        step = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(params, state, x, y).compile()
+        calls[name] = partial(step, params, state, x, y)
+        space[name] = step.memory_analysis().temp_size_in_bytes
+    seconds = timed(calls, len(setup.seeds))
+    factors = {f"space {name}": space[name] / space["batch"] for name in ("full", "running")}
+    return {"seconds": seconds, "space": np.array([space[name] for name in STATISTICS])} | factors
+
+
+SOURCES = [
+    compared(
+        "log seconds of a step, statistics of all the data less those of the batch",
+        "seconds",
+        "greater",
+        np.log(2),
+        a={"arm": "full"},
+        b={"arm": "batch"},
+        method="sign",
+    ),
+    compared(
+        "log seconds of a step, running averages less the batch",
+        "seconds",
+        "equal",
+        np.log(2),
+        a={"arm": "running"},
+        b={"arm": "batch"},
+        method="sign",
+    ),
+    Number("memory of a step, all the data over the batch", "space full", low=2.0),
+    Number("memory of a step, running averages over the batch", "space running", high=2.0),
+    compared(
+        "test accuracy, trained by the batch's less by all the data's",
+        "accuracy",
+        "equal",
+        0.01,
+        metric="exact_test",
+        a={"statistics": "batch"},
+        b={"statistics": "full"},
+        diverged=0.1,
+        own=("rate",),
+    ),
+    compared(
+        "trained by the batch's: test accuracy evaluated with all the data's less with running averages",
+        "accuracy",
+        "equal",
+        0.01,
+        metric="lost",
+        a={"statistics": "batch"},
+        own=("rate",),
+    ),
+]
+
+
+def absorption(config: Config, setup: Setup) -> dict[str, Any]:
+    """Scales and shifts moved into the next layers, and trainings without them."""
+
+    def train(key: jax.Array, data: Any, *, scale: jax.Array, shift: jax.Array, rate: jax.Array) -> Any:
+        def apply(params: Any, state: Any, x: jax.Array, *, train: bool) -> tuple[jax.Array, Any]:
+            kept = {
+                "scale": jnp.where(scale, params.scale, 1.0),
+                "shift": jnp.where(shift, params.shift, 0.0),
+            }
+            return NORM(params._replace(**kept), state, x, train=train)
+
+        layer = Layer(relu, initializers.he_normal(), normalizer=Normalizer(batch_norm.init, apply), normalize="after")
+        widths = networks.rectangular(inputs, classes, units=config.units, depth=config.depth)
+        run = loop.trainer(
+            networks.mlp(widths, layer),
+            losses.softmax_cross_entropy,
+            lambda rate: optax.sgd(rate),
+            epochs=config.epochs,
+            batch_size=config.batch,
+            metrics=ACCURACY,
+        )
+        return run(key, data, rate=rate)
+
+    data = few(setup, config.examples)
+    inputs, classes = data["train"][0].shape[1], _classes(data)
+    arms = [{"scale": scale, "shift": shift} for scale, shift in ((True, True), (True, False), (False, False))]
+    found = tuned(train, setup, "absorption", arms, {"rate": config.rates}, shared=data)
+    trained = swept(train, setup, "absorption", ABSORBED, grid=found.arms, shared=data)
+    return {"absorption": trained, "notes": found.budget} | _absorbed(setup)
+
+
+def _absorbed(setup: Setup) -> dict[str, float]:
+    """The largest difference of outputs by scales and shifts moved into the next layer, in training and evaluation."""
+    with jax.enable_x64(True):
+        keys = iter(jax.random.split(jax.random.key(setup.seeds.start), 64))
+        draw = lambda a: a + jax.random.normal(next(keys), a.shape)
+        layer = Layer(relu, initializers.he_normal(), normalizer=batch_norm, normalize="after")
+        network = networks.mlp((5, 8, 8, 8, 3), layer)
+        params, state = network.init(next(keys))
+        params, x = jax.tree.map(draw, params), jax.random.normal(next(keys), (32, 5))
+        state = network.apply(params, state, x, train=True)[1]
+        moved, before = [], None
+        for block in params:
+            kernel, bias = block["kernel"], block["bias"]
+            if before is not None:
+                bias, kernel = bias + before.shift @ kernel, before.scale[:, None] * kernel
+            before = block.get("norm")
+            plain = {} if before is None else {"norm": batch_norm.init(len(before.scale))[0]}
+            moved.append(block | {"kernel": kernel, "bias": bias} | plain)
+        apart = {}
+        for name, train in (("training", True), ("evaluation", False)):
+            y, z = (network.apply(p, state, x, train=train)[0] for p in (params, moved))
+            apart[name] = float(jnp.max(jnp.abs(y - z)) / jnp.max(jnp.abs(y)))
+    return apart
+
+
+ABSORBED = [
+    *(
+        Number(
+            f"outputs with scale and shift moved into the next layer, in {name}: relative difference",
+            name,
+            high=1e-12,
+            because=ROUNDING,
+        )
+        for name in ("training", "evaluation")
+    ),
+    *(
+        compared(
+            f"test accuracy without {what} less with both",
+            "absorption",
+            "equal",
+            0.01,
+            metric="test_accuracy",
+            a={"scale": scale, "shift": False},
+            b={"scale": True, "shift": True},
+            diverged=0.1,
+            own=("rate",),
+        )
+        for what, scale in (("shifts", True), ("shifts and scales", False))
+    ),
+]
+
+
+CLAIMS = (
+    Claim(
+        id="S10",
+        statement="Statistics of the whole data set after every step cost too much; those of the batch are used "
+        "instead, and running averages in evaluation, without a loss.",
+        measured="Seconds and memory of a training step by statistics of all the data, of the batch and by running "
+        "averages; accuracy of trainings by each, and evaluated with statistics of all the data or running averages",
+        parts=SOURCES,
+        measure=sources,
+    ),
+    Claim(
+        id="S11",
+        statement="Where batch norm follows relu, the next linear layer can absorb its shift and its scale.",
+        measured="Outputs of a network whose shifts and scales are moved into the next layers; test accuracy of "
+        "trainings without shifts, and without both",
+        parts=ABSORBED,
+        measure=absorption,
+    ),
+)

@@ -1,0 +1,187 @@
+"""Where batch norm helps: on inputs that nobody standardized, and by depth and width of a network."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.claims.arms import compared, sets, swept, tuned
+from experiments.claims.claim import Claim, Setup
+from experiments.claims.deep import deep
+from experiments.claims.topics.batch_statistics import ACCURACY, NORM, few
+from jnorm import initializers, losses
+from jnorm.activations import identity, relu
+from jnorm.nn import batch_norm, networks
+from jnorm.nn.layers import Layer, Normalizer
+from jnorm.train import loop
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes.
+
+    Attributes:
+        units: Of the hidden layer, on tables.
+        table_epochs: Epochs of training there.
+        raw_rates: Learning rates to choose from there, where inputs may be of any scale.
+        examples: Digits to train on; few, so that accuracy is not at its ceiling.
+        epochs: Epochs of training there.
+        rates: Learning rates to choose from there.
+        batch: Examples in a step.
+    """
+
+    units: int = 32
+    table_epochs: int = 30
+    raw_rates: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+    examples: int = 400
+    epochs: int = 8
+    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+    batch: int = 32
+
+
+QUICK = Config(units=8, table_epochs=1, raw_rates=(1e-2,), examples=64, epochs=1, rates=(0.1,))
+
+
+def tables(config: Config, setup: Setup) -> dict[str, Any]:
+    """Wine and breast cancer: raw inputs, standardized ones, and batch norm on the raw ones."""
+
+    def train(key: jax.Array, data: Any, *, table: str, inputs: str, rate: jax.Array) -> Any:
+        shown = data[table]["standardized" if inputs == "standardized" else "raw"]
+        norm = Layer(identity, initializers.he_normal(), normalizer=Normalizer(batch_norm.init, NORM))
+        network = networks.mlp(
+            networks.rectangular(shown["train"][0].shape[1], classes[table], units=config.units, depth=1),
+            Layer(relu, initializers.he_normal()),
+            inputs=norm if inputs == "normalized" else None,
+        )
+        run = loop.trainer(
+            network,
+            losses.softmax_cross_entropy,
+            lambda rate: optax.sgd(rate),
+            epochs=config.table_epochs,
+            batch_size=config.batch,
+            metrics=ACCURACY,
+        )
+        return run(key, shown, rate=rate)
+
+    loaded = {
+        table: {name: sets(setup, table, dev=0.25, standardized=name != "raw") for name in ("raw", "standardized")}
+        for table in TABLES
+    }
+    classes = {table: one["raw"].classes for table, one in loaded.items()}
+    data = {table: {name: found.parts for name, found in one.items()} for table, one in loaded.items()}
+    arms = [{"table": table, "inputs": inputs} for table in TABLES for inputs in ("raw", "standardized", "normalized")]
+    options = {"static": ["table", "inputs"], "shared": data}
+    found = tuned(train, setup, "inputs", arms, {"rate": config.raw_rates}, **options)
+    return {"inputs": swept(train, setup, "inputs", INPUTS, grid=found.arms, **options), "notes": found.budget}
+
+
+TABLES = ("wine", "breast_cancer")
+INPUTS = [
+    compared(
+        f"test accuracy on {table.replace('_', ' ')}: batch norm on the inputs less {words}",
+        "inputs",
+        claim,
+        0.01,
+        metric="test_accuracy",
+        a={"table": table, "inputs": "normalized"},
+        b={"table": table, "inputs": other},
+        diverged="lowest",
+        own=("rate",),
+    )
+    for table in TABLES
+    for other, words, claim in (("standardized", "standardization", "equal"), ("raw", "nothing", "greater"))
+]
+
+
+def gains(config: Config, setup: Setup) -> dict[str, Any]:
+    """Test accuracy with batch norm less without, over depth and width; a narrow network is a wide one with a mask."""
+    most = max(WIDTHS)
+
+    def accuracy(key: jax.Array, data: Any, depth: int, width: jax.Array, norm: jax.Array, rate: jax.Array) -> Any:
+        def apply(params: Any, state: Any, x: jax.Array, *, train: bool) -> tuple[jax.Array, Any]:
+            y, state = NORM(params, state, x, train=train)
+            return jnp.where(norm, y, x + params.shift), state
+
+        def scaled(gain: float) -> Any:
+            return lambda key, shape, *_: jnp.sqrt(gain / width) * jax.random.normal(key, shape)
+
+        layer = Layer(
+            lambda z: jnp.where(jnp.arange(most) < width, relu(z), 0.0),
+            scaled(2.0),
+            normalizer=Normalizer(batch_norm.init, apply),
+            readout_init=scaled(1.0),
+        )
+        run = loop.trainer(
+            deep(layer, inputs, classes, units=most, depth=depth),
+            losses.softmax_cross_entropy,
+            optax.sgd(rate),
+            epochs=config.epochs,
+            batch_size=config.batch,
+            metrics=ACCURACY,
+        )
+        return run(key, data)
+
+    def one(key: jax.Array, data: Any, *, depth: int, width: Any, norm: Any, rate: Any) -> dict[str, jax.Array]:
+        return {"dev_accuracy": accuracy(key, data, depth, width, norm, rate)["dev_accuracy"]}
+
+    def both(key: jax.Array, data: Any, *, depth: int, width: Any, plain: Any, normalized: Any) -> dict[str, jax.Array]:
+        rates, norms = jnp.stack([plain, normalized]), jnp.array([False, True])
+        found = jax.vmap(lambda rate, norm: accuracy(key, data, depth, width, norm, rate))(rates, norms)
+        without, with_norm = found["test_accuracy"]
+        return {"gain": with_norm - without, "without": without, "with": with_norm}
+
+    data = few(setup, config.examples)
+    inputs, classes = data["train"][0].shape[1], int(np.max(data["train"][1])) + 1
+    sizes = [{"depth": depth, "width": width} for depth in DEPTHS for width in WIDTHS]
+    arms = [size | {"norm": norm} for size in sizes for norm in (False, True)]
+    options = {"static": ["depth"], "shared": data}
+    found = tuned(one, setup, "gains", arms, {"rate": config.rates}, **options)
+    rates = [arm["rate"] for arm in found.arms]
+    grid = [
+        size | {"plain": plain, "normalized": normalized}
+        for size, plain, normalized in zip(sizes, rates[::2], rates[1::2], strict=True)
+    ]
+    trained = swept(both, setup, "gain", GAINS, grid=grid, **options)
+    return {"gain": trained, "notes": found.budget}
+
+
+DEPTHS, WIDTHS = (2, 6, 16), (16, 64)
+GAINS = [
+    compared(
+        what,
+        "gain",
+        "greater",
+        0.01,
+        metric="gain",
+        a={"depth": DEPTHS[-1], "width": WIDTHS[-1]},
+        b=b,
+        own=("plain", "normalized"),
+    )
+    for what, b in (
+        (f"test accuracy with less without, {DEPTHS[-1]} layers of {WIDTHS[-1]}", 0.0),
+        (f"that gain less the one of {DEPTHS[0]} layers", {"depth": DEPTHS[0], "width": WIDTHS[-1]}),
+        (f"that gain less the one of {WIDTHS[0]} units", {"depth": DEPTHS[-1], "width": WIDTHS[0]}),
+    )
+]
+
+CLAIMS = (
+    Claim(
+        id="D25",
+        statement="Batch norm can also be applied to the inputs, in the place of standardization.",
+        measured="Test accuracy on wine and breast cancer with raw inputs, with standardized ones, and with batch norm "
+        "on the raw ones; one hidden layer",
+        parts=INPUTS,
+        measure=tables,
+    ),
+    Claim(
+        id="S12",
+        statement="Batch norm helps most in large, deep networks.",
+        measured="The gain in test accuracy by batch norm, over depth and width; the rate tuned for each network, with "
+        "and without",
+        parts=GAINS,
+        measure=gains,
+    ),
+)
