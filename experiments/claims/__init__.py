@@ -26,6 +26,8 @@ class Config:
     """Measure at reduced size: to see that everything runs, not for verdicts."""
     only_page: bool = False
     """Measure nothing; draw the page of what is recorded."""
+    against: Path | None = None
+    """A summary.json of other seeds: how many verdicts agree, and which do not."""
     seeds: int = 32
     """Runs of each arm where their number is fixed, 4 with --quick; where they are added until a verdict stands, at
     most four times as many."""
@@ -46,11 +48,13 @@ class Config:
 def run(config: Config) -> dict[str, Any]:
     """Measure, judge and draw the page; returns the summary."""
     from experiments.claims import page, records, registry
+    from experiments.claims.agreement import agreement, words
     from experiments.claims.claim import Setup
     from experiments.common import Output
     from experiments.showing import Clock
 
     entries = registry.chosen(config.ids)
+    other = {} if config.against is None else records.of_file(config.against)
     output = Output.open(records.folder_for(config.out / "quick" if config.quick else config.out))
     output.bytes("versions.json", page.text(records.versions()))
     seeds = range(config.first_seed, config.first_seed + (4 if config.quick else config.seeds))
@@ -72,4 +76,6 @@ def run(config: Config) -> dict[str, Any]:
         print(f"{record['id']:<4} {record['verdict']:<14} {record['statement']}")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in summary["verdicts"].items())
     print(f"\n{counts}: {output.folder / 'index.html'}")
+    if config.against is not None:
+        print(words(agreement(other, summary)))
     return summary

@@ -61,7 +61,7 @@ def html(summary: Mapping[str, Any], folder: Path, *, quick: bool) -> str:
         "<h1>What lectures say about training deep networks, tested</h1>",
         f"<p>{_counts(summary['verdicts'])}. Rules were written down before any result; verdicts of runs are ",
         "corrected for each other by Holm's procedure. An exact statement holds where its number lies between the ",
-        "ends given.</p>",
+        f"ends given. {planted(summary)}</p>",
     ]
     if quick:
         head.append(
@@ -79,6 +79,16 @@ def html(summary: Mapping[str, Any], folder: Path, *, quick: bool) -> str:
     made = "; ".join(f"{name} {value}" for name, value in summary["versions"].items())
     end = [f"<p><small>{_safe(made)}</small></p>", f"<script>{SCRIPT}</script></body></html>"]
     return "\n".join([*head, f"<p>{filters}</p>", *table, *figures, *end, ""])
+
+
+def planted(summary: Mapping[str, Any]) -> str:
+    """What became of planted falsehoods, in a sentence."""
+    parts = [part for record in summary["claims"] for part in record["parts"]]
+    some = [part["planted"] for part in parts if part["corrected"] == "supported" and part["planted"]]
+    wrong = some.count("supported")
+    return (
+        f"Judged again with their arms exchanged, {wrong or 'none'} of {len(some)} supported comparisons came out so."
+    )
 
 
 def _row(record: Mapping[str, Any]) -> str:
@@ -102,8 +112,9 @@ def _effect(part: Mapping[str, Any]) -> str:
     ends = part["interval"]
     if ends:
         effect += f" [{', '.join('-' if end is None else f'{end:.4g}' for end in ends)}]"
-    mark = "" if part["verdict"] == "supported" else f" <strong>{part['verdict']}</strong>"
-    needed = f"; {part['needed']}" if part["needed"] else ""
+    verdict = part["corrected"]
+    mark = "" if verdict == "supported" else f" <strong>{verdict}</strong>"
+    needed = f"; {part['needed']}" if verdict == "undecided" else ""
     return f"{_safe(part['what'])}: {effect}{mark}<br><small>rule: {_safe(part['rule'] + needed)}</small>"
 
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 import jnorm
+from experiments.checks import Refused
 from experiments.claims.claim import Setup, Skipped, together
 from experiments.claims.ids import order
 from experiments.claims.registry import Entry
@@ -79,10 +80,19 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return corrected([json.loads((folder / f"{name}.json").read_text()) for name in order(names)])
 
 
+def of_file(path: Path) -> dict[str, Any]:
+    """A summary that was written before. Raises `Refused` for a file that is none."""
+    try:
+        found = json.loads(path.read_text())
+        return {"claims": found["claims"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"`against` must be the summary.json of claims; got '{path}': {error!r}") from None
+
+
 def corrected(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The records with ``verdict``, corrected by Holm's procedure over all comparisons, and ``uncorrected``.
 
-    A comparison that is not decided at its corrected p-value is undecided.
+    A comparison that is not decided at its corrected p-value is undecided, as its part says in ``corrected``.
     """
     parts = [part for record in records for part in record["parts"] if part["level"] is not None]
     ps = [1.0 if part["p"] is None else part["p"] for part in parts]  # too few runs for a test
@@ -90,12 +100,13 @@ def corrected(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         part["adjusted_p"] = float(p)
     for record in records:
         raw = [part["verdict"] for part in record["parts"]]
-        fair = [
-            part["verdict"] if part["level"] is None or part["adjusted_p"] <= part["level"] else "undecided"
-            for part in record["parts"]
-        ]
+        for part in record["parts"]:
+            fair = part["level"] is None or part["adjusted_p"] <= part["level"]
+            part["corrected"] = part["verdict"] if fair else "undecided"
         record["uncorrected"] = "skipped" if "skipped" in record else together(raw)
-        record["verdict"] = "skipped" if "skipped" in record else together(fair)
+        record["verdict"] = (
+            "skipped" if "skipped" in record else together([part["corrected"] for part in record["parts"]])
+        )
     return records
 
 

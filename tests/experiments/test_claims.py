@@ -12,12 +12,12 @@ import pytest
 from experiments import __main__ as cli
 from experiments import claims, common
 from experiments.checks import Refused
-from experiments.claims import page, records, registry
-from experiments.claims.claim import Claim, Comparison, Number, Setup, Skipped, together
+from experiments.claims import arms, page, records, registry
+from experiments.claims.claim import ALONE, Claim, Comparison, Decided, Number, Setup, Skipped, together
 from experiments.claims.ids import IDS, order
 from experiments.common import Output
 from jnorm import sweeps
-from jnorm.statistics import Rule, Runs
+from jnorm.statistics import Rule, Runs, sequential
 
 RULE = Rule(claim="greater", effect=0.1, diverged="exclude", metric="score", a={"arm": "a"}, b={"arm": "b"})
 
@@ -93,6 +93,69 @@ def test_verdicts_are_corrected_over_all_claims():
     read = records.corrected(made)
     assert [record["verdict"] for record in read] == ["undecided"] * 2 + ["supported", "undecided", "supported"]
     assert {record["uncorrected"] for record in read} == {"supported"}
+
+
+def test_planted_falsehoods_are_not_supported():
+    """Arms exchanged, by the same code: of two arms, of one against a number, and of runs that were added in looks."""
+    for difference, told in ((0.5, "not supported"), (0.1, "not supported"), (-0.5, "supported")):
+        [_, outcome] = claim(difference).decide({"value": 0.0, "runs": runs(difference)})
+        assert outcome.planted == told  # what fails by so much would hold with its arms exchanged
+    measured = np.random.default_rng(0).normal(0.5, 0.05, 16)
+    part = arms.compared("a share", "share", "greater", 0.1, b=0.3)
+    assert part.decide({"share": arms.runs(measured)}).planted == "not supported"
+    assert arms.compared("a share", "share", "equal", 0.3, b=0.3).decide({"share": arms.runs(measured)}).planted is None
+    until = sequential(RULE, looks=(4, 8, 16))
+    outcome = Comparison("two arms", "runs", until.rules[0]).decide({"runs": Decided(runs(0.5), until)})
+    assert (outcome.verdict, outcome.planted) == ("supported", "not supported")
+
+
+def test_trained_arms_are_tuned_alike_and_trained_until_they_are_decided(tmp_path):
+    """What is chosen wins on dev scores of seeds of its own, and the verdict is that of the looks that were needed."""
+
+    def train(key, *, arm, rate):
+        score = 0.1 * arm - (rate - 1 - arm) ** 2
+        return {"dev_accuracy": score, "value": score + 0.01 * arm * jax.random.normal(key)}
+
+    setup = Setup(range(3, 35), tmp_path)
+    chosen = arms.tuned(train, setup, "score", [{"arm": 0.0}, {"arm": 1.0}], {"rate": (0.5, 1.0, 2.0)})
+    assert chosen.arms == [{"arm": 0.0, "rate": 1.0}, {"arm": 1.0, "rate": 2.0}]
+    assert min(chosen.result.seeds) > 2**30 > 4 * 32
+    assert "3 of rate" in chosen.budget
+    assert f"{len(setup.seeds) // 8} seeds" in chosen.budget
+    part = arms.compared("one", "score", "greater", 0.02, a={"arm": 1.0}, b={"arm": 0.0}, own=("rate",))
+    decided = arms.swept(train, setup, "score", [part, Number("another", "x")], grid=chosen.arms)
+    assert decided.until.looks == (8, 16, 32, 64, 128)
+    assert part.decide({"score": decided})[6:8] == (ALONE, "supported")
+    assert decided.result.seeds[0] == 3
+    assert decided.result.done.sum() == 16
+    stores = sorted(path.name for path in tmp_path.iterdir())
+    again = lambda key, *, arm, rate: train(key, arm=arm, rate=rate) | {"more": arm}
+    arms.swept(again, setup, "score", [part], grid=chosen.arms)  # another program: the store of this one stays
+    assert len(list(tmp_path.iterdir())) == len(stores) + 1
+
+
+def test_looks_grow_with_the_seeds():
+    assert [Setup(range(n), None).looks for n in (2, 4, 16, 32)] == [
+        (2, 4),
+        (2, 4),
+        (4, 8, 16, 32, 64),
+        (8, 16, 32, 64, 128),
+    ]
+
+
+def test_two_runs_of_all_claims_are_compared(declare, tmp_path, capsys):
+    declare(claim(0.5), replace(claim(0.5), id="N2"), replace(claim(), id="N3", parts=[Number("x", "value", low=-1.0)]))
+    claims.run(claims.Config(out=tmp_path / "first"))
+    declare(claim(0.5), replace(claim(-0.5), id="N2"), replace(claim(), id="N3", parts=[Number("x", "value", low=0.0)]))
+    capsys.readouterr()
+    against = tmp_path / "first" / "summary.json"
+    claims.run(claims.Config(out=tmp_path / "second", first_seed=32, against=against))
+    said = capsys.readouterr().out
+    assert "(32 to 63 where the first run had 0 to 31) 1 of 2 verdicts are the same (50.0 %)." in said
+    assert "N2 went from supported to mixed" in said
+    for path in (tmp_path / "none.json", tmp_path / "first" / "index.html"):
+        with pytest.raises(Refused, match=r"`against` must be the summary\.json of claims"):
+            claims.run(claims.Config(out=tmp_path / "third", against=path))
 
 
 def test_what_is_recorded_is_not_measured_again(declare, tmp_path, capsys):
