@@ -96,12 +96,13 @@ def measure(
     depth: int,
     width: int,
     examples: int,
+    first_seed: int = 0,
     advance: Callable[[int], Any] = lambda done: None,
 ) -> dict[str, Moments]:
     """Measured moments of each arm, ``[seed, layer, start]``; ``advance(n)`` is called as n more seeds are done.
 
-    Seed s runs with ``jax.random.key(s)``, whatever the number of seeds and devices. The seeds of a chunk are spread
-    over all devices and vmapped on each.
+    Seed s, counted from ``first_seed``, runs with ``jax.random.key(s)``, whatever the number of seeds and devices. The
+    seeds of a chunk are spread over all devices and vmapped on each.
     """
     devices = jax.devices()
     at_once = 4 if devices[0].platform == "cpu" else 32  # more gain nothing on a core, and would make the bar coarse
@@ -121,7 +122,7 @@ def measure(
     for first in range(0, seeds, chunk):
         numbers = np.minimum(np.arange(first, first + chunk), seeds - 1)  # the last chunk repeats a seed to be full
         done = min(chunk, seeds - first)
-        result = run(jax.vmap(jax.random.key)(numbers), pixels, points)
+        result = run(jax.vmap(jax.random.key)(first_seed + numbers), pixels, points)
         chunks.append(jax.tree.map(lambda a: np.asarray(a)[:done], result))  # noqa: B023 (used at once)
         advance(done)
     every = Moments(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))

@@ -140,7 +140,9 @@ class Comparison:
         setting = _judged(runs, self.rule)
         size = f"{setting.size:.0f} runs" if math.isfinite(setting.size) else "no number of runs"
         needed = f"power {setting.power:.2f} at level {self.rule.level:g}; {size} would decide"
-        shown = (self.what, str(self), setting.effect, setting.interval, min(setting.runs), setting.p, ALONE)
+        known = 0.0 if isinstance(self.rule.b, Mapping) else float(self.rule.b)  # the value is shown, no difference
+        ends = (setting.interval[0] + known, setting.interval[1] + known)
+        shown = (self.what, str(self), setting.effect + known, ends, min(setting.runs), setting.p, ALONE)
         false = None if self.rule.claim == "equal" else _alone(*_planted(runs, self.rule))
         return Outcome(*shown, _alone(setting, self.rule), needed if setting.p > self.rule.level else "", false)
 

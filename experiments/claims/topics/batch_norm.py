@@ -1,6 +1,5 @@
 """Batch norm as algebra: what it is in training and in evaluation, its derivatives, and how it folds away."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.claims.claim import Claim, Comparison, Number, Setup
+from experiments.claims.arms import compared, timed
+from experiments.claims.claim import Claim, Number, Setup
 from jnorm.nn import batch_norm
-from jnorm.statistics import Rule, Runs
+from jnorm.statistics import Runs
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,10 @@ def folding(config: Config, setup: Setup) -> dict[str, Any]:
             "before": float(_apart(x @ before[0] + before[1], frozen(x) @ kernel)),
             "convolution": float(_apart(conv(images, folded) + bias, conv(frozen(images), filters))),
         }
-    return found | {"seconds": _timed(config, setup)}
+    return found | {"seconds": _seconds(config, setup)}
 
 
-def _timed(config: Config, setup: Setup) -> Runs:
+def _seconds(config: Config, setup: Setup) -> Runs:
     """Logarithms of the seconds of a dense layer with and without a frozen batch norm behind it."""
     width = 256
     params, state = batch_norm.init(width)
@@ -144,15 +144,7 @@ def _timed(config: Config, setup: Setup) -> Runs:
         "norm": jax.jit(lambda x: batch_norm.apply(params, state, x @ kernel, train=False)[0]),
         "folded": jax.jit(lambda x: x @ kernel_folded + bias),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in layers}
-    for turn in range(-2, len(setup.seeds)):  # the first two compile and warm up
-        for name, layer in layers.items():
-            start = time.perf_counter()
-            for _ in range(5):
-                layer(x).block_until_ready()
-            if turn >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    return Runs([{"layer": name} for name in layers], {"log": np.log([seconds[name] for name in layers])})
+    return timed({name: partial(layer, x) for name, layer in layers.items()}, len(setup.seeds))
 
 
 CLAIMS = (
@@ -207,18 +199,14 @@ CLAIMS = (
                     ("convolution", "norm before a convolution"),
                 )
             ),
-            Comparison(
+            compared(
                 "logarithm of seconds, folded against not",
                 "seconds",
-                Rule(
-                    claim="less",
-                    effect=0.0,
-                    diverged="exclude",
-                    metric="log",
-                    a={"layer": "folded"},
-                    b={"layer": "norm"},
-                    method="sign",
-                ),
+                "less",
+                0.0,
+                a={"arm": "folded"},
+                b={"arm": "norm"},
+                method="sign",
             ),
         ],
         measure=folding,

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.claims.claim import Claim, Comparison, Number, Setup
-from jnorm.statistics import Rule, Runs
-from jnorm.sweeps import sweep
+from experiments.claims.arms import compared, swept
+from experiments.claims.claim import Claim, Number, Setup
 from jnorm.train import schedules
 
 RATE = 0.2
@@ -60,15 +59,14 @@ def measure(config: Config, setup: Setup) -> dict[str, Any]:
 
         kicks = jax.random.normal(noise, (config.steps, config.dimensions))
         w = 5 * jax.random.normal(start, (config.dimensions,))
-        return {"distance": jax.lax.scan(step, w, (jnp.arange(config.steps, dtype=w.dtype), kicks))[1]}
+        distance = jax.lax.scan(step, w, (jnp.arange(config.steps, dtype=w.dtype), kicks))[1]
+        return {"distance": distance, "late": jnp.mean(jnp.log10(distance[-config.steps // 20 :]))}
 
-    grid = {"schedule": list(by_name)}
-    result = sweep(train, seeds=setup.seeds, grid=grid, static=["schedule"], store=setup.store / "D10")
-    late = np.log10(result["distance"][:, :, -config.steps // 20 :]).mean(-1)
-    runs = Runs(result.configurations, {"log": np.asarray(late, float)})
+    runs = swept(train, setup, "late", PARTS, grid={"schedule": list(by_name)}, static=["schedule"])
     epochs = [float(schedules.inverse_time(RATE, 1.0)(t)) for t in (1, 2, 3)]
     off = max(abs(value - given) for value, given in zip(epochs, (0.1, 0.0667, 0.05), strict=True))
-    curves = {name: result.select(schedule=name)["distance"][0] for name in by_name}
+    done = runs.result.done.all(0)
+    curves = {name: runs.result.select(schedule=name)["distance"][0][done] for name in by_name}
     return {"formula": off, "late": runs} | curves
 
 
@@ -89,6 +87,19 @@ def draw(measured: Mapping[str, Any]) -> Any:
     return figure
 
 
+PARTS = tuple(
+    compared(
+        f"{name} against fixed",
+        "late",
+        "less",
+        0.1,
+        metric="late",
+        a={"schedule": name},
+        b={"schedule": "fixed"},
+        diverged="highest",
+    )
+    for name in ("1/(1 + kt)", "exponential", "k/sqrt(t)", "step-wise", "cosine")
+)
 CLAIMS = (
     Claim(
         id="D10",
@@ -97,21 +108,7 @@ CLAIMS = (
         "for five schedules against the rate that they begin with",
         parts=[
             Number("1/(1 + t) from .2 against .1, .0667, .05: difference", "formula", high=5e-5, because="4 digits"),
-            *(
-                Comparison(
-                    f"{name} against fixed",
-                    "late",
-                    Rule(
-                        claim="less",
-                        effect=0.1,
-                        diverged="highest",
-                        metric="log",
-                        a={"schedule": name},
-                        b={"schedule": "fixed"},
-                    ),
-                )
-                for name in ("1/(1 + kt)", "exponential", "k/sqrt(t)", "step-wise", "cosine")
-            ),
+            *PARTS,
         ],
         measure=measure,
         draw=draw,

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import networks
-from experiments.claims.claim import Claim, Comparison, Number, Setup
+from experiments.claims.arms import compared, runs
+from experiments.claims.claim import Claim, Number, Setup
 from jnorm.activations import elu, scaled_elu, selu
-from jnorm.statistics import Rule, Runs
 from jnorm.theory.fixed_points import iterate, selu_constants
 from jnorm.theory.moments import Moments, activation_moments, layer_map
 
@@ -65,17 +65,14 @@ def variances(config: Config, setup: Setup) -> dict[str, Any]:
         with jax.enable_x64(True):
             rows = iterate(layer_map(phi), Moments(*map(jnp.asarray, start)), config.depth)
             theory[name] = np.asarray(rows.var)[:, 0]
-        seeds = setup.seeds.stop
-        found = networks.measure(phi, start, load_digits().data, seeds=seeds, **sizes)["fixed"].var
-        measured[name] = found[setup.seeds.start :, :, 0].astype(float)
-    logs = [np.log(measured[name][:, layer]) for name in measured for layer in (0, config.depth)]
-    runs = Runs(
-        [{"phi": name, "layer": layer} for name in measured for layer in ("first", "last")], {"log": np.array(logs)}
-    )
+        numbers = {"seeds": len(setup.seeds), "first_seed": setup.seeds.start}
+        found = networks.measure(phi, start, load_digits().data, **numbers, **sizes)["fixed"].var
+        measured[name] = found[:, :, 0].astype(float)
+    log_ratio = {name: runs(np.log(var[:, -1] / var[:, 0])) for name, var in measured.items()}
     ratio = theory["elu"][1:] / theory["elu"][:-1]
     numbers = {"selu stays": float(np.max(np.abs(theory["selu"] - 1))), "elu shrinks": float(np.max(ratio))}
     arrays = {f"{kind}_{name}": a[name] for kind, a in (("theory", theory), ("measured", measured)) for name in a}
-    return numbers | arrays | {"variance": runs}
+    return numbers | arrays | log_ratio
 
 
 def draw_variances(measured: Mapping[str, Any]) -> Any:
@@ -98,10 +95,6 @@ def draw_variances(measured: Mapping[str, Any]) -> Any:
     return figure
 
 
-def _rule(claim: str, effect: float, a: dict[str, str], b: dict[str, str]) -> Rule:
-    return Rule(claim=claim, effect=effect, diverged="exclude", metric="log", a=a, b=b)
-
-
 CLAIMS = (
     Claim(
         id="N5",
@@ -122,16 +115,8 @@ CLAIMS = (
         parts=[
             Number("theory of SELU: largest departure from 1", "selu stays", high=1e-12, because="float64"),
             Number("theory of ELU: largest ratio of a layer's variance to the one before", "elu shrinks", high=0.999),
-            Comparison(
-                "networks of SELU: log variance, last layer against input",
-                "variance",
-                _rule("equal", 0.2, {"phi": "selu", "layer": "last"}, {"phi": "selu", "layer": "first"}),
-            ),
-            Comparison(
-                "networks of ELU: log variance, last layer against input",
-                "variance",
-                _rule("less", math.log(2), {"phi": "elu", "layer": "last"}, {"phi": "elu", "layer": "first"}),
-            ),
+            compared("networks of SELU: log of variance, last layer over input", "selu", "equal", 0.2),
+            compared("networks of ELU: log of variance, last layer over input", "elu", "less", math.log(2)),
         ],
         measure=variances,
         draw=draw_variances,
