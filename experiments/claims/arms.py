@@ -84,11 +84,19 @@ def pixels() -> np.ndarray:
     return (x - x.mean()) / x.std()
 
 
-def few(data: classification.Sets, count: int) -> classification.Sets:
-    """The data with a training set of ``count`` examples, of all classes alike: a task that is not saturated."""
+def few(data: classification.Sets, count: int, *, tested: int = 0) -> classification.Sets:
+    """The data with a training set of ``count`` examples, of all classes alike: a task that is not saturated.
+
+    Of the examples left out ``tested`` join the test set, or as many as there are, so that its scores spread less.
+    """
     x, y = data.parts["train"]
-    kept = splits.stratified(jax.random.key(1), y, dev=0, test=len(y) - count).train if count < len(y) else slice(None)
-    return data._replace(parts=data.parts | {"train": (x[kept], y[kept])})
+    left = len(y) - count
+    if left <= 0:
+        return data
+    more = min(tested, left)
+    kept, joined, _ = splits.stratified(jax.random.key(1), y, dev=more, test=left - more)
+    test = tuple(np.concatenate([old, new[joined]]) for old, new in zip(data.parts["test"], (x, y), strict=True))
+    return data._replace(parts=data.parts | {"train": (x[kept], y[kept]), "test": test})
 
 
 def swept(
@@ -164,7 +172,8 @@ def _words(arm: Mapping[str, Any]) -> str:
 
 def _stored(train: Any, setup: Setup, name: str, **options: Any) -> Any:
     """A sweep with a store, which another program, or other data, do not continue but leave alone."""
-    stem = hashlib.sha256(name.encode()).hexdigest()[:8]
+    told = (name, getattr(train, "__module__", ""), str(options.get("until", "")))
+    stem = hashlib.sha256(repr(told).encode()).hexdigest()[:8]
     for attempt in range(100):
         store = setup.store / f"{_safe(name)}-{stem}{f'-{attempt}' if attempt else ''}"
         try:
