@@ -2,7 +2,7 @@
 
 import itertools
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from experiments.common import Output
 from jnorm import plots
 from jnorm.activations import scaled_elu
 from jnorm.theory import moments
-from jnorm.theory.fixed_points import iterate, selu_constants, stability
+from jnorm.theory.fixed_points import SeluConstants, iterate, selu_constants, stability
 from jnorm.theory.moments import Activation, LayerMap, Moments
 from jnorm.theory.portraits import basin
 
@@ -21,31 +21,60 @@ NEAR, DEEP = 0.01, 100
 CHECKED = (0.02, 0.5, 3.0, 16.0)
 
 
-def constants(output: Output, resolution: int) -> tuple[dict[str, Any], list[str]]:
-    """The constants of every target (omega 0, tau 1), the region that has none, and where the target attracts."""
+class Targets(NamedTuple):
+    """The constants of every target fixed point at omega 0, tau 1.
+
+    Attributes:
+        mean: The means of the targets, ``[columns]``.
+        var: Their variances, ``[rows]``.
+        found: The constants, ``[rows, columns]``.
+        radius: The spectral radius of the layer map there, likewise: below 1 the target attracts.
+    """
+
+    mean: np.ndarray
+    var: np.ndarray
+    found: SeluConstants
+    radius: np.ndarray
+
+
+def targets(resolution: int) -> Targets:
+    """The constants of every target, NaN where there are none, in float64."""
     mean, var = np.linspace(-1.5, 1.5, resolution), np.linspace(4 / resolution, 4, resolution)
 
     def work(mean: jax.Array, var: jax.Array) -> Any:
         target = Moments(*jnp.broadcast_arrays(mean[None, :], var[:, None]))
         found = selu_constants(*target)
         phi = partial(scaled_elu, lam=found.lam, alpha=found.alpha)
-        return found, stability(moments.layer_map(phi), target).spectral_radius, selu_constants(0.0, 1.0)
+        return found, stability(moments.layer_map(phi), target).spectral_radius
 
     with jax.enable_x64(True):
-        found, radius, standard = jax.tree.map(np.asarray, jax.jit(work)(mean, var))
+        return Targets(mean, var, *jax.tree.map(np.asarray, jax.jit(work)(mean, var)))
+
+
+def draw_constants(mean: np.ndarray, var: np.ndarray, lam: np.ndarray, alpha: np.ndarray, radius: np.ndarray) -> Any:
+    """Both constants and the spectral radius over the plane of targets."""
+    figure, panels = plots.figure(1, 3, size=(7.0, 2.7), sharey=True)
+    shown = {
+        r"$\lambda$": (lam, {"limits": (0.0, 1.75)}),
+        r"$\alpha$": (alpha, {"limits": (0.01, 100.0), "log": True}),
+        "spectral radius (< 1 attracts)": (radius, {"limits": (0.5, 1.0), "colormap": "cividis"}),
+    }
+    for axes, (title, (values, options)) in zip(panels, shown.items(), strict=True):
+        plots.plane(axes, mean, var, values, label="", missing="none\nexist", **options)
+        plots.contour(axes, mean, var, radius, 1.0, text="1", color="black")
+        plots.point(axes, 0.0, 1.0, "(0, 1)")
+        axes.set(xlabel=r"mean $\mu$", title=title)
+    panels[0].set_ylabel(r"variance $\nu$")
+    return figure
+
+
+def constants(output: Output, resolution: int) -> tuple[dict[str, Any], list[str]]:
+    """The constants of every target (omega 0, tau 1), the region that has none, and where the target attracts."""
+    mean, var, found, radius = targets(resolution)
+    with jax.enable_x64(True):
+        standard = jax.tree.map(np.asarray, selu_constants(0.0, 1.0))
     with plots.style():
-        figure, panels = plots.figure(1, 3, size=(7.0, 2.7), sharey=True)
-        shown = {
-            r"$\lambda$": (found.lam, {"limits": (0.0, 1.75)}),
-            r"$\alpha$": (found.alpha, {"limits": (0.01, 100.0), "log": True}),
-            "spectral radius (< 1 attracts)": (radius, {"limits": (0.5, 1.0), "colormap": "cividis"}),
-        }
-        for axes, (title, (values, options)) in zip(panels, shown.items(), strict=True):
-            plots.plane(axes, mean, var, values, label="", missing="none\nexist", **options)
-            plots.contour(axes, mean, var, radius, 1.0, text="1", color="black")
-            plots.point(axes, 0.0, 1.0, "(0, 1)")
-            axes.set(xlabel=r"mean $\mu$", title=title)
-        panels[0].set_ylabel(r"variance $\nu$")
+        figure = draw_constants(mean, var, found.lam, found.alpha, radius)
         output.figure("constants", figure, mean=mean, var=var, radius=radius, **found._asdict())
     exists = found.converged
     numbers = {
