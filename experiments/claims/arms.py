@@ -167,7 +167,8 @@ def tuned(
 
 
 def _words(arm: Mapping[str, Any]) -> str:
-    return " ".join(str(value) for value in arm.values()) or "the arm"
+    words = [value if isinstance(value, str) else f"{key} {value}" for key, value in arm.items()]
+    return ", ".join(words) or "the arm"
 
 
 def _stored(train: Any, setup: Setup, name: str, **options: Any) -> Any:

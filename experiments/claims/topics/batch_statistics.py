@@ -34,7 +34,7 @@ class Config:
         rates: Learning rates to choose from.
     """
 
-    examples: int = 400
+    examples: int = 384
     units: int = 64
     depth: int = 3
     epochs: int = 8
@@ -65,22 +65,25 @@ def _classes(data: Mapping[str, Any]) -> int:
     return int(np.max(data["train"][1])) + 1
 
 
-def _by_running(params: Any, state: Any, x: jax.Array, *, train: bool) -> tuple[jax.Array, Any]:
-    """Normalizes by the running averages in training too, through which no gradient goes."""
-    _, moved = NORM(params, state, x, train=train)
-    return NORM(params, state, x, train=False)[0], moved
+def _network(config: Config, numbered: Any, classes: int, *, full: bool, running: Any = False) -> Any:
+    """A perceptron on inputs with their number in the last column.
 
-
-def _network(config: Config, numbered: Any, classes: int, statistics: str) -> Any:
-    """A perceptron on inputs with their number in the last column, normalized in training by these statistics."""
+    In training it is normalized by the statistics of the whole training set, by running averages, through which no
+    gradient goes, or by those of the batch.
+    """
     everything = jnp.asarray(numbered)[:, :-1]
-    norm = Normalizer(batch_norm.init, _by_running if statistics == "running" else NORM)
+
+    def by(params: Any, state: Any, x: jax.Array, *, train: bool) -> tuple[jax.Array, Any]:
+        y, moved = NORM(params, state, x, train=train)
+        return jnp.where(running, NORM(params, state, x, train=False)[0], y), moved
+
+    norm = Normalizer(batch_norm.init, NORM if running is False else by)
     layer = Layer(relu, initializers.he_normal(), normalizer=norm)
     widths = networks.rectangular(everything.shape[1], classes, units=config.units, depth=config.depth)
     network = networks.mlp(widths, layer)
 
     def apply(params: Any, state: Any, x: jax.Array, *, train: bool, key: Any = None) -> tuple[jax.Array, Any]:
-        if train and statistics == "full":
+        if train and full:
             outputs, state = network.apply(params, state, everything, train=True)
             return outputs[x[:, -1].astype(int)], state
         return network.apply(params, state, x[:, :-1], train=train)
@@ -88,7 +91,11 @@ def _network(config: Config, numbered: Any, classes: int, statistics: str) -> An
     return SimpleNamespace(init=network.init, apply=apply)
 
 
-STATISTICS = ("full", "batch", "running")
+STATISTICS = {
+    "full": {"full": True, "running": False},
+    "batch": {"full": False, "running": False},
+    "running": {"full": False, "running": True},
+}
 
 
 def sources(config: Config, setup: Setup) -> dict[str, Any]:
@@ -98,8 +105,8 @@ def sources(config: Config, setup: Setup) -> dict[str, Any]:
         row = lambda x: np.arange(len(x), dtype=x.dtype)[:, None]
         return {part: (np.concatenate([x, row(x)], 1), y) for part, (x, y) in parts.items()}
 
-    def train(key: jax.Array, data: Any, *, statistics: str, rate: jax.Array) -> dict[str, jax.Array]:
-        network = _network(config, data["train"][0], classes, statistics)
+    def train(key: jax.Array, data: Any, *, full: bool, running: Any, rate: Any) -> dict[str, jax.Array]:
+        network = _network(config, data["train"][0], classes, full=full, running=running)
         run = loop.trainer(
             network,
             losses.softmax_cross_entropy,
@@ -110,7 +117,7 @@ def sources(config: Config, setup: Setup) -> dict[str, Any]:
             report=Report(keep_params=True),
         )
         found = run(key, data, rate=rate)
-        usual = _network(config, data["train"][0], classes, "batch")
+        usual = _network(config, data["train"][0], classes, full=False)
         state = evaluation.fresh_state(key, usual, found["params"], data["train"][0])
         predict = lambda x: network.apply(found["params"], state, x, train=False)[0]
         exact = {part: evaluation.evaluate(predict, data[part], ACCURACY)["accuracy"] for part in ("dev", "test")}
@@ -123,9 +130,16 @@ def sources(config: Config, setup: Setup) -> dict[str, Any]:
 
     data = numbered(few(setup, config.examples))
     classes = _classes(data)
-    arms = [{"statistics": name} for name in STATISTICS]
-    options = {"static": ["statistics"], "shared": data}
-    found = tuned(train, setup, "training by statistics", arms, {"rate": config.rates}, on="exact_dev", **options)
+    options = {"static": ["full"], "shared": data}
+    found = tuned(
+        train,
+        setup,
+        "training by statistics",
+        list(STATISTICS.values()),
+        {"rate": config.rates},
+        on="exact_dev",
+        **options,
+    )
     trained = swept(train, setup, "accuracy", SOURCES, grid=found.arms, **options)
     return {"accuracy": trained, "notes": found.budget} | _costs(config, setup, numbered(sets(setup).parts))
 
@@ -134,8 +148,8 @@ def _costs(config: Config, setup: Setup, data: Mapping[str, Any]) -> dict[str, A
     """Seconds and bytes of a step with all the data that there are."""
     x, y = (jnp.asarray(a[: config.batch]) for a in data["train"])
     calls, space = {}, {}
-    for name in STATISTICS:
-        network = _network(config, data["train"][0], _classes(data), name)
+    for name, statistics in STATISTICS.items():
+        network = _network(config, data["train"][0], _classes(data), **statistics)
         params, state = network.init(jax.random.key(0))
 
         def loss(params: Any, state: Any, x: jax.Array, y: jax.Array, network: Any = network) -> tuple[Any, Any]:
@@ -177,8 +191,8 @@ SOURCES = [
         "equal",
         0.01,
         metric="exact_test",
-        a={"statistics": "batch"},
-        b={"statistics": "full"},
+        a=STATISTICS["batch"],
+        b=STATISTICS["full"],
         diverged=0.1,
         own=("rate",),
     ),
@@ -188,7 +202,7 @@ SOURCES = [
         "equal",
         0.01,
         metric="lost",
-        a={"statistics": "batch"},
+        a=STATISTICS["batch"],
         own=("rate",),
     ),
 ]
