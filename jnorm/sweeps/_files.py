@@ -73,7 +73,7 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     """
     buffer = io.BytesIO()
     plain = {n: a if a.dtype.isbuiltin else a.view(f"u{a.dtype.itemsize}") for n, a in arrays.items()}
-    np.savez(buffer, allow_pickle=False, **plain)
+    np.savez(buffer, **plain)  # its option allow_pickle would be an array more to NumPy 2.0
     return buffer.getvalue()
 
 
