@@ -51,7 +51,8 @@ class Task:
 @contextmanager
 def task(name: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
     """Show a task while the work inside is done: a live line with a clock on a terminal, else a line now and then."""
-    with (_live if sys.stderr.isatty() else _plain)(name, total, unit) as shown:
+    live = _display is not None or sys.stderr.isatty()  # a display hides the terminal from whoever asks
+    with (_live if live else _plain)(name, total, unit) as shown:
         yield shown
 
 
