@@ -11,14 +11,14 @@ import numpy as np
 import optax
 from scipy import integrate, special, stats
 
-from experiments.claims import drawing
+from experiments.claims import drawing, training
 from experiments.claims.arms import compared, few, sets, swept, tuned
 from experiments.claims.claim import Claim, Comparison, Number, Setup
-from jnorm import initializers, losses
+from experiments.claims.starts import layer
 from jnorm.activations import identity, relu, sigmoid
 from jnorm.nn import batch_norm, networks
-from jnorm.nn.layers import Layer, Normalizer
-from jnorm.train import evaluation, loop
+from jnorm.nn.layers import Normalizer
+from jnorm.train import loop
 
 
 @dataclass(frozen=True)
@@ -79,25 +79,16 @@ def _norm(curved: Any, before: Any, learned: Any, biased: Any) -> Normalizer:
 @cache
 def _trained(config: Config, setup: Setup) -> dict[str, Any]:
     """All arms, each with the learning rate that is best for it."""
-    data = few(sets(setup), config.examples)
+    data = few(sets(setup), config.examples, tested=900)
     inputs = data.parts["train"][0]
 
     def train(key: Any, parts: Any, *, curved: Any, before: Any, learned: Any, biased: Any, rate: Any) -> Any:
-        layer = Layer(
-            identity, initializers.he_normal(), bias_init=None, normalizer=_norm(curved, before, learned, biased)
-        )
+        hidden = layer(identity, bias_init=None, normalizer=_norm(curved, before, learned, biased))
         widths = networks.rectangular(inputs.shape[1], data.classes, units=config.units, depth=2)
-        network = networks.mlp(widths, layer)
-        run = loop.trainer(
-            network,
-            losses.softmax_cross_entropy,
-            optax.sgd(rate),
-            epochs=config.epochs,
-            batch_size=config.batch,
-            metrics={"accuracy": evaluation.accuracy},
-            report=loop.Report(["train", "dev", "test"], keep_params=True),
-        )
-        found = run(key, parts)
+        network = networks.mlp(widths, hidden)
+        report = loop.Report(training.PARTS, keep_params=True)
+        options = {"epochs": config.epochs, "batch_size": config.batch, "report": report}
+        found = training.scores(key, parts, network, optax.sgd(rate), **options)
         seen = networks.record(network, found.pop("params"), found.pop("state"), parts["train"][0])[2]
         bent = jnp.mean(jnp.stack([_bent(seen[f"{i}.linear"], seen[f"{i}.post"]) for i in range(2)]))
         return found | {"bent": bent, "log_train_loss": jnp.log10(found["train_loss"])}
