@@ -137,7 +137,7 @@ def draw(measured: Mapping[str, Any]) -> Any:
         left.set_yticks([0, 1, 2])
         for i, shares in enumerate(measured["solved shares"]):
             right.errorbar(i, shares.mean(), 2 * shares.std() / len(shares) ** 0.5, fmt="o", color=plots.PALETTE[i])
-        right.set(ylabel="share of starts that learn", title="A small network", xlim=(-0.5, 2.5), ylim=(0, 1.05))
+        right.set(ylabel="share of starts that learn", title="A small network", xlim=(-0.5, 2.5), ylim=(-0.03, 1.05))
         right.set_xticks(range(3), [name.replace(" ", "\n") for name in ARMS])
     return figure
 

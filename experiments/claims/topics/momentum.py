@@ -1,0 +1,147 @@
+"""Momentum on landscapes: across a valley, over a plateau and out of shallow minima."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.claims.arms import Chosen, compared, swept, tuned
+from experiments.claims.claim import Claim, Decided, Setup
+from experiments.claims.landscapes import END, bumpy_slope, deepest, descend, plateau_slope, settled, valley
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes.
+
+    Attributes:
+        steps: Of descent on each landscape.
+        rates: Learning rates that are tried for each method on each landscape, from .001 to 5.
+        starts: Starts of each run on the loss with bumps.
+    """
+
+    steps: int = 2000
+    rates: int = 25
+    starts: int = 8
+
+
+QUICK = Config(steps=100, rates=4, starts=2)
+BETA, CONDITION = 0.9, 100.0
+METHODS = {
+    "descent": optax.sgd,
+    "momentum": lambda rate: optax.sgd(rate, BETA),
+    "RMSProp": lambda rate: optax.rmsprop(rate, 0.9),
+    "Adam": optax.adam,
+}
+PLACES = ("valley", "plateau", "bumps")
+
+
+def _arm(place: str, method: str) -> dict[str, int]:
+    return {"place": PLACES.index(place), "method": list(METHODS).index(method)}
+
+
+@cache
+def on_landscapes(config: Config, setup: Setup) -> tuple[Chosen, Decided]:
+    """All methods in all places, each at its best rate."""
+
+    def paths(key: jax.Array, optimizer: optax.GradientTransformation) -> list[dict[str, jax.Array]]:
+        across, over, out = jax.random.split(key, 3)
+        each = jnp.zeros(config.steps)
+        start = jax.random.normal(across, (2,))
+        path = descend(lambda w, _: valley(w, CONDITION), optimizer, start / jnp.linalg.norm(start), each)
+        steps = settled(jnp.linalg.norm(path, axis=-1) < 0.05)
+        walked = jnp.where(jnp.arange(config.steps) < steps, jnp.abs(jnp.diff(path[:, 1])), 0)
+        in_valley = {"steps": steps, "across": jnp.sum(walked), "escaped": 0.0}
+        start = jax.random.uniform(over, minval=-2.0, maxval=-1.0)
+        path = descend(lambda w, _: plateau_slope(w), optimizer, start, each)
+        on_plateau = {"steps": settled(jnp.abs(path - END) < 0.25), "across": 1.0, "escaped": 0.0}
+        side, distance = jax.random.split(out)
+        start = jax.random.uniform(distance, (config.starts,), minval=0.6, maxval=3.4)
+        start = start * jax.random.rademacher(side, (config.starts,))
+        path = descend(lambda w, _: bumpy_slope(w), optimizer, start, each)
+        return [in_valley, on_plateau, {"steps": 1, "across": 1.0, "escaped": deepest(path[-1])}]
+
+    def train(key: jax.Array, *, place: jax.Array, method: jax.Array, rate: jax.Array) -> dict[str, jax.Array]:
+        found = [one for make in METHODS.values() for one in paths(key, make(rate))]
+        table = {name: jnp.stack([jnp.asarray(one[name], rate.dtype) for one in found]) for name in found[0]}
+        chosen = {name: column[method * len(PLACES) + place] for name, column in table.items()}
+        logs = {name: jnp.log10(chosen[name]) for name in ("steps", "across")}
+        return logs | {"escaped": chosen["escaped"], "cost": logs["steps"] - chosen["escaped"]}
+
+    arms = [_arm(place, name) for place in PLACES for name in METHODS]
+    values = {"rate": np.geomspace(1e-3, 5.0, config.rates).tolist()}
+    options = {"integers": ("place", "method"), "finite": ("steps",)}
+    names = [f"{name} ({place})" for place in PLACES for name in METHODS]
+    chosen = tuned(train, setup, "L9", arms, values, on="cost", best="lowest", names=names, **options)
+    return chosen, swept(train, setup, "landscapes", [*VALLEY, *OTHERS], grid=chosen.arms, **options)
+
+
+def passing(config: Config, setup: Setup) -> dict[str, Any]:
+    """The runs on all landscapes."""
+    chosen, result = on_landscapes(config, setup)
+    seeds = setup.looks[0]
+    return {"landscapes": result, "notes": chosen.budget} | {
+        name: np.asarray(result[name], float)[:, :seeds].reshape(len(PLACES), len(METHODS), seeds)
+        for name in ("steps", "across", "escaped")
+    }
+
+
+def draw_passing(measured: Mapping[str, Any]) -> Any:
+    """Means over the runs of each method in each place."""
+    from jnorm import plots
+
+    shown = (("steps", 0, "steps to arrive", "A narrow valley"), ("steps", 1, "steps to arrive", "A plateau"))
+    shown += (("escaped", 2, "share that escapes", "Shallow minima"),)
+    with plots.style():
+        figure, panels = plots.figure(1, 3, size=(7.0, 2.6))
+        for axes, (name, place, label, title) in zip(panels, shown, strict=True):
+            values = measured[name][place]
+            values = 10**values if name == "steps" else values
+            for i, some in enumerate(values):
+                axes.plot(np.full(len(some), i), some, "o", color=plots.PALETTE[i], alpha=0.4, markersize=3)
+                axes.plot(i, some.mean(), "_", color=plots.PALETTE[i], markersize=16, markeredgewidth=2)
+            axes.set(ylabel=label, title=title, xlim=(-0.5, len(values) - 0.5))
+            axes.set_xticks(range(len(METHODS)), list(METHODS), rotation=30)
+            axes.set(yscale="log") if name == "steps" else axes.set(ylim=(-0.05, 1.05))
+    return figure
+
+
+def _better(what: str, place: str, method: str, metric: str, claim: str, effect: float) -> Any:
+    arms = {"a": _arm(place, method), "b": _arm(place, "descent")}
+    diverged = "lowest" if claim == "greater" else "highest"
+    return compared(what, "landscapes", claim, effect, metric=metric, own=("rate",), diverged=diverged, **arms)
+
+
+TWICE = float(np.log10(2))
+VALLEY = (
+    _better(
+        "log10 of the way across a valley, momentum against descent", "valley", "momentum", "across", "less", TWICE
+    ),
+    _better("log10 of the steps to its end, momentum against descent", "valley", "momentum", "steps", "less", TWICE),
+)
+OTHERS = (
+    *(
+        _better(f"log10 of the steps over the plateau, {name} against descent", "plateau", name, "steps", "less", TWICE)
+        for name in ("momentum", "RMSProp", "Adam")
+    ),
+    _better("share that leaves shallow minima, momentum less descent", "bumps", "momentum", "escaped", "greater", 0.25),
+)
+CLAIMS = (
+    Claim(
+        id="L9",
+        statement="Momentum damps oscillation, and carries descent over plateaus and out of shallow minima.",
+        measured="Way and steps across a valley a hundred times steeper than long, steps over a plateau of slope .01, "
+        "and the share of starts in shallow minima that ends in the deepest; each method at the best of 25 rates; RMSProp "
+        "and Adam beside momentum on the plateau",
+        parts=[*VALLEY, *OTHERS],
+        measure=passing,
+        draw=draw_passing,
+        caption="Each dot is a run, each bar a mean; every method has its best rate. On valley and plateau less "
+        "is better, out of shallow minima more. Plain descent is on the left of each panel.",
+    ),
+)
