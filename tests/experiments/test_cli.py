@@ -264,6 +264,7 @@ def interrupted(task, done, text=""):
 reach, seed_sweep.train_of = showing.Task.reach, quick
 sets = np.zeros((40, 2), np.float32), np.arange(40) % 2
 seed_sweep.classification.load = lambda *_: seed_sweep.classification.Sets(dict.fromkeys(("train", "test"), sets), 2)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # of a suite in the background it is ignored
 if "--resume" not in sys.argv:
     showing.Task.reach = interrupted
 sys.exit(cli.main(["seed_sweep", "--kinds", "relu", "--depths", "1", "2", *sys.argv[1:]]))
