@@ -16,13 +16,15 @@ PARTS = ("train", "dev", "test")
 
 
 def drawn(key: jax.Array, examples: tuple[Any, Any], count: ArrayLike, rows: int) -> tuple[Any, Any]:
-    """``rows`` examples of which ``count`` are different, drawn from the set by the run's key.
+    """``rows`` examples of which ``count`` are different: from a place on that the key draws, in a fixed random order.
 
     ``count`` may be traced, and all counts make as many steps; those that divide ``rows`` have all examples equally
     often.
     """
-    order = jax.random.permutation(jax.random.fold_in(key, 1), len(examples[1]))
-    at = order[jnp.arange(rows) % jnp.asarray(count, jnp.int32)]
+    size = len(examples[1])
+    order = jnp.asarray(np.random.default_rng(0).permutation(size))  # sorting in every run takes long to compile
+    start = jnp.floor(size * jax.random.uniform(jax.random.fold_in(key, 1))).astype(jnp.int32)
+    at = order[(start + jnp.arange(rows) % jnp.asarray(count, jnp.int32)) % size]
     return jax.tree.map(lambda a: jnp.take(a, at, axis=0), examples)
 
 
@@ -40,12 +42,31 @@ def scores(
     return found | {"gap": found["train_accuracy"] - found["test_accuracy"]}
 
 
-def averages(runs: Decided, name: str, arms: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the runs of each arm, and half the width of its 95 % interval; arms as configurations say them."""
+def kernels(path: str, leaf: Any) -> bool:
+    """Chooses weights among parameters, without biases."""
+    del leaf
+    return path.endswith("kernel")
+
+
+def norm(params: Any) -> jax.Array:
+    """The norm of all weights together, without biases."""
+    return jnp.sqrt(2 * losses.l2_penalty(params, where=kernels))
+
+
+def averages(
+    runs: Decided, name: str, arms: Sequence[Mapping[str, Any]], *, diverged: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the runs of each arm, and half the width of its 95 % interval; arms as configurations say them.
+
+    Runs that diverged count as ``diverged``, or not at all.
+    """
     means, halves = [], []
     for arm in arms:
         part = runs.result.select(**arm)
-        values = np.asarray(part[name], float)[part.done & ~part.failed]
+        if diverged is None:
+            values = np.asarray(part[name], float)[part.done & ~part.failed]
+        else:
+            values = np.where(part.failed, diverged, part[name])[part.done]
         means.append(values.mean(0))
         halves.append(1.96 * values.std(0, ddof=1) / len(values) ** 0.5)
     return np.array(means), np.array(halves)
