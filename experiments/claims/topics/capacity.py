@@ -36,7 +36,7 @@ class Config:
     chunk: int = 32
 
 
-QUICK = Config(rows=64, epochs=2, rates=(1e-2, 3e-2), chunk=4)
+QUICK = Config(rows=64, epochs=2, rates=(1e-2, 3e-2), chunk=1)
 UNITS = (2, 4, 8, 16, 32, 64)
 COUNTS = (60, 120, 240, 480, 960)
 LENGTHS = (0.02, 0.1, 0.3, 1.0)
@@ -48,7 +48,7 @@ SMALL, BIG = 4, 64
 def train(
     key: jax.Array, data: Any, *, config: Config, units: Any, count: Any, length: Any, kept: Any, rate: Any
 ) -> dict[str, Any]:
-    """One run: ``units`` of `BIG`, ``count`` examples, the share ``length`` of all steps, ``kept`` of all connections."""
+    """So many ``units`` and examples (``count``), the share ``length`` of all steps, and ``kept`` of connections."""
     widths = (data["train"][0].shape[1], BIG, int(data["classes"].shape[0]))
     live = jnp.arange(BIG) < units
 
@@ -109,9 +109,7 @@ def _d14(what: str, claim: str, effect: float, metric: str, a: Any, b: Any) -> A
 D14_PARTS = (
     _d14(f"bigger net ({SMALL} to {BIG} units): train accuracy", "greater", 0.02, "train_accuracy", arm(), arm(SMALL)),
     _d14("training longer (from a tenth): train accuracy", "greater", 0.02, "train_accuracy", arm(), arm(length=0.1)),
-    _d14(
-        "more data (60 to 960 examples): gap of dev and train error", "less", 0.02, "gap", arm(), arm(count=COUNTS[0])
-    ),
+    _d14("more data (60 to 960): gap of dev and train error", "less", 0.02, "gap", arm(), arm(count=COUNTS[0])),
     _d14("bigger net: the gap stays", "equal", 0.01, "gap", arm(), arm(SMALL)),
     _d14("training longer: the gap stays", "equal", 0.01, "gap", arm(), arm(length=0.1)),
     _d14("more data: train error stays", "equal", 0.01, "train_accuracy", arm(), arm(count=COUNTS[0])),
@@ -149,20 +147,20 @@ CLAIMS = (
         id="D14",
         statement="A bigger net and longer training cut the bias (train error), more data cuts the variance (by how "
         "much dev error is larger); each knob leaves the other error alone.",
-        measured=f"Train error, and held-out error less train error, of one-layer perceptrons of {SMALL} and {BIG} units "
-        "on 60 to 960 examples with equal steps (rate tuned on dev, judged on test data)",
+        measured=f"Train error, and held-out error less train error, of one-layer perceptrons of {SMALL} and {BIG} "
+        "units on 60 to 960 examples with equal steps (rate tuned on dev, judged on test data)",
         parts=D14_PARTS,
         measure=partial(measured, name="bias and variance", parts=D14_PARTS, lines=D14_LINES),
         draw=partial(draw, name="bias and variance", lines=D14_LINES),
-        caption="Train and held-out error over the size of the net, the number of examples and the length of training, "
-        "with 95 % intervals. What lies below the blue line is bias, what lies between the lines is variance. Each knob "
-        "is turned alone, the others at their largest.",
+        caption="Train and held-out error over the size of the net, the number of examples and the length of "
+        "training, with 95 % intervals. What lies below the line of train error is bias, what lies between the lines "
+        "is variance. Each knob is turned alone, the others at their largest.",
     ),
     Claim(
         id="D26",
         statement="A network with fewer neurons or fewer connections overfits less.",
-        measured=f"Test error less train error of one-layer perceptrons on {FEW} examples, over the number of units and "
-        "over the share of connections that a fixed random mask keeps (rate tuned on dev data)",
+        measured=f"Test error less train error of one-layer perceptrons on {FEW} examples, over the number of units "
+        "and over the share of connections that a fixed random mask keeps (rate tuned on dev data)",
         parts=D26_PARTS,
         measure=partial(measured, name="overfitting", parts=D26_PARTS, lines=D26_LINES),
         draw=partial(draw, name="overfitting", lines=D26_LINES),
