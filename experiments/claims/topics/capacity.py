@@ -153,8 +153,8 @@ CLAIMS = (
         measure=partial(measured, name="bias and variance", parts=D14_PARTS, lines=D14_LINES),
         draw=partial(draw, name="bias and variance", lines=D14_LINES),
         caption="Train and held-out error over the size of the net, the number of examples and the length of "
-        "training, with 95 % intervals. What lies below the line of train error is bias, what lies between the lines "
-        "is variance. Each knob is turned alone, the others at their largest.",
+        "training, with 95 % intervals. What lies below the line of train error is bias, what lies between the "
+        "lines is variance. Each knob is turned alone, the others at their largest.",
     ),
     Claim(
         id="D26",
@@ -165,7 +165,7 @@ CLAIMS = (
         measure=partial(measured, name="overfitting", parts=D26_PARTS, lines=D26_LINES),
         draw=partial(draw, name="overfitting", lines=D26_LINES),
         caption=f"Train and held-out error on {FEW} examples over the number of hidden units and over the share of "
-        "connections that are there, with 95 % intervals. Overfitting is the distance between the lines. All networks "
-        "see the same examples in as many steps.",
+        "connections that are there, with 95 % intervals. Overfitting is the distance between the lines. All "
+        "networks see the same examples in as many steps.",
     ),
 )

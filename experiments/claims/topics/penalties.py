@@ -202,14 +202,14 @@ CLAIMS = (
         id="D15",
         statement="L2 shrinks weights and flattens a tanh network toward a line; L1 makes zeros; under SGD L2 is "
         "weight decay, under Adam it is not; penalizing biases too changes nothing.",
-        measured=f"Tanh networks on {FEW} examples: norm of the weights, share of the outputs' variance that no affine "
-        "function of the inputs fits, share of weights that are exactly 0 (by the gradient of L1 and by its proximal "
-        "step); the ways of penalized and of decayed weights in float64",
+        measured=f"Tanh networks on {FEW} examples: norm of the weights, share of the outputs' variance that no "
+        "affine function of the inputs fits, share of weights that are exactly 0 (by the gradient of L1 and by its "
+        "proximal step); the ways of penalized and of decayed weights in float64",
         parts=D15_PARTS,
         measure=penalties,
         draw=draw_penalties,
-        caption="What is left of the norm of the weights and of the nonlinear part of the function under L2, and the "
-        "share of weights that are exactly 0 under L1, with 95 % intervals. The gradient of L1 only makes weights "
-        "small; its proximal step sets them to 0. Each strength is a training of its own.",
+        caption="What is left of the norm of the weights and of the nonlinear part of the function under L2, and "
+        "the share of weights that are exactly 0 under L1, with 95 % intervals. The gradient of L1 only makes "
+        "weights small; its proximal step sets them to 0. Each strength is a training of its own.",
     ),
 )

@@ -128,15 +128,15 @@ def draw(found: Mapping[str, Any]) -> Any:
 CLAIMS = (
     Claim(
         id="D18",
-        statement="Weights grow while training; stopping early picks the dev minimum and so caps them, but it couples "
-        "fitting with regularizing: L2 to the end reaches a lower train loss at the same error.",
+        statement="Weights grow while training; stopping early picks the dev minimum and so caps them, but it "
+        "couples fitting with regularizing: L2 to the end reaches a lower train loss at the same error.",
         measured=f"Relu networks on {FEW} examples: norm of the weights and losses at the start, at the dev minimum "
         "and at the end; train loss and test accuracy against L2 without stopping (strength tuned on dev data)",
         parts=D18_PARTS,
         measure=stopping,
         draw=draw,
-        caption="Losses while a network trains without a penalty, and the norm of its weights beside that of one with "
-        "L2, means with 95 % intervals. The dotted line is where stopping early would take the network from. What "
-        "training does after it changes weights and train loss.",
+        caption="Losses while a network trains without a penalty, and the norm of its weights beside that of one "
+        "with L2, means with 95 % intervals. The dotted line is where stopping early would take the network from. "
+        "What training does after it changes weights and train loss.",
     ),
 )
