@@ -1,6 +1,7 @@
 """Gradients on their way back through deep networks at their start, in float64."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,22 +11,15 @@ import numpy as np
 from experiments.claims.arms import pixels
 from experiments.claims.claim import Setup
 
-Law = Callable[[jax.Array, tuple[int, int]], jax.Array]
-"""Weights ``law(key, shape)``."""
-
-
-def normal(gain: float) -> Law:
-    """Independent weights of variance gain/n."""
-    return lambda key, shape: (gain / shape[0]) ** 0.5 * jax.random.normal(key, shape, jnp.float32)
-
 
 def gradients(
-    setup: Setup, arms: Sequence[tuple[Any, Law]], depths: Sequence[int], *, units: int, examples: int
+    setup: Setup, arms: Sequence[tuple[Any, float]], depths: Sequence[int], *, units: int, examples: int
 ) -> np.ndarray:
     """log10 of the norms of the gradients with respect to each layer's pre-activations, in float64.
 
-    ``[seed, arm, network, layer]`` for networks of these depths, NaN behind their last layer: arms are activations with
-    laws of their weights, and share images and keys. The gradient at the last layer's outputs is drawn from N(0, 1).
+    ``[seed, arm, network, layer]`` for networks of these depths, NaN behind their last layer. Arms are activations with
+    the variance of their normal weights, times the fan-in; they share images and keys. The gradient at the last layer's
+    outputs is drawn from N(0, 1).
     """
     images = jnp.asarray(pixels()[:, np.arange(units) * 64 // units])
 
@@ -35,10 +29,11 @@ def gradients(
         top = jax.random.normal(upstream, x.shape, jnp.float64)
         keys = jax.random.split(weights, max(depths))
 
-        def of_arm(phi: Any, law: Law) -> jax.Array:
+        def of_arm(phi: Any, gain: jax.Array) -> jax.Array:
             def forward(shifts: jax.Array) -> jax.Array:
                 def layer(y: jax.Array, part: Any) -> tuple[jax.Array, jax.Array]:
-                    y = phi(y @ law(part[0], (units, units)).astype(y.dtype) + part[1])
+                    w = jax.random.normal(part[0], (units, units), jnp.float32)
+                    y = phi(y @ w.astype(y.dtype) * jnp.sqrt(gain / units) + part[1])
                     return y, y
 
                 return jax.lax.scan(layer, x, (keys, shifts))[1]
@@ -51,7 +46,9 @@ def gradients(
 
             return jax.lax.map(to, jnp.asarray(depths))
 
-        return jnp.stack([of_arm(*arm) for arm in arms])
+        same = {phi: jnp.array([gain for other, gain in arms if other is phi]) for phi, _ in arms}
+        found = {phi: list(jax.lax.map(partial(of_arm, phi), gains)) for phi, gains in same.items()}
+        return jnp.stack([found[phi].pop(0) for phi, _ in arms])  # one program for all arms of an activation
 
     with jax.enable_x64(True):
         keys = jax.vmap(jax.random.key)(np.array(setup.seeds))

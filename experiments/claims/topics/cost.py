@@ -33,7 +33,7 @@ class Config:
     size: int = 2**18
     units: int = 256
     batch: int = 256
-    turns: int = 60
+    turns: int = 200
 
 
 QUICK = Config(others=("elu", "selu"), size=2**12, units=32, batch=16, turns=8)
@@ -70,27 +70,18 @@ def dear(config: Config, setup: Setup) -> dict[str, Any]:
             logs = timed({name: made[name][case] for name in made}, config.turns)
             log2 = np.asarray(logs["value"]) / np.log(2)
             found[f"{case}, {platform}"] = log2[1:] - log2[0]
-    dear = [i for i, name in enumerate(config.others) if name in EXPONENTIALS]
-    judged = {case: runs(found[f"{case}, {default.platform}"][dear].mean(0)) for case in CASES}
-    return (
-        found
-        | judged
-        | {
-            "names": np.array(config.others),
-            "platforms": np.array(list(devices)),
-            "notes": f"Timed on: {', '.join(f'{name} ({device.device_kind})' for name, device in devices.items())}; judged "
-            f"on {default.platform}. Median times over relu's on it: "
-            + "; ".join(
-                f"{case}: "
-                + ", ".join(
-                    f"{name} {2 ** np.median(row):.2f}"
-                    for name, row in zip(config.others, found[f"{case}, {default.platform}"], strict=True)
-                )
-                for case in CASES
-            )
-            + ".",
-        }
-    )
+    judged = [i for i, name in enumerate(config.others) if name in EXPONENTIALS]
+    here = {case: found[f"{case}, {default.platform}"] for case in CASES}
+    where = ", ".join(f"{name} ({device.device_kind})" for name, device in devices.items())
+    medians = {case: zip(config.others, 2 ** np.median(log2, 1), strict=True) for case, log2 in here.items()}
+    said = (f"{case}: {', '.join(f'{name} {time:.2f}' for name, time in both)}" for case, both in medians.items())
+    return {
+        **found,
+        **{case: runs(log2[judged].mean(0)) for case, log2 in here.items()},
+        "names": np.array(config.others),
+        "platforms": np.array(list(devices)),
+        "notes": f"Timed on {where}, judged on {default.platform}. There, median times over relu's: {'; '.join(said)}.",
+    }
 
 
 def draw(measured: Mapping[str, Any]) -> Any:

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.claims.arms import compared, runs
-from experiments.claims.backward import Law, change, gradients, normal
+from experiments.claims.backward import change, gradients
 from experiments.claims.claim import Claim, Number, Setup
 from jnorm.activations import relu, selu, sigmoid, tanh
-from jnorm.initializers import orthogonal
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def vanishing(config: Config, setup: Setup) -> dict[str, Any]:
         flatter = jax.vmap(jax.grad(tanh))(jnp.where(jnp.abs(x) < 0.01, 0.01, x))
         found["largest of tanh"] = float(jnp.max(flatter))
         found["top of tanh"] = float(jax.grad(tanh)(0.0))
-    arms = [(phi, normal(gain)) for phi, gain in ACTIVATIONS.values()]
+    arms = list(ACTIVATIONS.values())
     logs = gradients(setup, arms, config.depths, units=config.units, examples=config.examples)
     changes = np.stack([change(logs[:, :, i], depth) for i, depth in enumerate(config.depths)], -1)
     slopes = dict(zip(ACTIVATIONS, (slope(changes[:, i], config.depths) for i in range(len(arms))), strict=True))
@@ -89,19 +88,16 @@ def draw_vanishing(measured: Mapping[str, Any]) -> Any:
     return figure
 
 
-INITIALIZERS: dict[str, Law] = {
-    "std 0.01": lambda key, shape: 0.01 * jax.random.normal(key, shape, jnp.float32),
-    "std 1": lambda key, shape: jax.random.normal(key, shape, jnp.float32),
-    "Xavier": normal(1.0),
-    "He": normal(2.0),
-    "orthogonal": lambda key, shape: orthogonal()(key, shape, jnp.float32),
-}
+INITIALIZERS = {"std 0.01": None, "std 1": None, "variance 1/(3n)": 1 / 3, "Xavier": 1.0, "He": 2.0}
+"""Variance of the weights times the fan-in, where that makes it."""
 OTHERS = {"relu": relu, "sigmoid": sigmoid}
 
 
 def softened(config: Config, setup: Setup) -> dict[str, Any]:
     """The range of gradients over the layers of tanh networks by initializer, and of others with Xavier's."""
-    arms = [(tanh, law) for law in INITIALIZERS.values()] + [(phi, normal(1.0)) for phi in OTHERS.values()]
+    fixed = {"std 0.01": 1e-4 * config.units, "std 1": float(config.units)}
+    arms = [(tanh, fixed.get(name, gain)) for name, gain in INITIALIZERS.items()]
+    arms += [(phi, 1.0) for phi in OTHERS.values()]
     logs = gradients(setup, arms, config.depths, units=config.units, examples=config.examples)
     ranges = np.nanmax(logs, -1) - np.nanmin(logs, -1)
     deepest = dict(zip([*INITIALIZERS, *OTHERS], np.moveaxis(ranges[:, :, -1], 1, 0), strict=True))
@@ -123,7 +119,7 @@ def draw_softened(measured: Mapping[str, Any]) -> Any:
         count = len(INITIALIZERS)
         shown = {
             "tanh": list(zip(INITIALIZERS, range(count), strict=True)),
-            "Xavier": [("tanh", 2), ("relu", count), ("sigmoid", count + 1)],
+            "Xavier": [("tanh", 3), ("relu", count), ("sigmoid", count + 1)],
         }
         for axes, (title, lines) in zip(panels, shown.items(), strict=True):
             for (name, arm), color in zip(lines, plots.PALETTE, strict=False):

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from experiments.claims.arms import compared, runs
-from experiments.claims.backward import change, gradients, normal
+from experiments.claims.backward import change, gradients
 from experiments.claims.claim import Claim, Number, Setup
 from jnorm.activations import ELEMENTWISE
 from jnorm.theory.moments import activation_moments, gradient_factor
@@ -61,7 +61,7 @@ def keeping(config: Config, setup: Setup) -> dict[str, Any]:
         mean, sd, _ = kept(name)
         return lambda z: (ELEMENTWISE[name](z) - mean) / sd
 
-    arms = [(keeper(name), normal(1.0)) for name in KEEPERS]
+    arms = [(keeper(name), 1.0) for name in KEEPERS]
     sizes = {"units": config.units, "examples": config.examples}
     logs = gradients(setup, arms, [PAPER_DEPTH, config.depth], **sizes)
     rates = 2 * math.log(10) * change(logs[:, :, 1], config.depth) / (config.depth - 1)
