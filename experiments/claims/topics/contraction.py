@@ -109,7 +109,7 @@ def draw_contraction(measured: Mapping[str, Any]) -> Any:
         for label, (mean, var), color in boxes:
             certificate.outline(axes, mean, var, log=False, color=color, label=label, width=1.6)
         plots.point(axes, 0.0, 1.0, "(0, 1)")
-        axes.set_title("A layer maps the box into itself")
+        axes.set_title("Theorem 1")
         plots.legend(figure, axes)
     return figure
 

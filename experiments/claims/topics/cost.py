@@ -99,7 +99,7 @@ def draw(measured: Mapping[str, Any]) -> Any:
                 axes.barh(measured["names"], middle, color=colors, height=0.6)
                 axes.hlines(measured["names"], low, high, color="black", linewidth=1)
                 axes.axvline(1, color="0.4", linewidth=0.8)
-                axes.set_title(case.capitalize(), fontsize=8)
+                axes.set_title(case.capitalize().replace(", ", ",\n"))
             row[0].set_ylabel(platform)
         for axes in panels[-1]:
             axes.set_xlabel("time over relu's")

@@ -105,7 +105,7 @@ def draw_attraction(measured: Mapping[str, Any]) -> Any:
             path, seen = ([measured[f"{who} {name}"] for name in Moments._fields] for who in ("theory", "networks"))
             plots.trajectory(panels[0], path[0][:, start], path[1][:, start], color=color)
             plots.cloud(panels[0], seen[0][:, 1:, start], seen[1][:, 1:, start], color=color)
-        panels[0].set_title("Sum of squares 1: layers lead to (0, 1)")
+        panels[0].set_title("Weights of sum of squares 1")
         literal = measured["literal by layer"]
         layers = np.arange(literal.shape[1])
         calm = np.log10(measured["networks var"][:, : len(layers), 3])

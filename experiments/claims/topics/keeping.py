@@ -104,7 +104,7 @@ def draw_keeping(measured: Mapping[str, Any]) -> Any:
         for row, depth in enumerate(measured["depths"][order]):
             panels[1].annotate(f"{depth:.3g}", (depth, row), (3, 0), textcoords="offset points", va="center")
         panels[1].margins(x=0.2)
-        panels[1].set(xlabel="layers for a factor e", xscale="log", title="Before the squared gradient grows e-fold")
+        panels[1].set(xlabel="layers until the squared gradient is e times as large", title="All activations")
     return figure
 
 

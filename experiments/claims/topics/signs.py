@@ -180,7 +180,7 @@ def draw_signs(measured: Mapping[str, Any]) -> Any:
     return figure
 
 
-POSITIVE = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
+POSITIVE = (0.0, 0.25, 0.4, 0.45, 0.5, 0.55, 0.6, 0.75, 1.0)
 DRIFTING = {"tanh": tanh, "selu": selu, "linear": identity}
 
 
@@ -229,10 +229,11 @@ def draw_drift(measured: Mapping[str, Any]) -> Any:
     with plots.style():
         figure, axes = plots.figure(size=(4.2, 3.0))
         for i, (name, color) in enumerate(zip(DRIFTING, plots.PALETTE, strict=False)):
-            axes.plot(POSITIVE, measured["drift"][:, i].mean(0), color=color, linewidth=1, label=name)
+            average = measured["drift"][:, i].mean(0)
+            axes.plot(POSITIVE, average, ("-", "--", ":")[i], color=color, linewidth=(3, 2, 1.5)[i], label=name)
             plots.band(axes, POSITIVE, measured["drift"][:, i], color=color)
         axes.set(xlabel="share of positive weights", ylabel="mean of the outputs, over their rms", ylim=(0, 1.05))
-        axes.set_title("Outputs drift where the signs of weights are not balanced")
+        axes.set_title("Outputs of ten layers by the signs of their weights")
         axes.legend()
     return figure
 
