@@ -29,7 +29,8 @@ class Config:
         batches: Sizes of batches for which normalizers are compared.
         clipped: The smallest and the largest batch that is meant by them; of all one size they are one program.
         epochs: Of their training, the same for every batch.
-        rates: Learning rates among which they choose.
+        rates: Learning rates among which they choose for batches of 64; of others they are scaled by the root of the
+            size.
     """
 
     examples: int = 320
@@ -37,7 +38,7 @@ class Config:
     batches: tuple[int, ...] = (1, 2, 4, 8, 64)
     clipped: tuple[int, int] = (1, 64)
     epochs: int = 8
-    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+    rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 QUICK = Config(examples=64, units=8, batches=(1, 2, 4, 64), clipped=(8, 8), epochs=1, rates=(0.1, 0.3))
@@ -71,14 +72,16 @@ def _sizes(config: Config, setup: Setup) -> dict[str, Any]:
     def train(key: Any, parts: Any, *, norm: Any, batch: int, rate: Any) -> dict[str, jax.Array]:
         network = networks.mlp(widths, layer(relu, normalizer=_chosen(norm)))
         size = min(max(batch, config.clipped[0]), config.clipped[1])
-        return training.scores(key, parts, network, optax.sgd(rate), epochs=config.epochs, batch_size=size)
+        optimizer = optax.sgd(rate * (size / 64) ** 0.5)
+        return training.scores(key, parts, network, optimizer, epochs=config.epochs, batch_size=size)
 
     arms = [{"norm": float(i), "batch": batch} for batch in config.batches for i in range(len(NORMS))]
     names = [f"{name} at {batch}" for batch in config.batches for name in NORMS]
     options: dict[str, Any] = {"static": ["batch"], "shared": data.parts}
     chosen = tuned(train, setup, "sizes", arms, {"rate": config.rates}, seeds=2, names=names, **options)
-    runs = swept(train, setup, "sizes", _SIZES, grid=chosen.arms, **options)
-    notes = f"{config.examples} examples to train on, {config.epochs} epochs. {chosen.budget}"
+    runs = swept(train, setup, "sizes", _SIZES, looks=setup.looks[:4], grid=chosen.arms, **options)
+    notes = f"{config.examples} examples to train on, {config.epochs} epochs; rates times the root of batch / 64. "
+    notes += chosen.budget
     return {"sizes": runs, "batches": np.array(config.batches), "notes": notes}
 
 

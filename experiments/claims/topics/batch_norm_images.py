@@ -31,9 +31,9 @@ class Config:
     """
 
     channels: tuple[int, int] = (8, 16)
-    images: int = 400
-    epochs: int = 10
-    rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
+    images: int = 300
+    epochs: int = 8
+    rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 QUICK = Config(channels=(2, 4), images=60, epochs=1, rates=(0.1, 1.0))
@@ -43,13 +43,13 @@ ROUNDING = "float64"
 def convolved(config: Config, setup: Setup) -> dict[str, Any]:
     """Statistics over batch and space against a loop, their symmetry under shifts, and a small network."""
     found = _channels(setup)
-    data = few(sets(setup, "digits" if setup.data.startswith("uci/") else None), config.images, tested=800)
+    data = few(sets(setup, "digits" if setup.data.startswith("uci/") else None), config.images, tested=900)
     side = math.isqrt(data.parts["train"][0].shape[1])
     images = {part: (x.reshape(-1, side, side, 1), y) for part, (x, y) in data.parts.items()}
 
     def train(key: Any, parts: Any, *, normed: Any, rate: Any) -> dict[str, jax.Array]:
         hidden = layer(relu, normalizer=switched(normed))
-        network = networks.cnn((1, *config.channels), data.classes, hidden, strides=(1, 2))
+        network = networks.cnn((1, *config.channels), data.classes, hidden)
         return training.scores(key, parts, network, optax.sgd(rate), epochs=config.epochs, batch_size=40)
 
     arms = [{"normed": 1.0}, {"normed": 0.0}]

@@ -25,18 +25,18 @@ class Config:
     """Sizes.
 
     Attributes:
-        examples: To train on; few, so that test accuracy is not saturated.
+        examples: To train on; few, so that networks overfit.
         units: Of the two hidden layers.
         epochs: Of training.
         rates: Learning rates among which each arm chooses.
         dropped: The rate of dropout.
     """
 
-    examples: int = 320
+    examples: int = 192
     units: int = 64
-    epochs: int = 30
-    rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
-    dropped: float = 0.5
+    epochs: int = 50
+    rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
+    dropped: float = 0.3
 
 
 QUICK = Config(examples=64, units=8, epochs=1, rates=(0.1, 0.3))

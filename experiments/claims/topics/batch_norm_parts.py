@@ -37,7 +37,7 @@ class Config:
     units: int = 64
     epochs: int = 20
     batch: int = 50
-    rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
+    rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 QUICK = Config(examples=100, units=16, epochs=1, rates=(0.1, 1.0))
@@ -186,7 +186,7 @@ def draw_undone(measured: Mapping[str, Any]) -> Any:
             )
         left.fill_between(z, stats.norm.pdf(z), color="0.6", alpha=0.25, linewidth=0)
         left.annotate("normalized inputs", (0.35, 0.08), color="0.35", fontsize=7)
-        left.set(xlabel="normalized pre-activation", ylabel="sigmoid", title="A sigmoid bends where it is led to")
+        left.set(xlabel="normalized pre-activation", ylabel="sigmoid", title="At scale 1 inputs meet the straight part")
         right.plot(measured["scales"], 100 * measured["shares"], color=plots.PALETTE[2])
         right.plot([1], [100 * measured["share at 1"]], "o", color=plots.PALETTE[0])
         right.plot([5], [100 * measured["share at 5"]], "o", color=plots.PALETTE[1])
@@ -222,7 +222,8 @@ def draw_arms(*names: str) -> Any:
         with plots.style():
             figure, axes = plots.figure(size=(4.6, 0.7 + 0.48 * len(names)))
             found = {name: 100 * drawing.values(measured["norm parts"], "test_accuracy", _ARMS[name]) for name in names}
-            drawing.dots(axes, {_SHOWN[name]: runs for name, runs in found.items()})
+            colors = {_SHOWN[name]: plots.PALETTE["fixed" in name] for name in names}
+            drawing.dots(axes, {_SHOWN[name]: runs for name, runs in found.items()}, color=colors)
             axes.set(xlabel="test accuracy (%)")
         return figure
 

@@ -38,7 +38,7 @@ class Config:
         picture_rates: Learning rates among which its two arms choose.
     """
 
-    units: int = 50
+    units: int = 32
     batch: int = 60
     every: int = 5
     points: int = 60
@@ -148,7 +148,7 @@ def _pictured(config: Config, setup: Setup) -> dict[str, Any]:
 
     arms, values = [{"normed": 1.0}, {"normed": 0.0}], {"rate": config.picture_rates}
     names = ["with batch norm", "without"]
-    chosen = tuned(train, setup, "figure 1a", arms, values, seeds=1, names=names, shared=data.parts)
+    chosen = tuned(train, setup, "figure 1a", arms, values, seeds=2, names=names, shared=data.parts)
     looks = setup.looks[:2]
     runs = swept(train, setup, "figure 1a", _PARTS, grid=chosen.arms, shared=data.parts, looks=looks)
     steps = config.picture_every * np.arange(1, config.picture_points + 1)

@@ -145,7 +145,7 @@ def frozen(config: Config, setup: Setup) -> dict[str, Any]:
     network = networks.mlp(widths, layer(relu, normalizer=batch_norm))
 
     def train(key: Any, parts: Any) -> dict[str, jax.Array]:
-        x, y = parts["test"]
+        x, y = (jnp.concatenate([parts["dev"][i], parts["test"][i]]) for i in range(2))  # nothing was chosen on dev
 
         def probe(params: Any, state: Any) -> dict[str, jax.Array]:
             exact = evaluation.fresh_state(key, network, params, parts["train"][0])
@@ -185,10 +185,10 @@ def _alone(setup: Setup) -> float:
 
 
 _SERVED = _difference(
-    "test accuracy of single examples, frozen statistics less their own", "statistics", "greater", 0.01, "served"
+    "accuracy of single examples, frozen statistics less their own", "statistics", "greater", 0.01, "served"
 )
 _LAGS = [
-    _difference(f"test accuracy after {epochs}, moving average less exact", "statistics", "equal", 0.01, f"lag_{i}")
+    _difference(f"accuracy after {epochs}, moving average less exact", "statistics", "equal", 0.01, f"lag_{i}")
     for i, epochs in enumerate(("1 epoch", "2 epochs", "5 epochs", "20 epochs"))
 ]
 
@@ -208,7 +208,7 @@ def draw_frozen(measured: Mapping[str, Any]) -> Any:
             found = 100 * drawing.values(measured["statistics"], f"probe_{name}", {})
             epochs = np.arange(1, found.shape[1] + 1)
             axes.plot(epochs, found.mean(0), mark, color=plots.PALETTE[i], markersize=3, label=label)
-        axes.set(xscale="log", xlabel="epochs of training", ylabel="test accuracy, one by one (%)", ylim=(0, 101))
+        axes.set(xscale="log", xlabel="epochs of training", ylabel="accuracy, one by one (%)", ylim=(0, 101))
         shown = sorted(set(measured["lengths"].tolist()))
         axes.set_xticks(shown, [str(n) for n in shown])
         axes.minorticks_off()
@@ -233,7 +233,7 @@ CLAIMS = (
         id="S7",
         statement="At test time frozen statistics serve single examples: moving averages do as well as exact "
         "statistics over the training set.",
-        measured="Outputs of examples one by one against a batch; test accuracy of single examples by frozen "
+        measured="Outputs of examples one by one against a batch; accuracy on single examples by frozen "
         "statistics against their own, and by moving averages against exact ones after 1, 2, 5 and 20 epochs",
         parts=[
             Number("frozen: an example alone less in a batch", "alone", high=1e-12, because=ROUNDING),
@@ -242,7 +242,7 @@ CLAIMS = (
         ],
         measure=frozen,
         draw=draw_frozen,
-        caption="Test accuracy of examples that come one by one, over the length of training. Exact statistics are "
+        caption="Accuracy on examples that come one by one, over the length of training. Exact statistics are "
         "those of the whole training set under the weights at that moment; moving averages remember earlier weights. "
         "By its own statistics every example looks the same.",
     ),
