@@ -11,11 +11,10 @@ import optax
 
 from experiments.claims.arms import compared, sets, swept, tuned
 from experiments.claims.claim import Claim, Number, Setup
+from experiments.claims.deep import deep, scaled
 from experiments.claims.training import averages, scores
-from jnorm import initializers
 from jnorm.activations import relu
-from jnorm.nn import networks
-from jnorm.nn.layers import Layer
+from jnorm.nn.networks import Network
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,11 @@ SIZES = (16, 32, 64, 128, 256)
 SMALL, LARGE = SIZES[0], SIZES[-1]
 
 
-def _data(config: Config, setup: Setup) -> tuple[dict[str, tuple[np.ndarray, ...]], networks.Network]:
+def _data(config: Config, setup: Setup) -> tuple[dict[str, tuple[np.ndarray, ...]], Network]:
     """Few examples to train on, so that accuracy is not at its ceiling, and the network."""
     loaded = sets(setup)
     data = {**loaded.parts, "train": tuple(a[: config.examples] for a in loaded.parts["train"])}
-    widths = (data["train"][0].shape[1], config.units, loaded.classes)
-    return data, networks.mlp(widths, Layer(relu, initializers.he_normal()))
+    return data, deep(relu, scaled(), data["train"][0].shape[1], loaded.classes, units=config.units, depth=1)
 
 
 def sizes(config: Config, setup: Setup) -> dict[str, Any]:

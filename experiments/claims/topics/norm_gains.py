@@ -10,7 +10,7 @@ import optax
 
 from experiments.claims.arms import compared, sets, swept, tuned
 from experiments.claims.claim import Claim, Setup
-from experiments.claims.deep import deep
+from experiments.claims.deep import deep, scaled
 from experiments.claims.topics.batch_statistics import ACCURACY, NORM, few
 from jnorm import initializers, losses
 from jnorm.activations import identity, relu
@@ -116,17 +116,19 @@ def gains(config: Config, setup: Setup) -> dict[str, Any]:
             y, state = NORM(params, state, x, train=train)
             return jnp.where(norm, y, x + params.shift), state
 
-        def scaled(gain: float) -> Any:
-            return lambda key, shape, *_: jnp.sqrt(gain / width) * jax.random.normal(key, shape)
-
-        layer = Layer(
+        network = deep(
             lambda z: jnp.where(jnp.arange(most) < width, relu(z), 0.0),
-            scaled(2.0),
+            lambda z: jnp.sqrt(2 / width) * z,
+            inputs,
+            classes,
+            units=most,
+            depth=depth,
+            first=scaled(),
+            last=lambda z: jnp.sqrt(1 / width) * z,
             normalizer=Normalizer(batch_norm.init, apply),
-            readout_init=scaled(1.0),
         )
         run = loop.trainer(
-            deep(layer, inputs, classes, units=most, depth=depth),
+            network,
             losses.softmax_cross_entropy,
             optax.sgd(rate),
             epochs=config.epochs,

@@ -11,11 +11,10 @@ import optax
 
 from experiments.claims.arms import compared, sets, swept, tuned
 from experiments.claims.claim import Claim, Number, Setup
+from experiments.claims.deep import deep, scaled
 from experiments.claims.training import averages
-from jnorm import initializers, losses
+from jnorm import losses
 from jnorm.activations import relu, softmax
-from jnorm.nn import networks
-from jnorm.nn.layers import Layer
 from jnorm.train import evaluation, loop
 from jnorm.train.loop import Report
 
@@ -38,7 +37,7 @@ class Config:
     epochs: int = 10
     examples: int = 640
     batch: int = 32
-    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    rates: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     numberings: int = 6
     side: int = 101
 
@@ -66,10 +65,8 @@ def slopes(config: Config, setup: Setup) -> dict[str, Any]:
     """Gradients of both losses far from the target, trainings from there, and what both losses estimate."""
 
     def train(key: jax.Array, data: Any, *, likely: Any, start: Any, rate: Any) -> dict[str, jax.Array]:
-        readout = lambda key, shape, *_: start * initializers.lecun_normal()(key, shape)
-        layer = Layer(relu, initializers.he_normal(), readout_init=readout)
         run = loop.trainer(
-            networks.mlp((inputs, config.units, classes), layer),
+            deep(relu, scaled(), inputs, classes, units=config.units, depth=1, last=scaled(start)),
             lambda y, t: jnp.where(likely, losses.softmax_cross_entropy(y, t), on_softmax(y, t)),
             optax.sgd(rate),
             epochs=config.epochs,
@@ -200,7 +197,7 @@ def numbered(config: Config, setup: Setup) -> dict[str, Any]:
             return (t == jnp.where(one_hot, jnp.argmax(y, -1), nearest)).astype(y.dtype)
 
         run = loop.trainer(
-            networks.mlp((inputs, config.units, classes), Layer(relu, initializers.he_normal())),
+            deep(relu, scaled(), inputs, classes, units=config.units, depth=1),
             error,
             optax.sgd(rate),
             epochs=config.epochs,
