@@ -54,3 +54,14 @@ def deepest(w: jax.Array) -> jax.Array:
 def plateau_slope(w: jax.Array) -> jax.Array:
     """The derivative of a loss that falls steeply to 0, then hardly over a plateau, and ends in a bowl at `END`."""
     return -jax.nn.sigmoid(-w / EDGE) - TILT + jnp.maximum(w - END + TILT, 0)
+
+
+def selected(index: jax.Array, *optimizers: optax.GradientTransformation) -> optax.GradientTransformation:
+    """That one of several optimizers, which may be traced: all are computed, and one program serves for all."""
+
+    def update(updates: Any, states: Any, params: Any = None) -> tuple[Any, Any]:
+        found = [o.update(updates, state, params) for o, state in zip(optimizers, states, strict=True)]
+        one = jax.tree.map(lambda *some: jnp.stack(some)[jnp.asarray(index, int)], *(u for u, _ in found))
+        return one, tuple(state for _, state in found)
+
+    return optax.GradientTransformation(lambda params: tuple(o.init(params) for o in optimizers), update)

@@ -175,8 +175,8 @@ PARTS = (
 CLAIMS = (
     Claim(
         id="N17",
-        statement="The noise of mini-batches, or noise that is added to the gradient and annealed, carries descent out "
-        "of shallow minima.",
+        statement="The noise of mini-batches, or noise that is added to the gradient and annealed, carries descent "
+        "out of shallow minima.",
         measured="Share of starts in shallow minima of a loss with bumps from which descent ends in the deepest one; "
         "share of starts from which a network of four units learns a task of four quadrants (training accuracy .95), "
         "with as many updates; rate tuned for each, annealed noise of variance eta/(1 + t)^.55",
@@ -184,7 +184,7 @@ CLAIMS = (
         measure=measure,
         draw=draw,
         caption="Where runs end that start in the shallow minima of a loss with bumps, and the share of starts from "
-        "which a small network learns, with 95 % intervals. Without noise descent stays where it begins. "
-        "Whether a network has such minima is not said by the picture on the left.",
+        "which a small network learns, with 95 % intervals. Without noise descent stays where it begins. Whether a "
+        "network has such minima is not said by the picture on the left.",
     ),
 )

@@ -1,0 +1,260 @@
+"""Runs of training that are watched: stalled ones, and their first steps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments import classification
+from experiments.claims.arms import compared, few, sets, swept, tuned
+from experiments.claims.claim import Claim, Setup
+from experiments.claims.landscapes import selected
+from jnorm import losses
+from jnorm.train import evaluation, loop
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes.
+
+    Attributes:
+        examples: Of the training set.
+        epochs: Of the runs that stall.
+        first: Steps that count as the first ones.
+        tried: Learning rates that are tried for each arm.
+    """
+
+    examples: int = 320
+    epochs: int = 40
+    first: int = 50
+    tried: int = 7
+
+
+QUICK = Config(examples=80, epochs=4, first=5, tried=2)
+ACCURACY = {"accuracy": evaluation.accuracy}
+
+
+def _data(config: Config, setup: Setup) -> classification.Sets:
+    return few(sets(setup), config.examples)
+
+
+def _network(data: classification.Sets, units: int, depth: int) -> Any:
+    return classification.perceptron("relu", data.parts["train"][0].shape[1], data.classes, units=units, depth=depth)
+
+
+def stalled(config: Config, setup: Setup) -> dict[str, Any]:
+    """Mini-batch descent on labels of which a fifth are wrong, at the best fixed rate; and with the rate cut late."""
+    data = _data(config, setup)
+    network = _network(data, 8, 1)
+    steps = config.epochs * -(-config.examples // 8)
+
+    def train(key: jax.Array, data: Any, *, cut: Any, rate: Any) -> dict[str, jax.Array]:
+        x, y = data["train"]
+        wrong, drawn = jax.random.split(jax.random.fold_in(key, 1))
+        other = jax.random.permutation(drawn, y)
+        labels = jnp.where(jax.random.uniform(wrong, y.shape) < 0.2, other, y)
+
+        def norm(params: Any, state: Any) -> dict[str, jax.Array]:
+            loss = lambda p: jnp.mean(losses.softmax_cross_entropy(network.apply(p, state, x, train=True)[0], labels))
+            return {"norm": optax.global_norm(jax.grad(loss)(params))}
+
+        run = loop.trainer(
+            network,
+            losses.softmax_cross_entropy,
+            lambda rate, cut: optax.sgd(lambda t: rate * jnp.where((cut > 0) & (t >= 3 * steps // 4), 0.1, 1.0)),
+            epochs=config.epochs,
+            batch_size=8,
+            metrics=ACCURACY,
+            report=loop.Report(parts=["dev"], curves=["train"], steps=["gradient_norm"], probe=norm),
+        )
+        found = run(key, {"train": (x, labels), "dev": data["dev"]}, rate=rate, cut=cut)
+        curve, whole = jnp.log10(found["curve_train_loss"]), found["probe_norm"]
+        batch = jnp.mean(found["step_gradient_norm"].reshape(config.epochs, -1), 1)
+        quarter = config.epochs // 4
+        late = lambda a: jnp.log10(jnp.mean(a[-quarter:]) / a[0])
+        return {
+            "dev_accuracy": found["dev_accuracy"],
+            "progress": jnp.mean(curve[-quarter:]) - jnp.mean(curve[-2 * quarter : -quarter]),
+            "final": jnp.mean(curve[-quarter:]),
+            "whole": late(whole),
+            "batch": late(batch),
+            "curves": jnp.stack([curve, jnp.log10(whole), jnp.log10(batch)]),
+        }
+
+    values = {"rate": np.geomspace(0.01, 3.0, config.tried).tolist()}
+    chosen = tuned(train, setup, "L10", [{"cut": 0}], values, names=["fixed rate"], shared=data.parts)
+    grid = [{"cut": cut, "rate": chosen.arms[0]["rate"]} for cut in (0, 1)]
+    result = swept(train, setup, "stalled", STALLED, grid=grid, shared=data.parts)
+    shown = np.asarray(result["curves"], float)[:, : setup.looks[0]]
+    return {"stalled": result, "curves": shown, "notes": chosen.budget}
+
+
+def draw_stalled(measured: Mapping[str, Any]) -> Any:
+    """Loss, and norms of the gradient, over epochs."""
+    from jnorm import plots
+
+    with plots.style():
+        figure, (left, right) = plots.figure(1, 2, size=(6.4, 2.8))
+        loss, whole, batch = 10 ** np.moveaxis(measured["curves"][0], 1, 0)
+        cut = 10 ** measured["curves"][1][:, 0]
+        epochs = np.arange(1, loss.shape[1] + 1)
+        plots.band(left, epochs, loss, color=plots.PALETTE[0], label="fixed rate")
+        plots.band(left, epochs, cut, color=plots.PALETTE[1], label="rate cut to a tenth late")
+        left.set(xlabel="epoch", ylabel="loss on the training set", title="The loss stalls")
+        left.legend(fontsize=6)
+        plots.band(right, epochs, batch, color=plots.PALETTE[2], label="of a mini-batch")
+        plots.band(right, epochs, whole, color=plots.PALETTE[3], label="of the training set")
+        right.set(xlabel="epoch", ylabel="norm of the gradient", title="The gradient at the fixed rate", yscale="log")
+        right.legend(fontsize=6)
+    return figure
+
+
+ADAMS = ("Adam", "Adam with warm-up", "rectified Adam")
+
+
+def spread(curves: np.ndarray) -> np.ndarray:
+    """log10 of the mean distance of each run's log loss from the median run's, ``[configuration, seed, steps]``."""
+    middle = np.nanmedian(curves, 1, keepdims=True)
+    return np.log10(np.mean(np.abs(curves - middle), -1))
+
+
+def highest(curves: np.ndarray) -> np.ndarray:
+    """The largest log10 loss of the first steps over that at the start."""
+    return np.max(curves, -1) - curves[..., 0]
+
+
+def first_steps(config: Config, setup: Setup) -> dict[str, Any]:
+    """Dev loss after each of the first steps, all at the rate that is best for Adam."""
+    data = _data(config, setup)
+    network = _network(data, 32, 3)
+
+    def optimizer(rate: Any, kind: Any) -> optax.GradientTransformation:
+        warm = lambda t: rate * jnp.where(kind == 1, jnp.minimum((t + 1) / config.first, 1.0), 1.0)
+        return selected(kind // 2, optax.adam(warm), optax.radam(rate))
+
+    def train(key: jax.Array, data: Any, *, kind: Any, rate: Any) -> dict[str, jax.Array]:
+        x, y = data["dev"]
+
+        def probe(step: loop.Step) -> dict[str, jax.Array]:
+            outputs = network.apply(step.params, step.state, x, train=False)[0]
+            return {"dev": jnp.log10(jnp.mean(losses.softmax_cross_entropy(outputs, y)))}
+
+        run = loop.trainer(
+            network,
+            losses.softmax_cross_entropy,
+            optimizer,
+            steps=4 * config.first,
+            batch_size=16,
+            metrics=ACCURACY,
+            report=loop.Report(steps=[probe]),
+        )
+        found = run(key, data, rate=rate, kind=kind)
+        return {"early": found["step_dev"][: config.first], "dev_accuracy": found["dev_accuracy"]}
+
+    options = {"integers": ("kind",), "shared": data.parts}
+    values = {"rate": np.geomspace(1e-4, 1e-1, config.tried).tolist()}
+    chosen = tuned(train, setup, "L13", [{"kind": 0}], values, names=["Adam"], **options)
+    grid = [{"kind": kind, "rate": chosen.arms[0]["rate"]} for kind in range(3)]
+    result = swept(train, setup, "first", FIRST, grid=grid, **options)
+    shown = 10 ** np.asarray(result["early"], float)[:, : setup.looks[0]]
+    return {"first": result, "early": shown, "notes": f"{chosen.budget} The others have the same rate."}
+
+
+def draw_first_steps(measured: Mapping[str, Any]) -> Any:
+    """The dev loss of single runs over the first steps."""
+    from jnorm import plots
+
+    with plots.style():
+        figure, panels = plots.figure(1, 3, size=(7.0, 2.6), sharey=True)
+        for axes, name, curves, color in zip(panels, ADAMS, measured["early"], plots.PALETTE, strict=False):
+            axes.plot(np.arange(curves.shape[1]), curves.T, color=color, linewidth=0.7, alpha=0.7)
+            axes.set(xlabel="step", title=name, yscale="log")
+        panels[0].set_ylabel("dev loss, a line a run")
+    return figure
+
+
+TENTH, THIRD = float(np.log10(1.1)), float(np.log10(1 / 3))
+STALLED = (
+    compared(
+        "log10 of the loss, last quarter of the epochs less the one before",
+        "stalled",
+        "equal",
+        TENTH,
+        metric="progress",
+        a={"cut": 0},
+        b=0.0,
+        diverged="highest",
+    ),
+    *(
+        compared(
+            f"log10 of the gradient's norm, last quarter over first epoch, {what}",
+            "stalled",
+            "greater",
+            0.0,
+            metric=metric,
+            a={"cut": 0},
+            b=THIRD,
+            diverged="lowest",
+        )
+        for metric, what in (("batch", "mini-batches"), ("whole", "training set"))
+    ),
+    compared(
+        "log10 of the loss of the last quarter, rate cut before it against fixed",
+        "stalled",
+        "less",
+        TENTH,
+        metric="final",
+        a={"cut": 1},
+        b={"cut": 0},
+        diverged="highest",
+    ),
+)
+FIRST = tuple(
+    compared(
+        f"{what}: {ADAMS[kind]} against {ADAMS[0]}",
+        "first",
+        "less",
+        effect,
+        metric="early",
+        a={"kind": kind},
+        b={"kind": 0},
+        transform=transform,
+        diverged="highest",
+    )
+    for what, effect, transform in (
+        ("log10 of the distance from the median run, in log loss", float(np.log10(2) / 2), spread),
+        ("log10 of the highest loss over the first", TENTH, highest),
+    )
+    for kind in (1, 2)
+)
+CLAIMS = (
+    Claim(
+        id="L10",
+        statement="Training may stall while the gradient is still large: no critical point stopped it.",
+        measured="Mini-batch descent of a net of 8 units on labels of which a fifth are drawn anew, rate tuned: "
+        "change of the training loss late, norms of the gradient then over those of the first epoch, and what a cut "
+        "of the rate to a tenth does to the stalled loss",
+        parts=STALLED,
+        measure=stalled,
+        draw=draw_stalled,
+        caption="Training loss over epochs with a fixed rate and with one that is cut late, and the norm of the "
+        "gradient at the fixed rate. At a minimum or saddle the gradient would vanish and a smaller rate would not "
+        "help. Dots are medians, bands 95 % of the runs.",
+    ),
+    Claim(
+        id="L13",
+        statement="Warm-up and rectified Adam steady the first steps.",
+        measured="Dev loss after each of the first 50 steps, at the rate that is best for Adam: how far runs are from "
+        "the median run (half the variance is what matters), and the highest loss over that at the start",
+        parts=FIRST,
+        measure=first_steps,
+        draw=draw_first_steps,
+        caption="Dev loss over the first steps, a line a run, all with the same final rate. Warm-up raises the rate "
+        "from 0 over these steps, rectified Adam weighs it by how well the second moment is known. Runs that lie "
+        "close together are steady.",
+    ),
+)
