@@ -11,11 +11,10 @@ import optax
 
 from experiments.claims.arms import compared, few, sets, swept, tuned
 from experiments.claims.claim import Claim, Comparison, Setup
-from experiments.claims.deep import deep
+from experiments.claims.deep import deep, scaled
 from experiments.claims.training import averages, scores
 from jnorm.activations import SELU_ALPHA, SELU_LAMBDA
 from jnorm.nn import batch_norm
-from jnorm.nn.layers import Layer, Normalizer
 from jnorm.theory.moments import activation_moments
 from jnorm.train.loop import Report
 
@@ -35,7 +34,7 @@ class Config:
     """
 
     units: int = 64
-    examples: int = 600
+    examples: int = 640
     epochs: int = 8
     depths: tuple[int, ...] = (2, 8, 16, 32)
     straight: tuple[int, ...] = (2, 8, 16)
@@ -73,10 +72,10 @@ def named(config: Config, setup: Setup) -> dict[str, Any]:
         activation = lambda x: (
             lam * (jnp.maximum(x, 0) + alpha * jnp.expm1(jnp.minimum(x, 0))) + a * jnp.tanh(b * x) + c
         )
-        scale = jnp.where(best, gain, 1.0)
-        init = lambda key, shape: scale * shape[0] ** -0.5 * jax.random.normal(key, shape)
-        layer = Layer(activation, init, normalizer=Normalizer(batch_norm.init, batch_norm.apply) if norm else None)
-        network = deep(layer, parts["train"][0].shape[1], data.classes, units=config.units, depth=depth)
+        law = scaled(jnp.where(best, gain, 1.0))
+        sizes: dict[str, Any] = {"units": config.units, "depth": depth, "first": scaled()}
+        norms = {"normalizer": batch_norm if norm else None}
+        network = deep(activation, law, parts["train"][0].shape[1], data.classes, **sizes, **norms)
         report = Report(["train", "dev", "test"], curves=["train"])
         found = scores(key, parts, network, optax.sgd(rate), epochs=config.epochs, batch_size=32, report=report)
         kept = {name: found[name] for name in ("test_accuracy", "dev_accuracy", "curve_train_loss")}
@@ -139,9 +138,9 @@ def straight(config: Config, setup: Setup) -> dict[str, Any]:
     def train(
         key: jax.Array, parts: Any, *, slope: Any, alpha: Any, depth: int, gain: Any, rate: Any
     ) -> dict[str, Any]:
-        init = lambda key, shape: gain * shape[0] ** -0.5 * jax.random.normal(key, shape)
-        layer = Layer(lambda x: shape(x, slope, alpha), init)
-        network = deep(layer, parts["train"][0].shape[1], data.classes, units=config.units, depth=depth)
+        activation = lambda x: shape(x, slope, alpha)
+        sizes: dict[str, Any] = {"units": config.units, "depth": depth, "first": scaled()}
+        network = deep(activation, scaled(gain), parts["train"][0].shape[1], data.classes, **sizes)
         return scores(key, parts, network, optax.sgd(rate), epochs=config.epochs, batch_size=32)
 
     with jax.enable_x64(True):

@@ -1,4 +1,4 @@
-"""Scales of inputs and of targets: what they do to a linear model's gradients, and what standardizing repairs."""
+"""Scales of inputs: what they do to a linear model's gradients and steps, and what standardizing repairs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,19 +7,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from scipy.stats import spearmanr
 
-from experiments.claims.arms import compared, few, runs, sets, swept, tuned
+from experiments.claims.arms import compared, runs, swept, tuned
 from experiments.claims.claim import Claim, Number, Setup
+from experiments.claims.linear_models import (
+    EVERY,
+    around_optimum,
+    data_of,
+    gradient_sizes,
+    learning_order,
+    outer_product,
+    rank_correlation,
+    spectrum,
+    steps_to,
+)
 from experiments.claims.training import averages
-from jnorm import initializers, losses
-from jnorm.activations import relu
-from jnorm.data import datasets, splits, standardize
-from jnorm.nn import networks
-from jnorm.nn.layers import Layer
-from jnorm.statistics import Runs
-from jnorm.train import evaluation, loop
 
 
 @dataclass(frozen=True)
@@ -30,83 +32,27 @@ class Config:
         steps: Most steps of a linear model.
         rates: Learning rates that are tried for each arm.
         starts: Random starts around an optimum, for each seed.
-        units: Of the hidden layer of the regression.
-        epochs: Passes of the regression over its examples.
     """
 
     steps: int = 2048
     rates: tuple[float, ...] = tuple(float(f"{10 ** (e / 2):.2g}") for e in range(-14, 4))
     starts: int = 100
-    units: int = 32
-    epochs: int = 40
 
 
-QUICK = Config(steps=32, rates=(1e-6, 0.1), starts=10, units=4, epochs=2)
+QUICK = Config(steps=32, rates=(1e-6, 0.1), starts=10)
 ILL, WELL = ("wine", "breast_cancer"), ("digits", "one-hot")
 WORDS = {"wine": "wine", "breast_cancer": "breast cancer", "digits": "digits", "one-hot": "one-hot wine"}
 METHODS = {False: "SGD", True: "Adam"}
-EVERY, BATCH = 8, 16  # steps between two looks at the loss, and examples of a step
-ENOUGH = 0.2  # share of the loss by chance at which steps are counted
-SPREAD = np.geomspace(0.3, 3.0, 9)
-"""Deviations of features that matter equally, for the order of learning."""
-
-
-def _data(setup: Setup, name: str) -> dict[str, np.ndarray]:
-    """Training inputs of a data set, "raw" and "standardized", and its classes "y"."""
-    given = "wine" if name == "one-hot" else name
-    raw, own = (few(sets(setup, given, standardized=s), 640).parts["train"] for s in (False, True))
-    if name == "one-hot":
-        x = raw[0]
-        coded = np.concatenate([_quartiles(column) for column in x.T], 1).astype(np.float32)
-        return {"raw": coded, "standardized": (coded - coded.mean(0)) / coded.std(0), "y": raw[1]}
-    return {"raw": raw[0], "standardized": own[0], "y": raw[1]}
-
-
-def _quartiles(column: np.ndarray) -> np.ndarray:
-    """A feature as four columns, of which one is 1."""
-    place = np.searchsorted(np.quantile(column, (0.25, 0.5, 0.75)), column)
-    return (place[:, None] == np.arange(4)).astype(float)
-
-
-def _linear(x: Any, y: Any, weights: Any) -> jax.Array:
-    """The loss of softmax regression; weights hold a row for the bias last."""
-    return jnp.mean(losses.softmax_cross_entropy(x @ weights[:-1] + weights[-1], y))
-
-
-def _trained(
-    config: Config, key: jax.Array, x: jax.Array, y: jax.Array, classes: int, adam: Any, rate: Any
-) -> tuple[jax.Array, jax.Array]:
-    """log2 of the steps from zeros to the loss that is enough, and the weights at the first look."""
-    methods = optax.sgd(rate), optax.adam(rate)
-    weights = jnp.zeros((x.shape[1] + 1, classes))
-    carry = weights, tuple(method.init(weights) for method in methods)
-
-    def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
-        weights, states = carry
-        at = jax.random.randint(key, (BATCH,), 0, len(y))
-        slope = jax.grad(_linear, argnums=2)(x[at], y[at], weights)
-        steps = [method.update(slope, state) for method, state in zip(methods, states, strict=True)]
-        return (weights + jnp.where(adam, steps[1][0], steps[0][0]), tuple(state for _, state in steps)), None
-
-    def look(carry: Any, keys: jax.Array) -> tuple[Any, Any]:
-        carry, _ = jax.lax.scan(step, carry, keys)
-        return carry, (_linear(x, y, carry[0]), carry[0])
-
-    keys = jax.random.split(key, (config.steps // EVERY, EVERY))
-    (_, _), (curve, path) = jax.lax.scan(look, carry, keys)
-    there = curve <= ENOUGH * jnp.log(classes)
-    steps = jnp.where(jnp.any(there), (jnp.argmax(there) + 1) * EVERY, config.steps + EVERY)
-    return jnp.log2(steps.astype(jnp.float32)), path[0]
 
 
 def scales(config: Config, setup: Setup) -> dict[str, Any]:
     """Linear models on raw and on standardized inputs."""
-    data = {name: _data(setup, name) for name in (*ILL, *WELL)}
+    data = {name: data_of(setup, name) for name in (*ILL, *WELL)}
     classes = {name: int(part["y"].max()) + 1 for name, part in data.items()}
-    found: dict[str, Any] = {"exact": _outer(data["wine"], classes["wine"])}
+    found: dict[str, Any] = {"exact": outer_product(data["wine"], classes["wine"])}
     for name, part in data.items():
-        logs = {how: _spectrum(part[how]) for how in ("raw", "standardized")}
-        sizes = {how: _sizes(part[how], part["y"], classes[name]) for how in logs}
+        logs = {how: spectrum(part[how]) for how in ("raw", "standardized")}
+        sizes = {how: gradient_sizes(part[how], part["y"], classes[name]) for how in logs}
         found[f"spectrum, {name}"] = np.ptp(logs["raw"]) - np.ptp(logs["standardized"])
         found[f"gradient, {name}"] = np.ptp(sizes["raw"]) - np.ptp(sizes["standardized"])
         found |= {f"eigenvalues, {name}, {how}": values for how, values in logs.items()}
@@ -114,15 +60,20 @@ def scales(config: Config, setup: Setup) -> dict[str, Any]:
     def one(key: jax.Array, data: Any, *, name: str, adam: Any, own: Any, rate: Any) -> dict[str, Any]:
         part = data[name]
         x = jnp.where(own, part["standardized"], part["raw"])
-        return {"log2_steps": _trained(config, key, x, part["y"], classes[name], adam, rate)[0]}
+        return {
+            "log2_steps": steps_to(key, x, part["y"], most=config.steps, classes=classes[name], adam=adam, rate=rate)[0]
+        }
 
     def both(key: jax.Array, data: Any, *, name: str, adam: Any, raw: Any, own: Any) -> dict[str, Any]:
         part = data[name]
         pairs = [(part["raw"], raw), (part["standardized"], own)]
-        steps = [_trained(config, key, x, part["y"], classes[name], adam, rate) for x, rate in pairs]
+        steps = [
+            steps_to(key, x, part["y"], most=config.steps, classes=classes[name], adam=adam, rate=rate)
+            for x, rate in pairs
+        ]
         size = jnp.std(part["raw"], 0)
         told = size * jnp.linalg.norm(steps[0][1][:-1], axis=1)
-        order = _rank_correlation(size, told) if name in ILL else jnp.zeros(())
+        order = rank_correlation(size, told) if name in ILL else jnp.zeros(())
         kept = {"slowdown": steps[0][0] - steps[1][0], "raw_steps": steps[0][0], "own_steps": steps[1][0]}
         return kept | {"order": order}
 
@@ -138,80 +89,13 @@ def scales(config: Config, setup: Setup) -> dict[str, Any]:
     for what in ("raw_steps", "own_steps"):
         found[f"mean {what}"] = averages(trained, what, kinds)[0].reshape(len(data), len(METHODS))
     for name in ILL:
-        found |= _ways(config, setup, name, data[name], classes[name])
-    return found | {"steps": trained, "learned": runs(_learned(config, setup)), "notes": chosen.budget}
-
-
-def _spectrum(x: np.ndarray) -> np.ndarray:
-    """log10 of the eigenvalues, but zeros, of a linear model's Hessian under squared error, with a bias."""
-    x = np.concatenate([x, np.ones((len(x), 1))], 1).astype(float)
-    values = np.linalg.eigvalsh(x.T @ x / len(x))
-    return np.log10(values[values > 1e-10 * values[-1]])
-
-
-def _sizes(x: np.ndarray, y: np.ndarray, classes: int) -> np.ndarray:
-    """log10 of the gradient's norm by feature, where it is not 0, at the start."""
-    with jax.enable_x64(True):
-        start = jnp.zeros((x.shape[1] + 1, classes))
-        sizes = np.linalg.norm(jax.grad(_linear, argnums=2)(x.astype(float), y, start)[:-1], axis=1)
-    return np.log10(sizes[sizes > 1e-12 * sizes.max()])
-
-
-def _outer(part: Mapping[str, np.ndarray], classes: int) -> float:
-    """The automatic gradient of one example's loss against x delta^T, relative, the largest of all examples."""
-    with jax.enable_x64(True):
-        x, y = jnp.asarray(part["standardized"], float), jnp.asarray(part["y"])
-        weights = jax.random.normal(jax.random.key(0), (x.shape[1] + 1, classes), float)
-        auto = jax.vmap(lambda a, b: jax.grad(_linear, argnums=2)(a[None], b[None], weights))(x, y)[:, :-1]
-        delta = jax.nn.softmax(x @ weights[:-1] + weights[-1]) - jax.nn.one_hot(y, classes)
-        return float(jnp.max(jnp.abs(auto - x[:, :, None] * delta[:, None])) / jnp.max(jnp.abs(auto)))
-
-
-def _ways(config: Config, setup: Setup, name: str, part: Mapping[str, np.ndarray], classes: int) -> dict[str, Any]:
-    """Around the optimum of least squares: cosine between descent and the way there, and what the gradient's size says.
-
-    The second is the correlation of the logarithms of size and distance over starts that lie up to ten times further.
-    """
-    cosines: dict[str, list[float]] = {}
-    sizes: dict[str, list[float]] = {}
-    for how in ("raw", "standardized"):
-        x = np.concatenate([part[how], np.ones((len(part[how]), 1))], 1).astype(float)
-        hessian = x.T @ x / len(x)
-        for seed in setup.seeds:
-            rng = np.random.default_rng(seed)
-            v = rng.normal(size=(config.starts, len(hessian), classes))
-            v *= (10 ** rng.uniform(0, 1, config.starts) / np.linalg.norm(v, axis=(1, 2)))[:, None, None]
-            slope = hessian @ v
-            far, steep = np.linalg.norm(v, axis=(1, 2)), np.linalg.norm(slope, axis=(1, 2))
-            cosines.setdefault(how, []).append(float(np.mean(np.sum(slope * v, (1, 2)) / (far * steep))))
-            sizes.setdefault(how, []).append(float(np.corrcoef(np.log(far), np.log(steep))[0, 1]))
-    arms = {"cosine": cosines, "size": sizes}
-    return {f"{what}, {name}": Runs.of_arms(values, name="inputs") for what, values in arms.items()}
-
-
-def _learned(config: Config, setup: Setup) -> np.ndarray:
-    """Rank correlation of a feature's deviation and the step at which half of it is learned, features equally useful."""
-    scales = jnp.array(SPREAD)
-
-    def one(key: jax.Array) -> jax.Array:
-        def step(w: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-            z = jax.random.normal(key, (BATCH, len(scales)))
-            x = scales * z
-            error = x @ w - jnp.sum(z, 1)
-            w = w - 0.25 / jnp.sum(scales**2) * (error @ x) / BATCH
-            return w, w * scales >= 0.5
-
-        learned = jax.lax.scan(step, jnp.zeros(len(scales)), jax.random.split(key, 2 * config.steps))[1]
-        return jnp.where(jnp.any(learned, 0), jnp.argmax(learned, 0), len(learned))
-
-    times = jax.vmap(one)(jax.vmap(jax.random.key)(np.array(setup.seeds)))
-    return np.array([spearmanr(SPREAD, row).statistic for row in np.asarray(times)])
-
-
-def _rank_correlation(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Spearman's, of numbers without ties."""
-    places = [jnp.argsort(jnp.argsort(v)).astype(jnp.float32) for v in (a, b)]
-    return jnp.corrcoef(*places)[0, 1]
+        around = around_optimum(data[name], classes[name], seeds=setup.seeds, starts=config.starts)
+        found |= {f"{what}, {name}": arms for what, arms in around.items()}
+    return found | {
+        "steps": trained,
+        "learned": runs(learning_order(setup.seeds, 2 * config.steps)),
+        "notes": chosen.budget,
+    }
 
 
 def draw_scales(measured: Mapping[str, Any]) -> Any:
@@ -243,63 +127,11 @@ def draw_scales(measured: Mapping[str, Any]) -> Any:
     return figure
 
 
-def targets(config: Config, setup: Setup) -> dict[str, Any]:
-    """A network for diabetes, on raw and on standardized targets."""
-    data = datasets.load("diabetes", setup.folder)
-    x, y = np.asarray(data.x), np.asarray(data.y)[:, None]
-    split = splits.random(jax.random.key(0), len(y))
-    inputs, outputs = (standardize.fit(a[split.train]) for a in (x, y))
-    own = np.asarray(standardize.apply(outputs, y))
-    shown = np.asarray(standardize.apply(inputs, x))
-    parts = {part: (shown[at], y[at], own[at]) for part, at in split._asdict().items()}
-
-    def train(key: jax.Array, parts: Any, *, standardized: Any, rate: Any) -> dict[str, Any]:
-        chosen = {part: (x, jnp.where(standardized, own, raw)) for part, (x, raw, own) in parts.items()}
-        network = networks.mlp((x.shape[1], config.units, 1), Layer(relu, initializers.he_normal()))
-        report = loop.Report(["dev", "test"], curves=["train"])
-        options: dict[str, Any] = {"metrics": {"r2": evaluation.r_squared}, "report": report}
-        size = {"epochs": config.epochs, "batch_size": 31, "drop_remainder": True}
-        run = loop.trainer(network, losses.squared_error, optax.sgd(rate), **size, **options)
-        found = run(key, chosen)
-        curve = found["curve_train_r2"]
-        epochs = jnp.where(jnp.any(curve >= FITTED), 1 + jnp.argmax(curve >= FITTED), len(curve) + 1)
-        kept = {name: found[name] for name in ("dev_r2", "test_r2", "curve_train_r2")}
-        return kept | {"log2_epochs": jnp.log2(epochs.astype(jnp.float32))}
-
-    arms = [{"standardized": own} for own in (True, False)]
-    names, rates = ["standardized", "raw"], {"rate": config.rates}
-    chosen = tuned(train, setup, "targets", arms, rates, on="dev_r2", names=names, shared=parts)
-    trained = swept(train, setup, "targets", TARGETS, grid=chosen.arms, shared=parts)
-    curves = np.stack(averages(trained, "curve_train_r2", arms))
-    return {"targets": trained, "curves": curves, "notes": chosen.budget}
-
-
-def draw_targets(measured: Mapping[str, Any]) -> Any:
-    """The fit over the epochs."""
-    from jnorm import plots
-
-    with plots.style():
-        figure, axes = plots.figure(size=(3.6, 2.8))
-        means, halves = measured["curves"]
-        epochs = np.arange(1, means.shape[1] + 1)
-        for i, label in enumerate(("standardized targets", "raw targets")):
-            axes.plot(epochs, means[i], color=plots.PALETTE[i], label=label)
-            low, high = means[i] - halves[i], means[i] + halves[i]
-            axes.fill_between(epochs, low, high, color=plots.PALETTE[i], alpha=0.2, linewidth=0)
-        axes.axhline(FITTED, color="0.5", linewidth=0.8, linestyle=":")
-        axes.set(
-            ylim=(-0.2, 1), xlabel="epoch", ylabel="R squared, training set", title="Diabetes, by scale of the targets"
-        )
-        plots.legend(figure, axes)
-    return figure
-
-
 def _steps(what: str, claim: str, effect: float, a: dict[str, Any], b: Any, metric: str = "slowdown") -> Any:
     own = ("raw", "own")
     return compared(what, "steps", claim, effect, metric=metric, a=a, b=b, own=own, diverged="highest")
 
 
-FITTED = 0.45  # R squared on training data at which epochs are counted
 SCALES = (
     Number("gradient of a weight matrix against x delta^T, relative", "exact", high=1e-14, because="float64"),
     *(
@@ -358,30 +190,6 @@ SCALES = (
         for name in ILL
     ),
 )
-TARGETS = (
-    compared(
-        "test R squared, standardized less raw targets",
-        "targets",
-        "greater",
-        0.01,
-        metric="test_r2",
-        a={"standardized": True},
-        b={"standardized": False},
-        own=("rate",),
-        diverged=0.0,
-    ),
-    compared(
-        f"log2 of the epochs to a training R squared of {FITTED:g}, standardized less raw targets",
-        "targets",
-        "less",
-        0.585,
-        metric="log2_epochs",
-        a={"standardized": True},
-        b={"standardized": False},
-        own=("rate",),
-        diverged="highest",
-    ),
-)
 CLAIMS = (
     Claim(
         id="S1",
@@ -397,16 +205,5 @@ CLAIMS = (
         caption="Eigenvalues of a linear model's Hessian on raw and on standardized inputs, and steps of SGD and "
         "Adam at the best rate for each. Where the marks of one row spread over many powers of ten, one rate cannot "
         "serve all directions. Steps end at the most that a run has.",
-    ),
-    Claim(
-        id="S2",
-        statement="Standardizing the outputs of a regression helps too.",
-        measured="Test R squared, and epochs to a training R squared (factor 1.5), of a network for diabetes on raw "
-        "and on standardized targets; learning rate tuned for each",
-        parts=TARGETS,
-        measure=targets,
-        draw=draw_targets,
-        caption="R squared on the training set over the epochs, with 95 % intervals, on raw and on standardized "
-        "targets. The learning rate is tuned for each. The dotted line is the fit to which epochs are counted.",
     ),
 )

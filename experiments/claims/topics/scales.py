@@ -10,11 +10,10 @@ import optax
 
 from experiments.claims.arms import compared, few, sets, swept, tuned
 from experiments.claims.claim import Claim, Comparison, Setup
-from experiments.claims.deep import deep
+from experiments.claims.deep import deep, scaled
 from experiments.claims.training import averages, scores
 from jnorm.activations import relu
 from jnorm.nn import batch_norm
-from jnorm.nn.layers import Layer, Normalizer
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Config:
 
     units: int = 64
     depth: int = 4
-    examples: int = 600
+    examples: int = 640
     epochs: int = 10
     rates: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -63,7 +62,7 @@ def _both(
     found: dict[str, Any] = {"notes": chosen.budget}
     for words, grid in ((EACH, chosen.arms), (ONE, kept)):
         runs = swept(train, setup, f"{name}, {words}", parts, grid=grid, **options)
-        means, halves = averages(runs, "test_accuracy", arms)
+        means, halves = averages(runs, "test_accuracy", arms, diverged=0.1)
         found |= {
             f"{name}, {words}": runs,
             f"mean, {words}": means.reshape(shape),
@@ -77,10 +76,10 @@ def weights(config: Config, setup: Setup) -> dict[str, Any]:
     data = few(sets(setup), config.examples)
 
     def train(key: jax.Array, parts: Any, *, norm: bool, scale: Any, rate: Any) -> dict[str, Any]:
-        init = lambda key, shape: scale * (2 / shape[0]) ** 0.5 * jax.random.normal(key, shape)
-        normalizer = Normalizer(batch_norm.init, batch_norm.apply) if norm else None
-        layer = Layer(relu, init, normalizer=normalizer, input_init=init, readout_init=init)
-        network = deep(layer, parts["train"][0].shape[1], data.classes, units=config.units, depth=config.depth)
+        law = scaled(scale * 2**0.5)
+        sizes: dict[str, Any] = {"units": config.units, "depth": config.depth}
+        norms = {"normalizer": batch_norm if norm else None}
+        network = deep(relu, law, parts["train"][0].shape[1], data.classes, last=law, **sizes, **norms)
         return scores(key, parts, network, optax.sgd(rate), epochs=config.epochs, batch_size=32)
 
     arms = [{"norm": norm, "scale": scale} for norm in NORMS for scale in SCALES]
@@ -95,10 +94,9 @@ def inputs(config: Config, setup: Setup) -> dict[str, Any]:
 
     def train(key: jax.Array, parts: Any, *, std: Any, scale: Any, rate: Any) -> dict[str, Any]:
         scaled = {part: (scale * x, y) for part, (x, y) in parts.items()}
-        law = lambda n: jnp.where(std > 0, std, (2 / n) ** 0.5)
-        init = lambda key, shape: law(shape[0]) * jax.random.normal(key, shape)
-        layer = Layer(relu, init, input_init=init, readout_init=init)
-        network = deep(layer, parts["train"][0].shape[1], data.classes, units=config.units, depth=config.depth)
+        law = lambda z: jnp.where(std > 0, std, (2 / z.shape[0]) ** 0.5) * z
+        sizes: dict[str, Any] = {"units": config.units, "depth": config.depth}
+        network = deep(relu, law, parts["train"][0].shape[1], data.classes, last=law, **sizes)
         return scores(key, scaled, network, optax.sgd(rate), epochs=config.epochs, batch_size=32)
 
     arms = [{"std": std, "scale": scale} for std in STARTS for scale in INPUTS]

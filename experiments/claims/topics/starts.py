@@ -11,7 +11,7 @@ import optax
 
 from experiments.claims.arms import compared, few, pixels, runs, sets, swept, tuned
 from experiments.claims.claim import Claim, Number, Setup
-from experiments.claims.deep import deep
+from experiments.claims.deep import deep, scaled
 from experiments.claims.signals import drawn, histograms, signals
 from experiments.claims.training import averages, scores
 from jnorm import initializers
@@ -38,7 +38,7 @@ class Config:
     wide: int = 500
     images: int = 100
     units: int = 64
-    examples: int = 600
+    examples: int = 640
     epochs: int = 15
     deepest: int = 30
     rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -123,10 +123,8 @@ def small(config: Config, setup: Setup) -> dict[str, Any]:
     data = few(sets(setup), config.examples)
 
     def train(key: jax.Array, parts: Any, *, depth: int, small: Any, rate: Any) -> dict[str, Any]:
-        std = lambda shape: jnp.where(small, 0.01, (2 / sum(shape)) ** 0.5)
-        init = lambda key, shape: std(shape) * jax.random.normal(key, shape)
-        layer = Layer(tanh, init, input_init=init, readout_init=init)
-        network = deep(layer, parts["train"][0].shape[1], data.classes, units=config.units, depth=depth)
+        law = lambda z: jnp.where(small, 0.01, (2 / sum(z.shape)) ** 0.5) * z
+        network = deep(tanh, law, parts["train"][0].shape[1], data.classes, units=config.units, depth=depth, last=law)
         return scores(key, parts, network, optax.sgd(rate), epochs=config.epochs, batch_size=32)
 
     arms = [{"depth": depth, "small": small} for depth in DEPTHS for small in (True, False)]
@@ -171,9 +169,8 @@ def he(config: Config, setup: Setup) -> dict[str, Any]:
     data = few(sets(setup), config.examples)
 
     def train(key: jax.Array, parts: Any, *, variance: Any, rate: Any) -> dict[str, Any]:
-        init = initializers.variance_scaling(variance, "fan_in", "normal")
-        layer = Layer(relu, init, input_init=init)
-        network = deep(layer, parts["train"][0].shape[1], data.classes, units=config.units, depth=config.deepest)
+        sizes = {"units": config.units, "depth": config.deepest}
+        network = deep(relu, scaled(variance**0.5), parts["train"][0].shape[1], data.classes, **sizes)
         return scores(key, parts, network, optax.sgd(rate), epochs=config.epochs, batch_size=32)
 
     arms = [{"variance": 1.0}, {"variance": 2.0}]
