@@ -258,8 +258,8 @@ CLAIMS = (
         measure=costs,
         draw=draw_costs,
         caption="The time of one update and of one epoch over the examples in a batch, by device. The knee is "
-        "where an update takes twice as long as with a single example (dotted). Beyond it larger batches hardly make "
-        "an epoch cheaper.",
+        "where an update takes twice as long as with a single example (dotted). Where an update takes as "
+        "many times longer as it has examples, an epoch gets no cheaper.",
     ),
     Claim(
         id="D11",
@@ -270,7 +270,7 @@ CLAIMS = (
         measure=paths,
         draw=draw_paths,
         caption="Descent with all examples, 32 or a single one in an update, at the same rate: paths over the cost of "
-        "two weights, and the cost of all examples of a run by update and by time. Fewer examples make a noisier path. "
-        "Their updates are cheaper.",
+        "two weights, and the cost of all examples of a run by update and by time. Noise is where "
+        "a curve rises, cost is how far it stretches over time.",
     ),
 )

@@ -99,7 +99,8 @@ D26_LINES = {
 
 
 def _less(quantity: str, what: str, claim: str, effect: float, metric: str, a: Any, b: Any) -> Any:
-    return compared(what, quantity, claim, effect, metric=metric, a=a, b=b, own=("rate",), diverged="exclude")
+    diverged = "highest" if metric == "gap" else 0.1
+    return compared(what, quantity, claim, effect, metric=metric, a=a, b=b, own=("rate",), diverged=diverged)
 
 
 def _d14(what: str, claim: str, effect: float, metric: str, a: Any, b: Any) -> Any:
@@ -109,7 +110,7 @@ def _d14(what: str, claim: str, effect: float, metric: str, a: Any, b: Any) -> A
 D14_PARTS = (
     _d14(f"bigger net ({SMALL} to {BIG} units): train accuracy", "greater", 0.02, "train_accuracy", arm(), arm(SMALL)),
     _d14("training longer (from a tenth): train accuracy", "greater", 0.02, "train_accuracy", arm(), arm(length=0.1)),
-    _d14("more data (60 to 960): gap of dev and train error", "less", 0.02, "gap", arm(), arm(count=COUNTS[0])),
+    _d14("more data (60 to 960): gap of held-out and train error", "less", 0.02, "gap", arm(), arm(count=COUNTS[0])),
     _d14("bigger net: the gap stays", "equal", 0.01, "gap", arm(), arm(SMALL)),
     _d14("training longer: the gap stays", "equal", 0.01, "gap", arm(), arm(length=0.1)),
     _d14("more data: train error stays", "equal", 0.01, "train_accuracy", arm(), arm(count=COUNTS[0])),

@@ -121,12 +121,18 @@ def arm(l2: float = 0.0, l1: float = 0.0, proximal: float = 0.0, biases: float =
     return {"l2": l2, "l1": l1, "proximal": proximal, "biases": biases}
 
 
-_penalty = partial(compared, diverged="exclude")
 D15_PARTS = (
-    _penalty(
-        f"log of the norm of weights, L2 of {L2} less none", "runs", "less", 0.1, metric="norm", a=arm(L2), b=arm()
+    compared(
+        f"log of the norm of weights, L2 of {L2} less none",
+        "runs",
+        "less",
+        0.1,
+        metric="norm",
+        a=arm(L2),
+        b=arm(),
+        diverged="highest",
     ),
-    _penalty(
+    compared(
         "log of the share of the function that no line fits, L2 less none",
         "runs",
         "less",
@@ -134,8 +140,9 @@ D15_PARTS = (
         metric="curved",
         a=arm(L2),
         b=arm(),
+        diverged="highest",
     ),
-    _penalty(
+    compared(
         f"share of exact zeros, L1 of {L1} by its proximal step less none",
         "runs",
         "greater",
@@ -143,9 +150,10 @@ D15_PARTS = (
         metric="zeros",
         a=arm(proximal=L1),
         b=arm(),
+        diverged=0.0,
     ),
     Number("share of exact zeros, L1 by its gradient, the largest of all runs", "gradient's zeros", high=1e-3),
-    _penalty(
+    compared(
         "test accuracy, L2 of biases too less of kernels alone",
         "runs",
         "equal",
@@ -153,6 +161,7 @@ D15_PARTS = (
         metric="test_accuracy",
         a=arm(L2, biases=1.0),
         b=arm(L2),
+        diverged=0.1,
     ),
     Number("SGD: L2 against weight decay, share of the way", "sgd", high=1e-12, because="float64"),
     Number("Adam: L2 against weight decay, share of the way", "adam", low=0.01, because="a hundredth of the way"),
@@ -209,7 +218,7 @@ CLAIMS = (
         measure=penalties,
         draw=draw_penalties,
         caption="What is left of the norm of the weights and of the nonlinear part of the function under L2, and "
-        "the share of weights that are exactly 0 under L1, with 95 % intervals. The gradient of L1 only makes "
-        "weights small; its proximal step sets them to 0. Each strength is a training of its own.",
+        "the share of weights that are exactly 0 under L1, with 95 % intervals. The gradient of L1 moves weights by "
+        "steps of one size, its proximal step sets those below that size to 0. Each strength is a training of its own.",
     ),
 )

@@ -82,7 +82,7 @@ def draw(measured: Mapping[str, Any]) -> Any:
             curve = np.median(measured[name], 0)
             axes.plot(np.arange(1, len(curve) + 1), curve, dash, color=color, label=name)
         axes.set(yscale="log", xlabel="step", ylabel="distance from the minimum")
-        axes.set_title("A fixed rate circles, a falling one settles")
+        axes.set_title("Noisy descent on a bowl")
         plots.legend(figure, axes)
     return figure
 
@@ -112,7 +112,7 @@ CLAIMS = (
         ],
         measure=measure,
         draw=draw,
-        caption="Distance from the minimum over the steps of noisy descent, the median over seeds. The fixed rate "
-        "stays at the distance that its noise makes. Falling rates average the noise away and come closer.",
+        caption="Distance from the minimum over the steps of noisy descent, the median over seeds. A fixed "
+        "rate stays at the distance that its noise makes. A falling one averages more and more of the noise away.",
     ),
 )

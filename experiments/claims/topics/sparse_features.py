@@ -110,13 +110,22 @@ def measure(config: Config, setup: Setup) -> dict[str, Any]:
 
 _ARMS = {"a": {"method": 1}, "b": {"method": 0}, "own": ("rate",)}
 SPARSE = [
-    compared("test accuracy, Adagrad less SGD", "sparse", "greater", 0.01, metric="test_accuracy", **_ARMS),
+    compared(
+        "test accuracy, Adagrad less SGD",
+        "sparse",
+        "greater",
+        0.01,
+        metric="test_accuracy",
+        diverged=0.5,
+        **_ARMS,
+    ),
     compared(
         "rarest third of the features: squared error of the weights over their variance, Adagrad less SGD",
         "sparse",
         "less",
         0.1,
         metric="rare",
+        diverged="highest",
         **_ARMS,
     ),
     compared(
@@ -125,6 +134,7 @@ SPARSE = [
         "less",
         0.1,
         metric="tilt",
+        diverged="highest",
         **_ARMS,
     ),
 ]

@@ -78,13 +78,41 @@ def stopped(key: jax.Array, data: Any, *, config: Config, l2: Any, stop: Any) ->
 
 
 EARLY, LATE = {"stop": 1.0}, {"stop": 0.0}
-_stop = partial(compared, diverged="exclude", own=("l2",))
+_stop = partial(compared, own=("l2",))
 D18_PARTS = (
-    _stop("log of the norm of weights, end over start", "runs", "greater", 0.1, metric="growth", a=EARLY),
-    _stop("share of that growth after the dev minimum", "runs", "greater", 0.1, metric="cap", a=EARLY),
-    _stop("test loss, dev minimum less end", "runs", "less", 0.01, metric="saved", a=EARLY),
-    _stop("log of train loss, stopped early less L2", "runs", "greater", 0.1, metric="fit", a=EARLY, b=LATE),
-    _stop("test accuracy, stopped early less L2", "runs", "equal", 0.01, metric="test_accuracy", a=EARLY, b=LATE),
+    _stop(
+        "log of the norm of weights, end over start",
+        "runs",
+        "greater",
+        0.1,
+        metric="growth",
+        a=EARLY,
+        diverged="lowest",
+    ),
+    _stop(
+        "share of that growth after the dev minimum", "runs", "greater", 0.1, metric="cap", a=EARLY, diverged="lowest"
+    ),
+    _stop("test loss, dev minimum less end", "runs", "less", 0.01, metric="saved", a=EARLY, diverged="highest"),
+    _stop(
+        "log of train loss, stopped early less L2",
+        "runs",
+        "greater",
+        0.1,
+        metric="fit",
+        a=EARLY,
+        b=LATE,
+        diverged="highest",
+    ),
+    _stop(
+        "test accuracy, stopped early less L2",
+        "runs",
+        "equal",
+        0.01,
+        metric="test_accuracy",
+        a=EARLY,
+        b=LATE,
+        diverged=0.1,
+    ),
 )
 
 
