@@ -38,7 +38,7 @@ class Config:
     """
 
     widths: tuple[int, int] = WIDTHS
-    epochs: int = 30
+    epochs: int = 100
     batch_size: int = 30
     rate: float = 3e-3
     decays: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -48,7 +48,7 @@ class Config:
 
 
 QUICK = Config(widths=(16, 8), epochs=2, decays=(1e-2,), passes=3, masks=2000, chunk=1)
-FEW = 240  # training examples
+FEW = 120  # training examples
 RATES = (0.0, 0.2, 0.5, 0.8)
 NARROW = 8  # units of the layer that should drop less
 HALF, LITTLE = 0.5, 0.1
@@ -263,9 +263,9 @@ def draw_effects(found: Mapping[str, Any]) -> Any:
             for axes, name in zip(panels, ("gap", "test_accuracy"), strict=False):
                 mean, half = averages(found["arms"], name, [arm(rate, slim=slim) for rate in RATES])
                 axes.errorbar(RATES, 100 * (mean if name == "gap" else 1 - mean), 100 * half, **line)
-                axes.set(xlabel="rate of dropout", ylim=(0, None))
-        panels[0].set(ylabel="test less train error (%)")
-        panels[1].set(ylabel="test error (%)")
+                axes.set(xlabel="rate of dropout")
+        panels[0].set(ylabel="test less train error (%)", ylim=(0, None))
+        panels[1].set(ylabel="test error (%)", ylim=(0, None))
         panels[0].legend(frameon=False)
         mean, half = averages(found["arms"], "spread", [arm(), DROPPED, DECAYED])
         panels[2].bar(range(3), mean, yerr=half, color=[plots.PALETTE[k] for k in (5, 0, 2)], width=0.6)

@@ -42,7 +42,7 @@ class Config:
 
 
 QUICK = Config(members=4, units=8, epochs=2, chunk=1)
-FEW = 120  # training examples
+FEW = 60  # training examples
 
 
 def judged(config: Config, shares: jax.Array, y: jax.Array) -> dict[str, jax.Array]:

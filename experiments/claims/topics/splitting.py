@@ -26,7 +26,7 @@ class Config:
 
     Attributes:
         small: Examples of a small set, real ones.
-        large: Examples of a large one, real ones that are moved, turned and bent at random.
+        large: Examples of a large one, real ones that are turned and bent at random, with noise.
         truth: Examples beyond the large set that tell the true error; beyond the small one all others do.
         units: Hidden units.
         epochs: Of as many steps as a pass over the small set, its examples drawn with replacement.
@@ -62,7 +62,7 @@ LARGE_SPLITS = {"60/20/20": (0.6, 0.2), "98/1/1": (0.98, 0.01), "99.5/.25/.25": 
 
 @cache
 def large(setup: Setup, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Many images of one source: those that there are, each moved, turned and bent many times."""
+    """Many images of one source: those that there are, each turned and bent many times, with noise."""
     x, y, side, fill = _images(setup)
     size = config.large + config.truth
     rng = np.random.default_rng(0)
@@ -70,8 +70,8 @@ def large(setup: Setup, config: Config) -> tuple[np.ndarray, np.ndarray]:
 
     @jax.jit
     def bent(key: jax.Array, images: jax.Array) -> jax.Array:
-        turned = augment.rotate(key, augment.shift(key, images, 1, fill=fill), 15.0, fill=fill)
-        return augment.noise(key, augment.elastic(key, turned, 2.0, 1.2, fill=fill), 0.25)
+        turned = augment.rotate(key, images, 10.0, fill=fill)
+        return augment.noise(key, augment.elastic(key, turned, 2.0, 1.2, fill=fill), 0.1)
 
     block = min(size, 10_000)
     pieces = []
