@@ -53,7 +53,7 @@ LAYERS = {
     "sigmoid - 1/2": lambda z: sigmoid(z) - 0.5,
     "relu - c": lambda z: relu(z) - CENTRE,
 }
-RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
+RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
 SHIFTS = {False: 0.5, True: CENTRE}  # of sigmoid, of relu
 
 
