@@ -34,7 +34,7 @@ class Config:
     steps: int = 2000
     starts: int = 4
     updates: int = 1000
-    rates: tuple[float, int] = (0.01, 5)
+    rates: tuple[float, int] = (0.01, 7)
 
 
 QUICK = Config(steps=100, starts=2, updates=20, rates=(0.1, 2))
@@ -184,7 +184,7 @@ CLAIMS = (
         measure=measure,
         draw=draw,
         caption="Where runs end that start in the shallow minima of a loss with bumps, and the share of starts from "
-        "which a small network learns, with 95 % intervals. Without noise descent stays where it begins. Whether a "
-        "network has such minima is not said by the picture on the left.",
+        "which a small network learns, with 95 % intervals. Without noise only steps too long for a minimum "
+        "lead out of it. Whether a network has such minima is not said by the picture on the left.",
     ),
 )

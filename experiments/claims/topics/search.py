@@ -199,7 +199,7 @@ def draw_overfitted(measured: Mapping[str, Any]) -> Any:
             axes.fill_between(measured["draws"], mean - error, mean + error, color=color, alpha=0.15, linewidth=0)
             axes.plot(measured["draws"], mean, "o-", color=color, markersize=3, label=f"{name} accuracy")
         axes.set(xscale="log", xlabel="configurations that were tried", ylabel="accuracy of the best on dev data")
-        axes.set_title("The best dev score promises too much")
+        axes.set_title("The best of many by 100 dev examples")
         plots.legend(figure, axes)
     return figure
 

@@ -104,7 +104,7 @@ def draw_stalled(measured: Mapping[str, Any]) -> Any:
         epochs = np.arange(1, loss.shape[1] + 1)
         plots.band(left, epochs, loss, color=plots.PALETTE[0], label="fixed rate")
         plots.band(left, epochs, cut, color=plots.PALETTE[1], label="rate cut to a tenth late")
-        left.set(xlabel="epoch", ylabel="loss on the training set", title="The loss stalls")
+        left.set(xlabel="epoch", ylabel="loss on the training set", title="The loss")
         left.legend(fontsize=6)
         plots.band(right, epochs, batch, color=plots.PALETTE[2], label="of a mini-batch")
         plots.band(right, epochs, whole, color=plots.PALETTE[3], label="of the training set")
@@ -161,7 +161,10 @@ def first_steps(config: Config, setup: Setup) -> dict[str, Any]:
     grid = [{"kind": kind, "rate": chosen.arms[0]["rate"]} for kind in range(3)]
     result = swept(train, setup, "first", FIRST, grid=grid, **options)
     shown = 10 ** np.asarray(result["early"], float)[:, : setup.looks[0]]
-    return {"first": result, "early": shown, "notes": f"{chosen.budget} The others have the same rate."}
+    late = np.asarray(result["dev_accuracy"], float)[:, : setup.looks[0]].mean(1)
+    notes = f"{chosen.budget} The others have the same rate. Dev accuracy after {4 * config.first} steps: "
+    notes += f"{', '.join(f'{name} {100 * value:.1f} %' for name, value in zip(ADAMS, late, strict=True))}."
+    return {"first": result, "early": shown, "notes": notes}
 
 
 def draw_first_steps(measured: Mapping[str, Any]) -> Any:
