@@ -84,19 +84,25 @@ def pixels() -> np.ndarray:
     return (x - x.mean()) / x.std()
 
 
-def few(data: classification.Sets, count: int, *, tested: int = 0) -> classification.Sets:
+def few(data: classification.Sets, count: int, *, spared: int = 0) -> classification.Sets:
     """The data with a training set of ``count`` examples, of all classes alike: a task that is not saturated.
 
-    Of the examples left out ``tested`` join the test set, or as many as there are, so that its scores spread less.
+    Of the examples left out ``spared``, or as many as there are, join the dev set and the test set, half of them each,
+    so that choices and scores spread less.
     """
     x, y = data.parts["train"]
     left = len(y) - count
     if left <= 0:
         return data
-    more = min(tested, left)
-    kept, joined, _ = splits.stratified(jax.random.key(1), y, dev=more, test=left - more)
-    test = tuple(np.concatenate([old, new[joined]]) for old, new in zip(data.parts["test"], (x, y), strict=True))
-    return data._replace(parts=data.parts | {"train": (x[kept], y[kept]), "test": test})
+    more = min(spared, left) // 2
+    kept, tested, rest = splits.stratified(jax.random.key(1), y, dev=more, test=left - more)
+    tried = rest[splits.stratified(jax.random.key(2), y[rest], dev=more, test=0).dev] if more else rest[:0]
+    parts = {"train": (x[kept], y[kept])}
+    for part, joined in (("dev", tried), ("test", tested)):
+        parts[part] = tuple(
+            np.concatenate([old, new[joined]]) for old, new in zip(data.parts[part], (x, y), strict=True)
+        )
+    return data._replace(parts=data.parts | parts)
 
 
 def swept(

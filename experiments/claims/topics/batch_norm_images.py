@@ -43,7 +43,7 @@ ROUNDING = "float64"
 def convolved(config: Config, setup: Setup) -> dict[str, Any]:
     """Statistics over batch and space against a loop, their symmetry under shifts, and a small network."""
     found = _channels(setup)
-    data = few(sets(setup, "digits" if setup.data.startswith("uci/") else None), config.images, tested=900)
+    data = few(sets(setup, "digits" if setup.data.startswith("uci/") else None), config.images, spared=900)
     side = math.isqrt(data.parts["train"][0].shape[1])
     images = {part: (x.reshape(-1, side, side, 1), y) for part, (x, y) in data.parts.items()}
 

@@ -41,12 +41,12 @@ class Config:
 
 QUICK = Config(examples=64, units=8, epochs=1, rates=(0.1, 0.3))
 _SPARE = 900
-"""Examples that are not trained on, and join the test set."""
+"""Examples that are not trained on, and join the dev set and the test set, half of them each."""
 
 
 def regularized(config: Config, setup: Setup) -> dict[str, Any]:
     """Networks with and without batch norm, each with and without dropout."""
-    data = few(sets(setup), config.examples, tested=_SPARE)
+    data = few(sets(setup), config.examples, spared=_SPARE)
     inputs = data.parts["train"][0].shape[1]
     widths = networks.rectangular(inputs, data.classes, units=config.units, depth=2)
 
@@ -124,7 +124,7 @@ def _grouped(group: Any) -> Normalizer:
 
 def noisy(config: Config, setup: Setup) -> dict[str, Any]:
     """The generalization gap against the examples behind a statistic, in equal and in unequal batches."""
-    data = few(sets(setup), config.examples, tested=_SPARE)
+    data = few(sets(setup), config.examples, spared=_SPARE)
     inputs = data.parts["train"][0].shape[1]
     widths = networks.rectangular(inputs, data.classes, units=config.units, depth=2)
 

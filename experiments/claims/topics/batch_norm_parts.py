@@ -61,7 +61,7 @@ def _norm(curved: Any, before: Any, learned: Any, biased: Any) -> Normalizer:
 
     def init(features: int) -> tuple[Any, Any]:
         params, state = batch_norm.init(features)
-        return {"norm": params, "bias": jnp.full(features, 0.5)}, state
+        return {"norm": params, "bias": jnp.zeros(features)}, state
 
     def phi(x: jax.Array) -> jax.Array:
         return jnp.where(curved, sigmoid(x), relu(x))
@@ -69,7 +69,7 @@ def _norm(curved: Any, before: Any, learned: Any, biased: Any) -> Normalizer:
     def apply(params: Any, state: Any, x: jax.Array, *, train: bool) -> tuple[jax.Array, Any]:
         at_start = batch_norm.init(x.shape[-1])[0]
         norm = jax.tree.map(lambda p, start: jnp.where(learned, p, start), params["norm"], at_start)
-        z = x + biased * params["bias"]
+        z = x + biased * (params["bias"] + 0.5 * before)  # one that starts at 0 would stay there before the norm
         y, state = batch_norm.apply(norm, state, jnp.where(before, z, phi(z)), train=train)
         return jnp.where(before, phi(y), y), state
 
@@ -79,7 +79,7 @@ def _norm(curved: Any, before: Any, learned: Any, biased: Any) -> Normalizer:
 @cache
 def _trained(config: Config, setup: Setup) -> dict[str, Any]:
     """All arms, each with the learning rate that is best for it."""
-    data = few(sets(setup), config.examples, tested=900)
+    data = few(sets(setup), config.examples, spared=900)
     inputs = data.parts["train"][0]
 
     def train(key: Any, parts: Any, *, curved: Any, before: Any, learned: Any, biased: Any, rate: Any) -> Any:
