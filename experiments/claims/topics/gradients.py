@@ -146,7 +146,7 @@ CLAIMS = (
             Number(
                 "largest derivative of sigmoid", "largest of sigmoid", 0.25 - 1e-15, 0.25 + 1e-15, because="float64"
             ),
-            Number("sigma' less sigma (1 - sigma), largest", "identity", high=2.3e-16, because="4 roundings at 1/4"),
+            Number("sigma' less sigma (1 - sigma), largest", "identity", high=1e-15, because="float64"),
             Number("largest derivative of tanh beyond .01 from 0", "largest of tanh", high=1 - 9e-5),
             Number("derivative of tanh at 0", "top of tanh", low=1.0, high=1.0),
             compared("sigmoid: log10 of the gradient for each layer more", "sigmoid", "less", _HALF),

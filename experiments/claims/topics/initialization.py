@@ -167,7 +167,7 @@ CLAIMS = (
         measure=small,
         draw=histograms,
         caption=_HISTOGRAMS
-        + "Every layer is narrower than the one before. After ten of them nothing is left, whatever the input.",
+        + "Left, normal inputs; right, digits. A signal that dies out gets narrower from layer to layer.",
     ),
     Claim(
         id="I4",
@@ -181,7 +181,7 @@ CLAIMS = (
         measure=large,
         draw=histograms,
         caption=_HISTOGRAMS
-        + "Nearly all of them are -1 or 1. Saturation alone does not say what becomes of gradients: large "
+        + "What lies at the ends is saturated. Saturation alone does not say what becomes of gradients: large "
         "weights multiply the little that is left.",
     ),
     Claim(
@@ -208,7 +208,8 @@ CLAIMS = (
         measure=xavier,
         draw=histograms,
         caption=_HISTOGRAMS
-        + "All layers stay wide and none is at the ends. They narrow slowly, as tanh is flatter than a line.",
+        + "A layer in range is wide without being at the ends. Layers of tanh narrow slowly, as it is flatter than a "
+        "line.",
     ),
     Claim(
         id="I6",
@@ -221,8 +222,7 @@ CLAIMS = (
         measure=halved,
         draw=histograms,
         caption=_HISTOGRAMS
-        + "Half of them are 0 (cut off here), and the others come closer to it in every layer. Variance 2/n would make "
-        "up for it.",
+        + "The bar at 0 is cut off. A signal that is halved is a histogram that comes closer to 0 in every layer.",
     ),
     Claim(
         id="D1",

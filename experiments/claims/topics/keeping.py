@@ -130,8 +130,8 @@ CLAIMS = (
         ],
         measure=keeping,
         draw=draw_keeping,
-        caption="Layers that all keep mean 0 and variance 1 differ in what they do to gradients, and the networks "
-        "follow theory. The squared gradient grows in all of them, for only a straight line keeps it. On the right, "
-        "after how many layers it has grown e-fold.",
+        caption="Squared gradients on their way back through layers that all keep mean 0 and variance 1, in theory and "
+        "in networks. By theory they grow with any activation but a straight line. On the right, after how many layers "
+        "they have grown e-fold.",
     ),
 )
