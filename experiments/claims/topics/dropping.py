@@ -164,13 +164,14 @@ def arm(
 
 DROPPED, DECAYED = arm(HALF), arm(penalized=1.0)
 EACH, ONCE = {"once": 0.0}, {"once": 1.0}
-_arms = partial(compared, quantity="arms", diverged="exclude", own=("l2",))
-_masks = partial(compared, quantity="masks", diverged="exclude")
+_masks = partial(compared, quantity="masks", diverged=0.1)
+_highest = partial(compared, quantity="arms", diverged="highest", own=("l2",))
+_lowest = partial(_highest, diverged="lowest")
 D16_PARTS = (
     compared("mean over masks of inverted dropout, relative error", "mean", "equal", 0.01),
     compared("the same without the factor 1/keep", "mean without", "less", 0.1),
-    _arms("gap of test and train error, half less none", claim="less", effect=0.01, metric="more gap", a=DROPPED),
-    _arms(
+    _highest("gap of test and train error, half less none", claim="less", effect=0.01, metric="more gap", a=DROPPED),
+    _lowest(
         f"gain in test accuracy by dropping half, {WIDTHS[0]} less {NARROW} units",
         claim="greater",
         effect=0.01,
@@ -178,9 +179,9 @@ D16_PARTS = (
         a=DROPPED,
         b=arm(HALF, slim=1.0),
     ),
-    _arms("spread of weights, dropout less none", claim="greater", effect=0.02, metric="more spread", a=DROPPED),
-    _arms("spread of weights, L2 less none", claim="greater", effect=0.02, metric="more spread", a=DECAYED),
-    _arms(
+    _lowest("spread of weights, dropout less none", claim="greater", effect=0.02, metric="more spread", a=DROPPED),
+    _lowest("spread of weights, L2 less none", claim="greater", effect=0.02, metric="more spread", a=DECAYED),
+    _highest(
         "test loss, without the factor 1/keep less with it",
         claim="greater",
         effect=0.05,
@@ -188,7 +189,7 @@ D16_PARTS = (
         a=arm(HALF, scaled=0.0),
         b=DROPPED,
     ),
-    _arms(
+    _lowest(
         "test accuracy, the wide layer drops more less the narrow one does",
         claim="greater",
         effect=0.01,
@@ -196,7 +197,7 @@ D16_PARTS = (
         a=arm(HALF, LITTLE),
         b=arm(LITTLE, HALF),
     ),
-    _arms(
+    _highest(
         "test loss, output dropped too less not",
         claim="greater",
         effect=0.05,

@@ -131,8 +131,8 @@ def arm(shares: tuple[float, float]) -> dict[str, float]:
 
 
 CUSTOM = arm(SMALL_SPLITS["60/20/20"])
-_small = partial(compared, quantity="small", diverged="exclude")
-_large = partial(compared, quantity="large", diverged="exclude", metric="miss")
+_small = partial(compared, quantity="small", diverged="highest")
+_large = partial(compared, quantity="large", diverged="highest", metric="miss")
 PARTS = (
     _small(
         "small set: how far the dev error is off, 98/1/1 less 60/20/20",
