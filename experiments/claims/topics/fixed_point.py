@@ -197,8 +197,8 @@ CLAIMS = (
         measure=attracts,
         draw=draw_attraction,
         caption="Left, rings are starts, lines theory, dots and clouds networks with rows of sum 0 and sum of squares "
-        "1. Right, the variance by layer of such networks and of networks with weights of mean 0 and variance 1. The "
-        "sum of squares of a unit's weights must be 1, not the variance of each.",
+        "1. Right, the variance by layer of such networks and of networks with weights of mean 0 and variance 1. Both "
+        "have been called weights of mean 0 and variance 1.",
     ),
     Claim(
         id="N8",
