@@ -107,7 +107,7 @@ def draw_passing(measured: Mapping[str, Any]) -> Any:
                 axes.plot(i, some.mean(), "_", color=plots.PALETTE[i], markersize=16, markeredgewidth=2)
             axes.set(ylabel=label, title=title, xlim=(-0.5, len(values) - 0.5))
             axes.set_xticks(range(len(METHODS)), list(METHODS), rotation=30)
-            axes.set(yscale="log") if name == "steps" else axes.set(ylim=(-0.05, 1.05))
+            axes.set(yscale="log", ylim=(1, 2 * values.max())) if name == "steps" else axes.set(ylim=(-0.05, 1.05))
     return figure
 
 

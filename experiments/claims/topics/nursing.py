@@ -64,7 +64,7 @@ def lives(config: Config, data: classification.Sets) -> Callable[..., jax.Array]
         zero = jnp.zeros((), int)
         return _Life(params, jax.tree.map(jnp.zeros_like, params), rate, beta, zero, zero, worst, worst, jnp.zeros(()))
 
-    def life(key: jax.Array, parts: Any, looks: int, nursed: bool) -> jax.Array:
+    def life(key: jax.Array, parts: Any, looks: int, nursed: Any = 0) -> jax.Array:
         x, y = parts["train"]
         state = network.init(key)[1]
         outputs = lambda params, x: network.apply(params, state, x, train=False)[0]
@@ -84,18 +84,16 @@ def lives(config: Config, data: classification.Sets) -> Callable[..., jax.Array]
             better = loss < now.best
             accuracy = jnp.mean(evaluation.accuracy(test, parts["test"][1]))
             now = now._replace(best=jnp.minimum(loss, now.best), test=jnp.where(better, accuracy, now.test))
-            if not nursed:
-                return now, None
             since = jnp.where(loss < now.low, 0, now.since + 1)
             cut = since >= PATIENCE
             now = now._replace(
-                rate=now.rate * jnp.where(cut, CUT, 1.0),
+                rate=now.rate * jnp.where(cut & (nursed > 0), CUT, 1.0),
                 since=jnp.where(cut, 0, since),
                 low=jnp.minimum(loss, now.low),
                 age=now.age + 1,
             )
             weak = jnp.mean(evaluation.accuracy(dev, parts["dev"][1])) < WEAK
-            drop = (now.age == PATIENCE) & weak | ~jnp.isfinite(loss)
+            drop = ((now.age == PATIENCE) & weak | ~jnp.isfinite(loss)) & (nursed > 0)
             other = born(fresh)._replace(best=now.best, test=now.test)
             return jax.tree.map(lambda old, new: jnp.where(drop, new, old), now, other), None
 
@@ -112,18 +110,16 @@ def measure(config: Config, setup: Setup) -> dict[str, Any]:
     life = lives(config, data)
     whole = config.models * config.looks
 
-    def train(key: jax.Array, data: Any, *, arm: int) -> dict[str, jax.Array]:
-        if arm:
-            return {"test_accuracy": life(key, data, whole, arm == 1)[1]}
-        keys = jax.random.split(key, config.models)
-        best, test = jax.vmap(lambda k: life(k, data, config.looks, False))(keys).T
-        return {"test_accuracy": test[jnp.argmin(best)]}
+    def train(key: jax.Array, data: Any, *, arm: jax.Array) -> dict[str, jax.Array]:
+        best, test = jax.vmap(lambda k: life(k, data, config.looks))(jax.random.split(key, config.models)).T
+        alone = life(key, data, whole, jnp.where(arm == 1, 1, 0))[1]
+        return {"test_accuracy": jnp.where(arm == 0, test[jnp.argmin(best)], alone)}
 
     grid = [{"arm": i} for i in range(len(ARMS))]
-    result = swept(train, setup, "models", MODELS, grid=grid, static=("arm",), shared=data.parts)
+    result = swept(train, setup, "models", MODELS, grid=grid, shared=data.parts)
     keys = jax.random.split(jax.random.key(setup.seeds.start), config.models)
     parts = jax.tree.map(jnp.asarray, data.parts)
-    one = lambda k: life(k, parts, config.looks, False)
+    one = lambda k: life(k, parts, config.looks)
     calls = {"at once": jax.jit(jax.vmap(one)), "in turn": jax.jit(lambda keys: jax.lax.map(one, keys))}
     seconds = timed({name: lambda call=call: call(keys) for name, call in calls.items()}, len(setup.seeds))
     shown = np.asarray(result["test_accuracy"], float)[:, : setup.looks[0]]
