@@ -1,4 +1,4 @@
-"""Whose statistics batch norm uses in training, and what becomes of its scale and shift behind relu."""
+"""Whose statistics batch norm uses in training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.claims import drawing
 from experiments.claims.arms import compared, sets, swept, timed, tuned
 from experiments.claims.claim import Claim, Number, Setup
-from jnorm import initializers, losses
+from experiments.claims.deep import deep, scaled
+from jnorm import losses
 from jnorm.activations import relu
-from jnorm.nn import batch_norm, networks
-from jnorm.nn.layers import Layer, Normalizer
+from jnorm.nn import batch_norm
+from jnorm.nn.layers import Normalizer
 from jnorm.train import evaluation, loop
 from jnorm.train.loop import Report
 
@@ -39,7 +41,7 @@ class Config:
     depth: int = 3
     epochs: int = 8
     batch: int = 32
-    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 QUICK = Config(
@@ -49,7 +51,6 @@ QUICK = Config(
     epochs=1,
     rates=(0.1,),
 )
-ROUNDING = "float64, through three layers"
 DECAY = 0.9  # short trainings: statistics of the last ten batches
 NORM = partial(batch_norm.apply, decay=DECAY)
 ACCURACY = {"accuracy": evaluation.accuracy}
@@ -78,9 +79,9 @@ def _network(config: Config, numbered: Any, classes: int, *, full: bool, running
         return jnp.where(running, NORM(params, state, x, train=False)[0], y), moved
 
     norm = Normalizer(batch_norm.init, NORM if running is False else by)
-    layer = Layer(relu, initializers.he_normal(), normalizer=norm)
-    widths = networks.rectangular(everything.shape[1], classes, units=config.units, depth=config.depth)
-    network = networks.mlp(widths, layer)
+    sizes = {"units": config.units, "depth": config.depth}
+    inputs = everything.shape[1]
+    network = deep(relu, scaled(2**0.5), inputs, classes, first=scaled(), normalizer=norm, **sizes)
 
     def apply(params: Any, state: Any, x: jax.Array, *, train: bool, key: Any = None) -> tuple[jax.Array, Any]:
         if train and full:
@@ -208,87 +209,25 @@ SOURCES = [
 ]
 
 
-def absorption(config: Config, setup: Setup) -> dict[str, Any]:
-    """Scales and shifts moved into the next layers, and trainings without them."""
+def draw_sources(measured: Mapping[str, Any]) -> Any:
+    """Seconds and memory of a step, and test accuracy, by the statistics that normalize in training."""
+    from jnorm import plots
 
-    def train(key: jax.Array, data: Any, *, scale: jax.Array, shift: jax.Array, rate: jax.Array) -> Any:
-        def apply(params: Any, state: Any, x: jax.Array, *, train: bool) -> tuple[jax.Array, Any]:
-            kept = {
-                "scale": jnp.where(scale, params.scale, 1.0),
-                "shift": jnp.where(shift, params.shift, 0.0),
-            }
-            return NORM(params._replace(**kept), state, x, train=train)
-
-        layer = Layer(relu, initializers.he_normal(), normalizer=Normalizer(batch_norm.init, apply), normalize="after")
-        widths = networks.rectangular(inputs, classes, units=config.units, depth=config.depth)
-        run = loop.trainer(
-            networks.mlp(widths, layer),
-            losses.softmax_cross_entropy,
-            lambda rate: optax.sgd(rate),
-            epochs=config.epochs,
-            batch_size=config.batch,
-            metrics=ACCURACY,
-        )
-        return run(key, data, rate=rate)
-
-    data = few(setup, config.examples)
-    inputs, classes = data["train"][0].shape[1], _classes(data)
-    arms = [{"scale": scale, "shift": shift} for scale, shift in ((True, True), (True, False), (False, False))]
-    found = tuned(train, setup, "absorption", arms, {"rate": config.rates}, shared=data)
-    trained = swept(train, setup, "absorption", ABSORBED, grid=found.arms, shared=data)
-    return {"absorption": trained, "notes": found.budget} | _absorbed(setup)
-
-
-def _absorbed(setup: Setup) -> dict[str, float]:
-    """The largest difference of outputs by scales and shifts moved into the next layer, in training and evaluation."""
-    with jax.enable_x64(True):
-        keys = iter(jax.random.split(jax.random.key(setup.seeds.start), 64))
-        draw = lambda a: a + jax.random.normal(next(keys), a.shape)
-        layer = Layer(relu, initializers.he_normal(), normalizer=batch_norm, normalize="after")
-        network = networks.mlp((5, 8, 8, 8, 3), layer)
-        params, state = network.init(next(keys))
-        params, x = jax.tree.map(draw, params), jax.random.normal(next(keys), (32, 5))
-        state = network.apply(params, state, x, train=True)[1]
-        moved, before = [], None
-        for block in params:
-            kernel, bias = block["kernel"], block["bias"]
-            if before is not None:
-                bias, kernel = bias + before.shift @ kernel, before.scale[:, None] * kernel
-            before = block.get("norm")
-            plain = {} if before is None else {"norm": batch_norm.init(len(before.scale))[0]}
-            moved.append(block | {"kernel": kernel, "bias": bias} | plain)
-        apart = {}
-        for name, train in (("training", True), ("evaluation", False)):
-            y, z = (network.apply(p, state, x, train=train)[0] for p in (params, moved))
-            apart[name] = float(jnp.max(jnp.abs(y - z)) / jnp.max(jnp.abs(y)))
-    return apart
-
-
-ABSORBED = [
-    *(
-        Number(
-            f"outputs with scale and shift moved into the next layer, in {name}: relative difference",
-            name,
-            high=1e-12,
-            because=ROUNDING,
-        )
-        for name in ("training", "evaluation")
-    ),
-    *(
-        compared(
-            f"test accuracy without {what} less with both",
-            "absorption",
-            "equal",
-            0.01,
-            metric="test_accuracy",
-            a={"scale": scale, "shift": False},
-            b={"scale": True, "shift": True},
-            diverged=0.1,
-            own=("rate",),
-        )
-        for what, scale in (("shifts", True), ("shifts and scales", False))
-    ),
-]
+    names = {"full": "all data", "batch": "batch", "running": "running averages"}
+    with plots.style():
+        figure, (seconds, space, accuracy) = plots.figure(1, 3, size=(8.4, 2.2), sharey=True)
+        logs = dict(zip(names.values(), np.asarray(measured["seconds"]["value"]), strict=True))
+        drawing.dots(seconds, {name: 1e3 * np.exp(values) for name, values in logs.items()})
+        seconds.set(xlabel="milliseconds", xscale="log", title="a step")
+        space.barh(range(3), measured["space"] / 2**20, height=0.5, color=plots.PALETTE[2])
+        space.set(xlabel="MiB", title="memory of a step")
+        samples = {
+            name: 100 * drawing.values(measured["accuracy"], "exact_test", STATISTICS[key])
+            for key, name in names.items()
+        }
+        drawing.dots(accuracy, samples)
+        accuracy.set(xlabel="test accuracy (%)", title="after training")
+    return figure
 
 
 CLAIMS = (
@@ -300,13 +239,9 @@ CLAIMS = (
         "averages; accuracy of trainings by each, and evaluated with statistics of all the data or running averages",
         parts=SOURCES,
         measure=sources,
-    ),
-    Claim(
-        id="S11",
-        statement="Where batch norm follows relu, the next linear layer can absorb its shift and its scale.",
-        measured="Outputs of a network whose shifts and scales are moved into the next layers; test accuracy of "
-        "trainings without shifts, and without both",
-        parts=ABSORBED,
-        measure=absorption,
+        draw=draw_sources,
+        caption="What a step of training costs, and the test accuracy after training, by the statistics that normalize "
+        "in training: of all the data, of the batch, or running averages. Points with bars are means and their 95 % "
+        "intervals, small dots are single turns and runs. Statistics of all the data take a pass over them a step.",
     ),
 )

@@ -39,6 +39,7 @@ class Config:
 
 QUICK = Config(units=8, depth=3, examples=64, epochs=2)
 MARGIN = 0.2  # of the mean cross-entropy, in nats
+LOST = 10.0  # what the loss of a training counts as once it has diverged
 FAILED, WEAK, NEITHER = "failed optimization", "weak model", "neither"
 
 
@@ -81,7 +82,7 @@ def diagnosis(simple: np.ndarray, larger: np.ndarray, *, margin: float = MARGIN)
     lower, the simple one was too weak a model. What counts is the median of the last quarter of the epochs.
 
     >>> fall = np.linspace(2.3, 0.3, 12)
-    >>> diagnosis(np.stack([fall, fall, fall]), np.stack([fall + 0.5, fall - 0.2, fall])).tolist()
+    >>> diagnosis(np.stack([fall, fall, fall]), np.stack([fall + 0.5, fall - 0.3, fall])).tolist()
     ['failed optimization', 'weak model', 'neither']
     """
     apart = _late(larger) - _late(simple)
@@ -119,7 +120,8 @@ def cases(config: Config, setup: Setup) -> dict[str, Any]:
         for name, phi, depth in (("simple", simple, 1), ("larger", bent, config.depth)):
             network = deep(phi, between, inputs, classes, units=config.units, depth=depth, first=scaled())
             sizes = {"epochs": config.epochs, "batch_size": 32, "report": Report(["train", "test"], curves=["train"])}
-            found[name] = scores(key, parts, network, optax.sgd(config.rate), **sizes)["curve_train_loss"]
+            curve = scores(key, parts, network, optax.sgd(config.rate), **sizes)["curve_train_loss"]
+            found[name] = jnp.where(jnp.isfinite(curve), curve, LOST)
         return found | {"apart": _late(found["larger"]) - _late(found["simple"])}
 
     loaded = sets(setup)
