@@ -122,8 +122,8 @@ def draw_named(measured: Mapping[str, Any]) -> Any:
                 epochs = np.arange(1, len(curve) + 1)
                 panels[2].plot(epochs, curve, style, color=plots.PALETTE[i], label=f"{label}, {depth} layers")
         panels[2].set(yscale="log", xlabel="epoch", ylabel="training loss", title="Selu, and relu with batch norm")
-        panels[0].legend(loc="lower left")
-        panels[2].legend(fontsize=6)
+        panels[2].legend(fontsize=5.5)
+        plots.legend(figure, panels[0])
     return figure
 
 
@@ -169,25 +169,24 @@ def _straight(phi: Any) -> tuple[float, float]:
 
 
 def draw_straight(measured: Mapping[str, Any]) -> Any:
-    """Accuracy over the straight share, a line a family, a panel a depth."""
+    """Accuracy over the slope of leaky relu and over alpha of elu, a line a depth, with the straight shares."""
     from jnorm import plots
 
-    depths = measured["depths"]
+    relu_and_elu = [0, *range(len(LEAKY), len(KINDS))]
+    families = {"slope of leaky relu": (LEAKY, range(len(LEAKY))), "alpha of elu": ((0.0, *CURVED), relu_and_elu)}
     with plots.style():
-        figure, panels = plots.figure(1, len(depths), size=(2.6 * len(depths) + 0.6, 2.9), sharey=True)
-        families = {
-            "leaky relu, slope 0 to 1": slice(0, len(LEAKY)),
-            "elu, alpha 0 to 2": [0, *range(len(LEAKY), len(KINDS))],
-        }
-        for axes, depth, means, halves in zip(
-            np.atleast_1d(panels), depths, measured["means"], measured["halves"], strict=True
-        ):
-            for i, (label, part) in enumerate(families.items()):
-                options = {"color": plots.PALETTE[i], "marker": "os"[i], "markersize": 4, "capsize": 2, "label": label}
-                axes.errorbar(measured["shares"][part], means[part], halves[part], **options)
-            axes.set(xlabel="straight share of the variance", title=f"{depth} hidden layers")
-        np.atleast_1d(panels)[0].set_ylabel("test accuracy")
-        plots.legend(figure, np.atleast_1d(panels)[0])
+        figure, panels = plots.figure(1, 2, size=(6.6, 3.0), sharey=True)
+        for axes, (label, (values, rows)) in zip(panels, families.items(), strict=True):
+            for i, depth in enumerate(measured["depths"]):
+                part = measured["means"][i, list(rows)], measured["halves"][i, list(rows)]
+                options = {"color": plots.PALETTE[i], "marker": "osD"[i], "markersize": 4, "capsize": 2}
+                axes.errorbar(range(len(values)), *part, label=f"{depth} hidden layers", **options)
+            shares = measured["shares"][list(rows)]
+            ticks = [f"{value:g}\n{share:.3f}" for value, share in zip(values, shares, strict=True)]
+            axes.set_xticks(range(len(values)), ticks)
+            axes.set(xlabel=f"{label}, and straight share of its variance", title=label.capitalize())
+        panels[0].set_ylabel("test accuracy")
+        plots.legend(figure, panels[0])
     return figure
 
 
@@ -292,8 +291,8 @@ CLAIMS = (
         parts=STRAIGHT,
         measure=straight,
         draw=draw_straight,
-        caption="Test accuracy over the straight share of an activation, with 95 % intervals, by depth. The left "
-        "end of both lines is relu, the right end of leaky relu is the straight line. The claim is a rise that ends "
-        "just before it.",
+        caption="Test accuracy over the slope of leaky relu and over alpha of elu, with 95 % intervals, by depth; "
+        "under each value the straight share. The left end of both panels is relu, the right end of leaky relu is "
+        "the straight line. The claim is a rise that ends just before it.",
     ),
 )

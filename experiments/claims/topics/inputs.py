@@ -124,7 +124,8 @@ def draw_scales(measured: Mapping[str, Any]) -> Any:
             axes.invert_yaxis()
         left.set(xscale="log", xlabel="eigenvalue of the Hessian", title="Curvatures of a linear model")
         left.legend(loc="lower left", fontsize=6)
-        right.set(xscale="log", xlabel="steps (geometric mean)", title="Steps to a fifth of the loss by chance")
+        right.set_xscale("log", base=2)
+        right.set(xlim=(4, None), xlabel="steps (geometric mean)", title="Steps to a fifth of the loss by chance")
         plots.legend(figure, right)
     return figure
 

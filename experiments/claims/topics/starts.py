@@ -32,7 +32,8 @@ class Config:
         examples: Training examples.
         epochs: Passes over them.
         deepest: Hidden layers of the relu network.
-        rates: Learning rates that are tried for each arm.
+        rates: Learning rates that are tried for each arm of few layers.
+        deep_rates: And of the relu network.
     """
 
     wide: int = 500
@@ -41,10 +42,11 @@ class Config:
     examples: int = 640
     epochs: int = 15
     deepest: int = 30
-    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    deep_rates: tuple[float, ...] = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)
 
 
-QUICK = Config(wide=30, images=10, units=8, examples=64, epochs=1, deepest=4, rates=(0.01, 0.1))
+QUICK = Config(wide=30, images=10, units=8, examples=64, epochs=1, deepest=4, rates=(0.1, 1.0), deep_rates=(0.01, 0.1))
 LAYERS = 10  # of the networks whose signals are measured
 STARTS = {
     "all 0": {"kernel": 0.0, "random": 0.0, "bias": 0.0},
@@ -109,9 +111,10 @@ def draw_equal(measured: Mapping[str, Any]) -> Any:
         for i, (name, height) in enumerate(zip(SIGMOIDAL, measured["accuracy"], strict=True)):
             axes.barh(places + 0.19 - 0.38 * i, height, 0.36, color=plots.PALETTE[i], label=name)
         for place, name in zip(places, STARTS, strict=True):
-            axes.annotate(f"rank {measured[f'rank, {name}']:.0f}", (1.01, place), va="center", fontsize=7)
+            rank = f"rank {measured[f'rank, {name}']:.0f}"
+            axes.annotate(rank, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
         axes.axvline(0.1, color="0.5", linewidth=0.8, linestyle=":")
-        axes.set(xlim=(0, 1), xlabel="test accuracy (dotted: by chance)", title="Equal weights stay equal")
+        axes.set(xlim=(0, 1), xlabel="test accuracy (dotted: by chance)", title="Accuracy by start")
         axes.set_yticks(places, list(STARTS))
         axes.invert_yaxis()
         plots.legend(figure, axes)
@@ -175,7 +178,7 @@ def he(config: Config, setup: Setup) -> dict[str, Any]:
 
     arms = [{"variance": 1.0}, {"variance": 2.0}]
     names = ["variance 1/n", "variance 2/n"]
-    chosen = tuned(train, setup, "He", arms, {"rate": config.rates}, names=names, shared=data.parts)
+    chosen = tuned(train, setup, "He", arms, {"rate": config.deep_rates}, names=names, shared=data.parts)
     found["He"] = swept(train, setup, "He", HE, grid=chosen.arms, shared=data.parts)
     return drawn(**panels) | found | {"notes": chosen.budget}
 
