@@ -96,7 +96,9 @@ def few(data: classification.Sets, count: int, *, spared: int = 0) -> classifica
         return data
     more = min(spared, left) // 2
     kept, tested, rest = splits.stratified(jax.random.key(1), y, dev=more, test=left - more)
-    tried = rest[splits.stratified(jax.random.key(2), y[rest], dev=more, test=0).dev] if more else rest[:0]
+    tried = rest[:more]
+    if 0 < more < len(rest):
+        tried = rest[splits.stratified(jax.random.key(2), y[rest], dev=more, test=0).dev]
     parts = {"train": (x[kept], y[kept])}
     for part, joined in (("dev", tried), ("test", tested)):
         parts[part] = tuple(
