@@ -42,7 +42,7 @@ COUNTS = (60, 120, 240, 480, 960)
 LENGTHS = (0.02, 0.1, 0.3, 1.0)
 KEPT = (0.05, 0.1, 0.2, 0.5, 1.0)
 FEW = 240  # examples where overfitting is asked for
-SMALL, BIG = 4, 64
+SMALL, BIG = 8, 64
 
 
 def train(
@@ -83,7 +83,10 @@ def measured(config: Config, setup: Setup, name: str, parts: Any, lines: Mapping
     shared = data.parts | {"classes": jnp.zeros(data.classes)}
     run = partial(train, config=config)
     options = {"shared": shared, "chunk": config.chunk}
-    chosen = tuned(run, setup, name, arms, {"rate": config.rates}, **options)
+    largest = arm()
+    apart = [[f"{key} {value:g}" for key, value in one.items() if value != largest[key]] for one in arms]
+    names = [", ".join(words) or "all at their largest" for words in apart]
+    chosen = tuned(run, setup, name, arms, {"rate": config.rates}, names=names, **options)
     return {name: swept(run, setup, name, parts, grid=chosen.arms, **options), "notes": chosen.budget}
 
 
@@ -118,7 +121,7 @@ D14_PARTS = (
 D26_PARTS = tuple(
     _less("overfitting", f"gap of test and train error, {what}", "less", 0.01, "gap", few, arm(count=FEW))
     for what, few in (
-        (f"8 of {BIG} units", arm(units=8, count=FEW)),
+        (f"{SMALL} of {BIG} units", arm(units=SMALL, count=FEW)),
         ("a tenth of the connections", arm(kept=0.1, count=FEW)),
     )
 )

@@ -132,6 +132,7 @@ def draw(found: Mapping[str, Any]) -> Any:
 
     with plots.style():
         figure, (left, right) = plots.figure(1, 2, size=(6.6, 2.7))
+        left.set_yscale("log")
         best = averages(found["runs"], "best", [EARLY])[0][0]
         for axes in (left, right):
             axes.axvline(best, color="0.5", linewidth=0.8, linestyle=":", label="dev minimum (mean)")
@@ -146,10 +147,10 @@ def draw(found: Mapping[str, Any]) -> Any:
                 axes.fill_between(
                     epochs, mean[0] - half[0], mean[0] + half[0], color=plots.PALETTE[color], alpha=0.2, linewidth=0
                 )
-            axes.set(xlabel="epoch", ylim=(None if axes is left else 0, None))
+            axes.set(xlabel="epoch")
             axes.legend(frameon=False)
-        left.set(ylabel="loss (nats)", yscale="log")
-        right.set(ylabel="norm of all weights")
+        left.set(ylabel="loss (nats)")
+        right.set(ylabel="norm of all weights", ylim=(0, None))
     return figure
 
 
