@@ -214,8 +214,8 @@ CLAIMS = (
     ),
     Claim(
         id="L18",
-        statement="Shuffling gives every epoch other batches, and networks that do better on test data than those of the "
-        "same batches in every epoch.",
+        statement="Shuffling gives every epoch other batches, and networks that do better on test data than those of "
+        "the same batches in every epoch.",
         measured="The share of batches that come again; test accuracy by examples reshuffled in each epoch, in one "
         "random order, and sorted by class, the rate tuned for each",
         parts=BY_ORDER,
