@@ -91,7 +91,7 @@ def _trained(config: Config, setup: Setup) -> dict[str, Any]:
         found = training.scores(key, parts, network, optax.sgd(rate), **options)
         seen = networks.record(network, found.pop("params"), found.pop("state"), parts["train"][0])[2]
         bent = jnp.mean(jnp.stack([_bent(seen[f"{i}.linear"], seen[f"{i}.post"]) for i in range(2)]))
-        return found | {"bent": bent, "log_train_loss": jnp.log10(found["train_loss"])}
+        return found | {"bent": bent, "log_train_loss": jnp.log10(jnp.maximum(found["train_loss"], 1e-12))}
 
     arms = list(_ARMS.values())
     chosen = tuned(train, setup, "norm parts", arms, {"rate": config.rates}, names=list(_ARMS), shared=data.parts)
