@@ -1,6 +1,6 @@
 """What claims about runs share: rules, arms that were measured or trained, and the tuning that goes before.
 
-Rules of claims test at `LEVEL`, which two hundred and fifty of them share, so that seeds are added until a verdict
+Rules of claims test at `LEVEL`, which five hundred of them share, so that seeds are added until a verdict
 stands beside all others; intervals are the 95 % ones. Seeds of tuning are none of those that decide.
 """
 
@@ -20,7 +20,7 @@ from jnorm import statistics, sweeps
 from jnorm.data import splits
 from jnorm.statistics import Rule, Runs
 
-LEVEL = 0.05 / 250
+LEVEL = 0.05 / 500
 TUNING = 2**30
 """The first seed of tuning, far from those that decide."""
 
