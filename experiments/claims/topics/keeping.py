@@ -24,14 +24,16 @@ class Config:
         units: Of every layer; the inputs are digits, their pixels repeated to as many.
         examples: Digits for each network.
         depth: Layers of the deepest networks.
+        activations: Whose factors are computed.
     """
 
     units: int = 128
     examples: int = 16
     depth: int = 100
+    activations: tuple[str, ...] = tuple(ELEMENTWISE)
 
 
-QUICK = Config(units=64, examples=4, depth=33)
+QUICK = Config(units=64, examples=4, depth=33, activations=("identity", "selu", "tanh", "relu"))
 PAPER_DEPTH = 32  # the deepest networks of the SELU paper
 SELU_FACTOR = 1.07157499245579925757465635
 
@@ -54,7 +56,7 @@ KEEPERS = ("selu", "tanh", "relu")
 
 def keeping(config: Config, setup: Setup) -> dict[str, Any]:
     """Layers that keep mean and variance: their backward factor in theory, by activation, and in networks."""
-    factors = {name: kept(name)[2] for name in ELEMENTWISE}
+    factors = {name: kept(name)[2] for name in config.activations}
     curved = {name: factor for name, factor in factors.items() if name != "identity"}
 
     def keeper(name: str) -> Any:

@@ -251,6 +251,6 @@ CLAIMS = (
         draw=draw_laws,
         caption="The distance of mean and variance from the fixed point by layer, averaged over networks. Left, "
         "inputs of many laws under normal weights; right, other laws of the weights, on inputs that are 10 "
-        "times too large. What is left in deep layers is the fluctuation of a network of this width.",
+        "times too large. Deep layers show how much a network of this width fluctuates.",
     ),
 )
