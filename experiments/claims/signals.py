@@ -104,14 +104,19 @@ def drawn(**panels: Signals) -> dict[str, Any]:
     return {f"{name} {what}": getattr(a, what) for name, a in panels.items() for what in ("histogram", "std", "ends")}
 
 
-def histograms(measured: Mapping[str, Any]) -> Any:
-    """Histograms of activations layer by layer, the average over seeds, a panel an arm."""
+def histograms(measured: Mapping[str, Any], *, beside: int = 0) -> Any:
+    """Histograms of activations layer by layer, the average over seeds, a panel an arm.
+
+    With ``beside`` panels that are left empty, figure and these panels are returned.
+    """
     from jnorm import plots
 
     panels = [name.removesuffix(" histogram") for name in measured if name.endswith(" histogram")]
+    count = len(panels) + beside
     with plots.style():
-        figure, drawn_on = plots.figure(1, len(panels), size=(3.5 * len(panels), 3.2), sharey=True)
-        for axes, panel in zip(np.atleast_1d(drawn_on), panels, strict=True):
+        figure, drawn_on = plots.figure(1, count, size=((3.5 if beside == 0 else 2.9) * count, 3.2))
+        drawn_on = np.atleast_1d(drawn_on)
+        for axes, panel in zip(drawn_on, panels, strict=False):
             shares = measured[f"{panel} histogram"].mean(0)
             stds = measured[f"{panel} std"].mean(0)
             places = np.linspace(*measured[f"{panel} ends"], shares.shape[1])
@@ -120,7 +125,7 @@ def histograms(measured: Mapping[str, Any]) -> Any:
                 height = 0.9 * np.minimum(share / max(most, 1e-9), 1)
                 axes.fill_between(places, -layer, height - layer, color=plots.PALETTE[0], alpha=0.75, linewidth=0)
                 axes.annotate(f"std {std:.2g}", (1.0, 0.15 - layer), xycoords=("axes fraction", "data"), fontsize=6)
-            axes.set(xlabel="activation", title=panel)
+            axes.set(xlabel="activation", title=panel, ylim=(-len(shares) - 0.5, 0.3))
             axes.set_yticks([-layer for layer in range(1, len(shares) + 1)], range(1, len(shares) + 1))
-        np.atleast_1d(drawn_on)[0].set_ylabel("layer")
-    return figure
+        drawn_on[0].set_ylabel("layer")
+    return (figure, drawn_on[len(panels) :]) if beside else figure

@@ -66,7 +66,9 @@ def averages(
         if diverged is None:
             values = np.asarray(part[name], float)[part.done & ~part.failed]
         else:
-            values = np.where(part.failed, diverged, part[name])[part.done]
+            values = np.array(part[name], float)
+            values[part.failed] = diverged
+            values = values[part.done]
         means.append(values.mean(0))
         halves.append(1.96 * values.std(0, ddof=1) / len(values) ** 0.5)
     return np.array(means), np.array(halves)

@@ -32,7 +32,7 @@ class Config:
 
     units: int = 32
     epochs: int = 40
-    rates: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+    rates: tuple[float, ...] = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
 
 QUICK = Config(units=4, epochs=2, rates=(1e-4, 1e-2))
