@@ -232,7 +232,7 @@ def draw_paths(measured: Mapping[str, Any]) -> Any:
         figure, (bowl, by_update, by_time) = plots.figure(1, 3, size=(9.0, 2.9))
         levels = np.geomspace(measured["bowl"].min() * 1.01, measured["bowl"].max(), 12)
         bowl.contour(measured["first"], measured["second"], measured["bowl"], levels, colors="0.75", linewidths=0.7)
-        looks = zip(PATHS, (plots.PALETTE[i] for i in (0, 2, 1)), (2.0, 1.2, 0.8), (3, 2, 1), strict=True)
+        looks = zip(PATHS, (plots.PALETTE[i] for i in (0, 2, 1)), (2.5, 1.2, 0.8), (1, 2, 3), strict=True)
         for (name, color, width, order), seconds in zip(looks, measured["seconds"], strict=True):
             line = {"color": color, "linewidth": width, "zorder": order + 2}
             bowl.plot(*measured[f"path {name}"].T, **line)
