@@ -154,7 +154,7 @@ CLAIMS = (
         measure=absorption,
         draw=draw,
         caption="Test accuracy of networks with batch norm behind relu, with shifts and scales and without. Dots are "
-        "runs, points with bars their means and 95 % intervals. What a shift or a scale could do, the next layer's bias "
+        "runs, points with bars their means and 95 % intervals. What shifts and scales could do, the next layer's bias "
         "and weights can do.",
     ),
 )

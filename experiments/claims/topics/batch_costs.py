@@ -270,7 +270,7 @@ CLAIMS = (
         measure=paths,
         draw=draw_paths,
         caption="Descent with all examples, 32 or a single one in an update, at the same rate: paths over the cost of "
-        "two weights, and the cost of all examples of a run by update and by time. Noise is where "
-        "a curve rises, cost is how far it stretches over time.",
+        "two weights, and the cost of all examples of a run by update and by time. Noise shows as a cost that rises "
+        "between updates. What an update costs shows in the picture by time alone.",
     ),
 )

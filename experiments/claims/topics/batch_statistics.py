@@ -218,7 +218,7 @@ def draw_sources(measured: Mapping[str, Any]) -> Any:
         figure, (seconds, space, accuracy) = plots.figure(1, 3, size=(8.4, 2.2), sharey=True)
         logs = dict(zip(names.values(), np.asarray(measured["seconds"]["value"]), strict=True))
         drawing.dots(seconds, {name: 1e3 * np.exp(values) for name, values in logs.items()})
-        seconds.set(xlabel="milliseconds", xscale="log", title="a step")
+        seconds.set(xlabel="milliseconds", xlim=(0, None), title="time of a step")
         space.barh(range(3), measured["space"] / 2**20, height=0.5, color=plots.PALETTE[2])
         space.set(xlabel="MiB", title="memory of a step")
         samples = {

@@ -177,7 +177,7 @@ def draw_slopes(measured: Mapping[str, Any]) -> Any:
                 label = f"{name}, {start} start"
                 panels[2].plot(np.arange(1, len(curve) + 1), 100 * curve, dash, color=color, label=label)
         panels[2].set(xlabel="epoch", ylabel="training accuracy (%)", title="training", ylim=(0, 102))
-        panels[2].legend(fontsize=6, frameon=False, loc="lower right")
+        plots.legend(figure, panels[2])
     return figure
 
 
