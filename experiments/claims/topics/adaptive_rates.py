@@ -96,7 +96,8 @@ def _paths(condition: float) -> dict[str, np.ndarray]:
     start = jnp.array([-1.0, 0.25])
     slope = lambda w, _: valley(w, condition)
     followed = jax.jit(lambda: {name: descend(slope, o, start, jnp.zeros(60)) for name, o in optimizers.items()})
-    return {name: np.asarray(path) for name, path in followed().items()}
+    found = followed()  # whose names JAX has sorted
+    return {name: np.asarray(found[name]) for name in optimizers}
 
 
 def draw_bowl(measured: Mapping[str, Any]) -> Any:

@@ -246,7 +246,7 @@ CLAIMS = (
         draw=draw_stalled,
         caption="Training loss over epochs with a fixed rate and with one that is cut late, and the norm of the "
         "gradient at the fixed rate. At a minimum or saddle the gradient would vanish and a smaller rate would not "
-        "help. Dots are medians, bands 95 % of the runs.",
+        "help. Dots are means, bands 95 % of the runs.",
     ),
     Claim(
         id="L13",
