@@ -219,7 +219,7 @@ def draw_frozen(measured: Mapping[str, Any]) -> Any:
 CLAIMS = (
     Claim(
         id="D4",
-        statement="Dev and test sets are standardized with the training set's statistics, not with their own.",
+        statement="Dev and test sets should be standardized with the training set's statistics, not with their own.",
         measured="Accuracy on breast cancer, training statistics less the test set's own, under two shifts: nine in "
         "ten of the test examples are of one class; every feature is measured a standard deviation too large",
         parts=[_CLASSES, _OFFSET],
