@@ -14,8 +14,8 @@ from experiments.claims.claim import Setup
 from jnorm import losses
 from jnorm.statistics import Runs
 
-EVERY, BATCH = 8, 16  # steps between two looks at the loss, and examples of a step
-ENOUGH = 0.2  # share of the loss by chance at which steps are counted
+EVERY, BATCH = 4, 16  # steps between two looks at the loss, and examples of a step
+ENOUGH = 0.1  # share of the loss by chance at which steps are counted
 SPREAD = np.geomspace(0.3, 3.0, 9)
 """Deviations of features that matter equally, for the order of learning."""
 

@@ -38,7 +38,7 @@ class Config:
     epochs: int = 8
     depths: tuple[int, ...] = (2, 8, 16, 32)
     straight: tuple[int, ...] = (2, 8, 16)
-    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+    rates: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     gains: tuple[float, ...] = (1.0, 1.4, 2.0, 4.0)
 
 

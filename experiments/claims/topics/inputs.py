@@ -125,7 +125,7 @@ def draw_scales(measured: Mapping[str, Any]) -> Any:
         left.set(xscale="log", xlabel="eigenvalue of the Hessian", title="Curvatures of a linear model")
         left.legend(loc="lower left", fontsize=6)
         right.set_xscale("log", base=2)
-        right.set(xlim=(4, None), xlabel="steps (geometric mean)", title="Steps to a fifth of the loss by chance")
+        right.set(xlim=(4, None), xlabel="steps (geometric mean)", title="Steps to a tenth of the loss by chance")
         plots.legend(figure, right)
     return figure
 
@@ -200,7 +200,7 @@ CLAIMS = (
         statement="Inputs on different scales make gradients ill-scaled and training slow; standardizing repairs it. "
         "Images and one-hot inputs hardly need it, large features are learned first, adaptive optimizers soften it.",
         measured="Linear models on wine, breast cancer, digits and one-hot wine (quartiles), raw and standardized: "
-        "spectrum of the Hessian, range of the gradient over features, steps to a fifth of the loss by chance with "
+        "spectrum of the Hessian, range of the gradient over features, steps to a tenth of the loss by chance with "
         "SGD and Adam at the best rate of each, order of learning, cosine between descent and the way to the "
         "optimum, gradient size against distance, dL/dW = x delta^T",
         parts=SCALES,

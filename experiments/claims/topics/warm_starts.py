@@ -11,12 +11,11 @@ import optax
 
 from experiments.claims.arms import compared, few, sets, swept, tuned
 from experiments.claims.claim import Claim, Setup
+from experiments.claims.deep import deep, scaled
 from experiments.claims.training import averages, scores
-from jnorm import initializers, losses
+from jnorm import losses
 from jnorm.activations import relu
 from jnorm.data import augment
-from jnorm.nn import networks
-from jnorm.nn.layers import Layer
 from jnorm.train import evaluation, loop
 from jnorm.train.loop import Report, Step
 
@@ -64,7 +63,7 @@ def warm(config: Config, setup: Setup) -> dict[str, Any]:
     def train(key: jax.Array, tasks: Any, *, task: str, warm: Any, rate: Any) -> dict[str, Any]:
         parts = tasks[task]
         inputs, first, then = jax.random.split(key, 3)
-        network = networks.mlp((64, config.units, config.units, 10), Layer(relu, initializers.he_normal()))
+        network = deep(relu, scaled(2**0.5), 64, 10, units=config.units, depth=2, first=scaled())
         options: dict[str, Any] = {"epochs": config.source, "batch_size": 32}
         report = Report(["train", "test"], keep_params=True)
         source = {"train": parts["source"], "test": parts["test"]}
