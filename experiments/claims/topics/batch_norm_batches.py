@@ -90,7 +90,9 @@ def _sizes(config: Config, setup: Setup) -> dict[str, Any]:
 
 def _sized(a: tuple[str, int], b: tuple[str, int], claim: str) -> Comparison:
     """A part about two pairs of normalizer and batch."""
-    arms = {side: {"norm": float(NORMS.index(name)), "batch": size} for side, (name, size) in (("a", a), ("b", b))}
+    arms: dict[str, Any] = {
+        side: {"norm": float(NORMS.index(name)), "batch": size} for side, (name, size) in (("a", a), ("b", b))
+    }
     what = f"test accuracy, {a[0]} at {a[1]} less {b[0]} at {b[1]}"
     return compared(what, "sizes", claim, 0.01, metric="test_accuracy", own=("rate",), diverged=0.1, **arms)
 

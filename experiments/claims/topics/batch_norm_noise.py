@@ -53,7 +53,7 @@ def regularized(config: Config, setup: Setup) -> dict[str, Any]:
     def train(key: Any, parts: Any, *, normed: Any, rate: Any, ratio: Any) -> dict[str, jax.Array]:
         def one(dropped: jax.Array, rate: jax.Array) -> dict[str, jax.Array]:
             hidden = layer(relu, normalizer=switched(normed), dropout=partial(dropout, rate=dropped))
-            options = {"epochs": config.epochs, "batch_size": 32}
+            options: dict[str, Any] = {"epochs": config.epochs, "batch_size": 32}
             found = training.scores(key, parts, networks.mlp(widths, hidden), optax.sgd(rate), **options)
             found = {part: jnp.nan_to_num(found[f"{part}_accuracy"], nan=0.1) for part in training.PARTS}
             return found | {"gap": found["train"] - found["test"]}
@@ -64,7 +64,7 @@ def regularized(config: Config, setup: Setup) -> dict[str, Any]:
 
     arms, values = [{"normed": on, "ratio": 1.0} for on in (1.0, 0.0)], {"rate": config.rates}
     names = ["with batch norm", "without"]
-    options = {"names": names, "shared": data.parts}
+    options: dict[str, Any] = {"names": names, "shared": data.parts}
     kept = tuned(train, setup, "dropout", arms, values, on="dev_kept", **options)
     dropped = tuned(train, setup, "dropout", arms, values, on="dev_dropped", **options)
     grid = [a | {"ratio": b["rate"] / a["rate"]} for a, b in zip(kept.arms, dropped.arms, strict=True)]
@@ -74,7 +74,7 @@ def regularized(config: Config, setup: Setup) -> dict[str, Any]:
 
 
 def _crossed(what: str, metric: str) -> Comparison:
-    arms = {"a": {"normed": 1.0}, "b": {"normed": 0.0}}
+    arms: dict[str, Any] = {"a": {"normed": 1.0}, "b": {"normed": 0.0}}
     return compared(what, "dropout", "less", 0.01, metric=metric, own=("rate", "ratio"), **arms)
 
 
@@ -146,7 +146,9 @@ _GROUPS: list[dict[str, Any]] = [
 
 
 def _noise(what: str, claim: str, effect: float, a: tuple[int, int], b: tuple[int, int]) -> Comparison:
-    arms = {side: {"batch": batch, "group": float(group)} for side, (batch, group) in (("a", a), ("b", b))}
+    arms: dict[str, Any] = {
+        side: {"batch": batch, "group": float(group)} for side, (batch, group) in (("a", a), ("b", b))
+    }
     return compared(what, "noise", claim, effect, metric="gap", own=("rate",), **arms)
 
 

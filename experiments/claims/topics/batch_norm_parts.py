@@ -87,7 +87,7 @@ def _trained(config: Config, setup: Setup) -> dict[str, Any]:
         widths = networks.rectangular(inputs.shape[1], data.classes, units=config.units, depth=2)
         network = networks.mlp(widths, hidden)
         report = loop.Report(training.PARTS, keep_params=True)
-        options = {"epochs": config.epochs, "batch_size": config.batch, "report": report}
+        options: dict[str, Any] = {"epochs": config.epochs, "batch_size": config.batch, "report": report}
         found = training.scores(key, parts, network, optax.sgd(rate), **options)
         seen = networks.record(network, found.pop("params"), found.pop("state"), parts["train"][0])[2]
         bent = jnp.mean(jnp.stack([_bent(seen[f"{i}.linear"], seen[f"{i}.post"]) for i in range(2)]))
@@ -110,7 +110,7 @@ def _part(what: str, claim: str, effect: float, a: str, b: str | float, metric: 
     """Arms by name, or an arm and a number; a run that diverges guesses, or has the highest loss."""
     diverged = 0.1 if metric == "test_accuracy" else "highest"
     other = _ARMS[b] if isinstance(b, str) else b
-    own = {"own": ("rate",), "diverged": diverged}
+    own: dict[str, Any] = {"own": ("rate",), "diverged": diverged}
     return compared(what, "norm parts", claim, effect, metric=metric, a=_ARMS[a], b=other, **own)
 
 

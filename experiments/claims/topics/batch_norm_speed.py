@@ -136,9 +136,8 @@ def _pictured(config: Config, setup: Setup) -> dict[str, Any]:
         data = sets(setup)
     data = few(data, _PICTURED)
     x = data.parts["train"][0]
-    data = data._replace(
-        parts=data.parts | {part: tuple(a[:2000] for a in data.parts[part]) for part in ("dev", "test")}
-    )
+    few_of = {part: (data.parts[part][0][:2000], data.parts[part][1][:2000]) for part in ("dev", "test")}
+    data = data._replace(parts=data.parts | few_of)
     widths = networks.rectangular(x.shape[1], data.classes, units=config.picture_units, depth=3)
 
     def train(key: Any, parts: Any, *, normed: Any, rate: Any) -> dict[str, jax.Array]:
@@ -167,7 +166,7 @@ _ARMS = [{"curved": curved, "normed": normed} for curved in (0.0, 1.0) for norme
 
 def _over_rates(name: str, curved: float) -> list[Comparison]:
     """How large a rate may be, and how many steps the best one takes, of one activation."""
-    arms = {"a": {"curved": curved, "normed": 1.0}, "b": {"curved": curved, "normed": 0.0}}
+    arms: dict[str, Any] = {"a": {"curved": curved, "normed": 1.0}, "b": {"curved": curved, "normed": 0.0}}
     return [
         compared(
             f"log10 of the largest rate that reaches 90 %, {name}, with less without",
