@@ -41,7 +41,7 @@ class Config:
 
 
 QUICK = Config(units=16, examples=200, epochs=2, steps=20, collapsed=4)
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
+RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 X = np.linspace(-1, 1, 65, dtype=np.float32)[:, None]
 GAIN = 0.01
 """The smallest gain of test accuracy that matters: depth may lose, but not gain."""
