@@ -106,14 +106,16 @@ def updates(config: Config, seed: int) -> dict[str, float]:
                 change, memory = optimizer.update(jax.grad(cost)(params), memory, params)
                 return (optax.apply_updates(params, change), memory), None
 
-            return jax.jit(lambda p: jax.lax.scan(step, (p, optimizer.init(p)), length=config.steps)[0][0])(start)
+            return jax.lax.scan(step, (start, optimizer.init(start)), length=config.steps)[0][0]
 
-        def apart(direction: Any) -> float:
+        def apart(direction: Any) -> jax.Array:
             a, b = (end(direction, penalty=penalty) for penalty in (True, False))
             difference, way = (jax.tree.map(jnp.subtract, a, other) for other in (b, start))
-            return float(optax.tree.norm(difference) / optax.tree.norm(way))
+            return optax.tree.norm(difference) / optax.tree.norm(way)
 
-        return {"sgd": apart(optax.identity()), "adam": apart(optax.scale_by_adam())}
+        directions = {"sgd": optax.identity(), "adam": optax.scale_by_adam()}
+        found = jax.jit(lambda: {name: apart(direction) for name, direction in directions.items()})()
+        return {name: float(share) for name, share in found.items()}
 
 
 def arm(l2: float = 0.0, l1: float = 0.0, proximal: float = 0.0, biases: float = 0.0) -> dict[str, float]:
