@@ -208,21 +208,11 @@ D16_PARTS = (
 )
 D27_PARTS = (
     Number("steps with the mask of an earlier one", "repeated", high=0.0, because="a key of its own for each step"),
-    _masks(
-        "test accuracy, new masks less one mask for ever that stays on",
-        claim="greater",
-        effect=0.01,
-        metric="as trained",
-        a=EACH,
-        b=ONCE,
-    ),
-    _masks(
-        "test accuracy, new masks less one mask for ever, both off",
-        claim="greater",
-        effect=0.01,
-        metric="test_accuracy",
-        a=EACH,
-        b=ONCE,
+    *(
+        _masks(
+            f"test accuracy, new masks less one for ever, {how}", claim="greater", effect=0.01, metric=m, a=EACH, b=ONCE
+        )
+        for how, m in (("which stays on", "as trained"), ("both off", "test_accuracy"))
     ),
     _masks("test accuracy, dropout on less off", claim="less", effect=0.01, metric="on less off", a=EACH),
     _masks("test accuracy, average of passes less off", claim="equal", effect=0.005, metric="average less off", a=EACH),
