@@ -149,9 +149,9 @@ def test_two_runs_of_all_claims_are_compared(declare, tmp_path, capsys):
     declare(claim(0.5), replace(claim(-0.5), id="N2"), replace(claim(), id="N3", parts=[Number("x", "value", low=0.0)]))
     capsys.readouterr()
     against = tmp_path / "first" / "summary.json"
-    claims.run(claims.Config(out=tmp_path / "second", first_seed=32, against=against))
+    claims.run(claims.Config(out=tmp_path / "second", first_seed=1032, against=against))
     said = capsys.readouterr().out
-    assert "(32 to 63 where the first run had 0 to 31) 1 of 2 verdicts are the same (50.0 %)." in said
+    assert "(1032 to 1063 where the first run had 1000 to 1031) 1 of 2 verdicts are the same (50.0 %)." in said
     assert "N2 went from supported to mixed" in said
     for path in (tmp_path / "none.json", tmp_path / "first" / "index.html"):
         with pytest.raises(Refused, match=r"`against` must be the summary\.json of claims"):
