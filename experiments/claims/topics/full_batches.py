@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from experiments import classification
+from experiments.claims import drawing
 from experiments.claims.arms import compared, few, sets, swept, tuned
 from experiments.claims.claim import Claim, Setup
 from jnorm import losses
@@ -77,12 +78,17 @@ def draw_batches(measured: Mapping[str, Any]) -> Any:
 
     with plots.style():
         figure, axes = plots.figure(size=(3.8, 3.0))
-        for i, (values, (size, name)) in enumerate(zip(measured["epochs"], SIZES.items(), strict=True)):
+        for i, (size, name) in enumerate(SIZES.items()):
+            found = [drawing.values(measured["batches"], "epochs", {"size": size, "beta": beta}) for beta in MOMENTA]
+            means = 10 ** np.array([runs.mean() for runs in found])
+            ends = 10 ** np.array([np.quantile(runs, [0.025, 0.975]) for runs in found]).T
+            look = {"color": plots.PALETTE[i], "fmt": ("o-", "s--", "^:")[i], "markersize": 4, "capsize": 2}
             places, label = np.arange(len(MOMENTA)) + 0.05 * (i - 1), f"{name} ({size * MICRO} examples)"
-            plots.band(axes, places, values.T, color=plots.PALETTE[i], label=label)
-            axes.plot(places, values.mean(1), color=plots.PALETTE[i], linewidth=0.8)
+            axes.errorbar(places, means, np.abs(ends - means), label=label, **look)
         axes.set_xticks(range(len(MOMENTA)), [f"{beta:g}" for beta in MOMENTA])
         axes.set(xlabel="momentum", ylabel=f"epochs to a loss of {LEVEL_OF_LOSS:g}", yscale="log")
+        axes.set_yticks([3, 5, 10, 20, 50], ["3", "5", "10", "20", "50"])
+        axes.minorticks_off()
         axes.set_title("Each at its best rate")
         plots.legend(figure, axes)
     return figure
@@ -112,6 +118,6 @@ CLAIMS = (
         measure=batches,
         draw=draw_batches,
         caption="Epochs to the same training loss over momentum, for three sizes of the batch, each at its best rate. "
-        "A falling line means that momentum helps. Dots are means, bands 95 % of the runs.",
+        "A falling line means that momentum helps. Points are geometric means, bars hold 95 % of the runs.",
     ),
 )

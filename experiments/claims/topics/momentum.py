@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.claims import drawing
 from experiments.claims.arms import Chosen, compared, swept, tuned
 from experiments.claims.claim import Claim, Decided, Setup
 from experiments.claims.landscapes import END, bumpy_slope, deepest, descend, plateau_slope, settled, valley
@@ -92,22 +93,27 @@ def passing(config: Config, setup: Setup) -> dict[str, Any]:
 
 
 def draw_passing(measured: Mapping[str, Any]) -> Any:
-    """Means over the runs of each method in each place."""
+    """All runs of each method in each place, and their means."""
     from jnorm import plots
 
-    shown = (("steps", 0, "steps to arrive", "A narrow valley"), ("steps", 1, "steps to arrive", "A plateau"))
-    shown += (("escaped", 2, "share that escapes", "Shallow minima"),)
+    shown = (
+        ("across", "valley", "way across (the start is 1 away)", "A narrow valley: way"),
+        ("steps", "valley", "steps to arrive", "A narrow valley: steps"),
+        ("steps", "plateau", "steps to arrive", "A plateau"),
+        ("escaped", "bumps", "starts that escape (%)", "Shallow minima"),
+    )
     with plots.style():
-        figure, panels = plots.figure(1, 3, size=(7.0, 2.6))
+        figure, panels = plots.figure(1, 4, size=(8.4, 2.6))
         for axes, (name, place, label, title) in zip(panels, shown, strict=True):
-            values = measured[name][place]
-            values = 10**values if name == "steps" else values
-            for i, some in enumerate(values):
-                axes.plot(np.full(len(some), i), some, "o", color=plots.PALETTE[i], alpha=0.4, markersize=3)
-                axes.plot(i, some.mean(), "_", color=plots.PALETTE[i], markersize=16, markeredgewidth=2)
-            axes.set(ylabel=label, title=title, xlim=(-0.5, len(values) - 0.5))
+            for i, method in enumerate(METHODS):
+                some = drawing.values(measured["landscapes"], name, _arm(place, method))
+                some = 100 * some if name == "escaped" else 10**some
+                jitter = np.linspace(-0.2, 0.2, len(some))
+                axes.plot(i + jitter, some, "o", color=plots.PALETTE[i], alpha=0.3, markersize=2.5, markeredgewidth=0)
+                axes.plot(i, some.mean(), "_", color="black", markersize=16, markeredgewidth=2)
+            axes.set(ylabel=label, xlim=(-0.5, len(METHODS) - 0.5), ylim=(-4, 104) if name == "escaped" else (0, None))
+            axes.set_title(title, fontsize=8)
             axes.set_xticks(range(len(METHODS)), list(METHODS), rotation=30)
-            axes.set(yscale="log", ylim=(1, 2 * values.max())) if name == "steps" else axes.set(ylim=(-0.05, 1.05))
     return figure
 
 
@@ -141,7 +147,8 @@ CLAIMS = (
         parts=[*VALLEY, *OTHERS],
         measure=passing,
         draw=draw_passing,
-        caption="Each dot is a run, each bar a mean; every method has its best rate. On valley and plateau less is "
-        "better, out of shallow minima more. Plain descent is on the left of each panel.",
+        caption="Each dot is a run, each bar a mean; every method has in every place the rate that is best there, in "
+        "the valley by its steps. On valley and plateau less is better, out of shallow minima more. A method can leave "
+        "a shallow minimum by speed, or by a rate too large for the minimum.",
     ),
 )

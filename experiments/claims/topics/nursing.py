@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import classification
+from experiments.claims import drawing
 from experiments.claims.arms import compared, few, sets, swept, timed
 from experiments.claims.claim import Claim, Setup
 from jnorm import losses
@@ -130,11 +131,18 @@ def draw(measured: Mapping[str, Any]) -> Any:
     """Test accuracies of the arms, and seconds."""
     from jnorm import plots
 
+    models = [100 * drawing.values(measured["models"], "test_accuracy", {"arm": i}) for i in range(len(ARMS))]
     with plots.style():
         figure, (left, right) = plots.figure(1, 2, size=(6.4, 2.8), width_ratios=(3, 2))
         shown = (
-            (left, ARMS, measured["accuracies"], "test accuracy", "As many steps for each"),
-            (right, ("at once", "in turn"), np.exp(measured["log seconds"]), "seconds", "A population's time"),
+            (left, ARMS, models, "test accuracy (%)", "As many steps for each"),
+            (
+                right,
+                ("at once", "in turn"),
+                1e3 * np.exp(measured["log seconds"]),
+                "milliseconds",
+                "A population's time",
+            ),
         )
         for axes, names, values, label, title in shown:
             for i, some in enumerate(values):
@@ -143,6 +151,7 @@ def draw(measured: Mapping[str, Any]) -> Any:
                 axes.plot(i, np.mean(some), "_", color="black", markersize=22, markeredgewidth=2)
             axes.set(ylabel=label, title=title, xlim=(-0.5, len(values) - 0.5))
             axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
+        left.set_ylim(0, 100)
         right.set_ylim(0)
     return figure
 

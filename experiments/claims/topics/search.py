@@ -12,6 +12,7 @@ import optax
 from scipy import special
 
 from experiments import classification
+from experiments.claims import drawing
 from experiments.claims.arms import compared, few, sets, swept
 from experiments.claims.claim import Claim, Setup
 from jnorm import initializers, losses
@@ -145,14 +146,16 @@ def draw_searched(measured: Mapping[str, Any]) -> Any:
         figure, panels = plots.figure(1, 3, size=(7.0, 2.9), sharey=True)
         for axes, (title, arms) in zip(panels, panels_of.items(), strict=True):
             for arm in arms:
-                curves, color = measured["curves"][arm], plots.PALETTE[arm % 5]
-                mean, error = curves.mean(0), 2 * curves.std(0) / len(curves) ** 0.5
+                curves = 100 * drawing.values(measured["searches"], "curve", {"arm": arm})
+                look = {"color": plots.PALETTE[arm % 5], "linestyle": ("-", "--", ":", "-.", "--")[arm % 5]}
+                mean, error = curves.mean(0), 1.96 * curves.std(0) / len(curves) ** 0.5
                 n = np.arange(1, TRIED + 1)
-                axes.fill_between(n, mean - error, mean + error, color=color, alpha=0.15, linewidth=0)
-                axes.plot(n, mean, color=color, label=ARMS[arm].removesuffix(", two matter"))
-            axes.set(xlabel="trainings", title=title)
-            axes.legend(fontsize=6, loc="lower right")
-        panels[0].set_ylabel("test accuracy of the best on dev data")
+                axes.fill_between(n, mean - error, mean + error, color=look["color"], alpha=0.15, linewidth=0)
+                axes.plot(n, mean, label=ARMS[arm], **look)
+            axes.set(xlabel="trainings", title=title, ylim=(0, 100))
+        panels[2].plot([], [], color=plots.PALETTE[1], linestyle="--", label=ARMS[1])  # the legend is one for all
+        panels[0].set_ylabel("test accuracy of the best (%)")
+        plots.legend(figure, panels[2])
     return figure
 
 
