@@ -134,14 +134,21 @@ def draw(found: Mapping[str, Any], *, name: str, lines: Mapping[str, Any]) -> An
     with plots.style():
         figure, panels = plots.figure(1, len(lines), size=(2.4 * len(lines) + 0.4, 2.5), sharey=True)
         for axes, (knob, (label, arms)) in zip(panels, lines.items(), strict=True):
-            for metric, words, color in (("test", "held-out error", 3), ("train", "train error", 0)):
+            for metric, words, color, line in (("test", "held-out error", 3, "s-"), ("train", "train error", 0, "o--")):
                 mean, half = averages(found[name], f"{metric}_accuracy", arms)
                 x = [a[knob] for a in arms]
-                axes.errorbar(x, 100 * (1 - mean), 100 * half, color=plots.PALETTE[color], marker="o", label=words)
+                look = {
+                    "fmt": line,
+                    "color": plots.PALETTE[color],
+                    "markersize": 3.5,
+                    "elinewidth": 1.2,
+                    "label": words,
+                }
+                axes.errorbar(x, 100 * (1 - mean), 100 * half, **look)
             axes.set(xscale="log", xlabel=label)
             axes.set_xticks(x, [f"{value:g}" for value in x])
             axes.minorticks_off()
-        panels[0].set(ylabel="error (%)", ylim=(0, None))
+        panels[0].set(ylabel="error (%)", ylim=(-2.5, None))
         plots.legend(figure, panels[0])
     return figure
 

@@ -248,7 +248,7 @@ def draw_effects(found: Mapping[str, Any]) -> Any:
     from jnorm import plots
 
     with plots.style():
-        figure, panels = plots.figure(1, 3, size=(7.2, 2.6))
+        figure, panels = plots.figure(1, 3, size=(7.2, 2.8))
         for width, slim, color in ((WIDTHS[0], 0.0, 0), (NARROW, 1.0, 3)):
             line = {"color": plots.PALETTE[color], "marker": "o", "markersize": 3.5, "label": f"{width} units"}
             for axes, name in zip(panels, ("gap", "test_accuracy"), strict=False):
@@ -257,11 +257,11 @@ def draw_effects(found: Mapping[str, Any]) -> Any:
                 axes.set(xlabel="rate of dropout")
         panels[0].set(ylabel="test less train error (%)", ylim=(0, None))
         panels[1].set(ylabel="test error (%)", ylim=(0, None))
-        panels[0].legend(frameon=False)
+        plots.legend(figure, panels[0])
         mean, half = averages(found["arms"], "spread", [arm(), DROPPED, DECAYED])
         panels[2].bar(range(3), mean, yerr=half, color=[plots.PALETTE[k] for k in (5, 0, 2)], width=0.6)
         panels[2].set_xticks(range(3), ["neither", "dropout", "L2"])
-        panels[2].set(ylabel="weights that share a unit's input")
+        panels[2].set(ylabel="share of inputs that a unit uses")
     return figure
 
 
@@ -282,6 +282,7 @@ def draw_masks(found: Mapping[str, Any]) -> Any:
             mean, half = averages(found["masks"], name, [arm])
             color = plots.PALETTE[0 if arm == EACH else 3]
             axes.errorbar(100 - 100 * mean, [-place], xerr=100 * half, color=color, marker="o", markersize=4)
+        axes.margins(x=0.1)
         axes.set_yticks([-place for place in range(len(ways))], [label for label, _, _ in ways])
         axes.set(xlabel="test error (%)", xlim=(0, None), ylim=(0.5 - len(ways), 0.5))
     return figure
