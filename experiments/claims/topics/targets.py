@@ -170,6 +170,7 @@ def draw_slopes(measured: Mapping[str, Any]) -> Any:
             values = np.maximum(measured[f"plane {name}"], 1e-9)
             plots.plane(axes, measured["side"], measured["side"], values, label=label, log=True, limits=(1e-9, 2.0))
             plots.point(axes, *FAR[:2], "a bad start", offset=(6, -10))
+            axes.lines[-1].set_clip_on(False)  # it stands in the corner
             axes.set(xlabel="score of the right class", ylabel="score of another class", title=name)
         for start, dash in (("usual", ":"), ("bad", "-")):
             for name, color in zip(LOSSES, plots.PALETTE, strict=False):

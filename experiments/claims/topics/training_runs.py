@@ -104,12 +104,12 @@ def draw_stalled(measured: Mapping[str, Any]) -> Any:
         epochs = np.arange(1, loss.shape[1] + 1)
         plots.band(left, epochs, loss, color=plots.PALETTE[0], label="fixed rate")
         plots.band(left, epochs, cut, color=plots.PALETTE[1], label="rate cut to a tenth late")
-        left.set(xlabel="epoch", ylabel="loss on the training set", title="The loss")
-        left.legend(fontsize=6)
+        left.set(xlabel="epoch", ylabel="loss on the training set (nats)", title="The loss")
+        left.legend(loc="upper right")
         plots.band(right, epochs, batch, color=plots.PALETTE[2], label="of a mini-batch")
         plots.band(right, epochs, whole, color=plots.PALETTE[3], label="of the training set")
-        right.set(xlabel="epoch", ylabel="norm of the gradient", title="The gradient at the fixed rate", yscale="log")
-        right.legend(fontsize=6)
+        right.set(xlabel="epoch", ylabel="norm of the gradient", title="The gradient at the fixed rate", ylim=(0, None))
+        right.legend(loc="center right", bbox_to_anchor=(1.0, 0.62))
     return figure
 
 
@@ -176,7 +176,9 @@ def draw_first_steps(measured: Mapping[str, Any]) -> Any:
         for axes, name, curves, color in zip(panels, ADAMS, measured["early"], plots.PALETTE, strict=False):
             axes.plot(np.arange(curves.shape[1]), curves.T, color=color, linewidth=0.7, alpha=0.7)
             axes.set(xlabel="step", title=name, yscale="log")
-        panels[0].set_ylabel("dev loss, a line a run")
+            axes.set_yticks([0.3, 0.5, 1, 2, 3], ["0.3", "0.5", "1", "2", "3"])
+            axes.minorticks_off()
+        panels[0].set_ylabel("dev loss (nats), a line a run")
     return figure
 
 
