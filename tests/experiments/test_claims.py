@@ -124,7 +124,7 @@ def test_trained_arms_are_tuned_alike_and_trained_until_they_are_decided(tmp_pat
     assert f"{len(setup.seeds) // 8} seeds" in chosen.budget
     part = arms.compared("one", "score", "greater", 0.02, a={"arm": 1.0}, b={"arm": 0.0}, own=("rate",))
     decided = arms.swept(train, setup, "score", [part, Number("another", "x")], grid=chosen.arms)
-    assert decided.until.looks == (8, 16, 32, 64, 128)
+    assert decided.until.looks == (8, 16, 32, 64, 128, 256, 512)
     assert part.decide({"score": decided})[6:8] == (ALONE, "supported")
     assert decided.result.seeds[0] == 3
     assert decided.result.done.sum() == 16
@@ -138,8 +138,8 @@ def test_looks_grow_with_the_seeds():
     assert [Setup(range(n), None).looks for n in (2, 4, 16, 32)] == [
         (2, 4),
         (2, 4),
-        (4, 8, 16, 32, 64),
-        (8, 16, 32, 64, 128),
+        (4, 8, 16, 32, 64, 128, 256),
+        (8, 16, 32, 64, 128, 256, 512),
     ]
 
 
@@ -149,9 +149,9 @@ def test_two_runs_of_all_claims_are_compared(declare, tmp_path, capsys):
     declare(claim(0.5), replace(claim(-0.5), id="N2"), replace(claim(), id="N3", parts=[Number("x", "value", low=0.0)]))
     capsys.readouterr()
     against = tmp_path / "first" / "summary.json"
-    claims.run(claims.Config(out=tmp_path / "second", first_seed=1032, against=against))
+    claims.run(claims.Config(out=tmp_path / "second", first_seed=2032, against=against))
     said = capsys.readouterr().out
-    assert "(1032 to 1063 where the first run had 1000 to 1031) 1 of 2 verdicts are the same (50.0 %)." in said
+    assert "(2032 to 2063 where the first run had 2000 to 2031) 1 of 2 verdicts are the same (50.0 %)." in said
     assert "N2 went from supported to mixed" in said
     for path in (tmp_path / "none.json", tmp_path / "first" / "index.html"):
         with pytest.raises(Refused, match=r"`against` must be the summary\.json of claims"):
@@ -237,6 +237,7 @@ def test_unknown_claims_get_the_nearest(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("unoptimized")
 @jax.numpy_rank_promotion("allow")
 @jax.numpy_dtype_promotion("standard")
 def test_every_claim_runs_at_reduced_size(tmp_path):
