@@ -101,7 +101,7 @@ def draw_convolved(measured: Mapping[str, Any]) -> Any:
             axes,
             {name: 100 * drawing.values(measured["cnn"], "test_accuracy", {"normed": on}) for name, on in arms.items()},
         )
-        axes.set(xlabel="test accuracy (%)")
+        axes.set(xlabel="test accuracy (%)", title="A small convolutional network")
     return figure
 
 

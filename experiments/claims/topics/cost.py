@@ -100,7 +100,7 @@ def draw(measured: Mapping[str, Any]) -> Any:
                 axes.hlines(measured["names"], low, high, color="black", linewidth=1)
                 axes.axvline(1, color="0.4", linewidth=0.8)
                 axes.set_title(case.capitalize().replace(", ", ",\n"))
-            row[0].set_ylabel(platform)
+            row[0].set_ylabel(f"on {platform}")
         for axes in panels[-1]:
             axes.set_xlabel("time over relu's")
         panels[0, 0].invert_yaxis()

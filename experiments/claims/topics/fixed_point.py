@@ -106,6 +106,7 @@ def draw_attraction(measured: Mapping[str, Any]) -> Any:
             path, seen = ([measured[f"{who} {name}"] for name in Moments._fields] for who in ("theory", "networks"))
             plots.trajectory(panels[0], path[0][:, start], path[1][:, start], color=color)
             plots.cloud(panels[0], seen[0][:, 1:, start], seen[1][:, 1:, start], color=color)
+        plots.point(panels[0], 0.0, 1.0, "(0, 1)", offset=(-9, 6), align="right")
         panels[0].set_title("Weights of sum of squares 1")
         literal = measured["literal by layer"]
         layers = np.arange(literal.shape[1])

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from experiments.claims.arms import compared, swept, tuned
 from experiments.claims.claim import Claim, Setup
+from experiments.claims.drawing import values as drawn
 from experiments.claims.landscapes import bumpy, bumpy_slope, deepest, descend
 from jnorm import initializers, losses
 from jnorm.activations import relu
@@ -126,7 +127,8 @@ def draw(measured: Mapping[str, Any]) -> Any:
     with plots.style():
         figure, (left, right) = plots.figure(1, 2, size=(7.0, 3.0), width_ratios=(2, 1))
         left.plot(w, np.asarray(bumpy(w)), color="black")
-        for i, (name, ends) in enumerate(zip(ARMS, measured["ends"], strict=True)):
+        for i, name in enumerate(ARMS):
+            ends = drawn(measured["bumps"], "end", {"arm": i})
             shares = np.histogram(ends, edges)[0] / max(ends.size, 1)
             base = -0.9 * (i + 1)
             left.bar(
@@ -135,10 +137,12 @@ def draw(measured: Mapping[str, Any]) -> Any:
             left.annotate(name, (3.9, base + 0.15), color=plots.PALETTE[i], fontsize=7, annotation_clip=False)
         left.set(xlabel="weight", ylabel="loss", title="Ends of runs from shallow minima", xlim=(-3.8, 3.8))
         left.set_yticks([0, 1, 2])
-        for i, shares in enumerate(measured["solved shares"]):
-            right.errorbar(i, shares.mean(), 2 * shares.std() / len(shares) ** 0.5, fmt="o", color=plots.PALETTE[i])
+        for i in range(len(ARMS)):
+            solved = drawn(measured["network"], "solved", {"arm": i})
+            reach = 1.96 * solved.std(ddof=1) / len(solved) ** 0.5
+            right.errorbar(i, solved.mean(), reach, fmt="o", color=plots.PALETTE[i])
         right.set(ylabel="share of starts that learn", title="A small network", xlim=(-0.5, 2.5), ylim=(-0.03, 1.05))
-        right.set_xticks(range(3), [name.replace(" ", "\n") for name in ARMS])
+        right.set_xticks(range(3), [name.replace(" ", "\n").replace("-", "-\n") for name in ARMS])
     return figure
 
 

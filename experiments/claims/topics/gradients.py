@@ -83,7 +83,10 @@ def draw_vanishing(measured: Mapping[str, Any]) -> Any:
             plots.band(panels[1], measured["depths"], measured["changes"][:, i], color=color)
             panels[1].plot(measured["depths"], measured["changes"][:, i].mean(0), color=color, label=name, linewidth=1)
         panels[0].set(xlabel="layer", ylabel="log10 gradient, over last layer's", title=f"{layers[-1]} layers")
-        panels[1].set(xlabel="layers of the network", ylabel="log10 gradient, first over last", title="By depth")
+        panels[1].set_ylim(-2, 1.2)
+        panels[1].set(
+            xlabel="layers of the network", ylabel="log10 gradient, first over last", title="By depth, enlarged"
+        )
         plots.legend(figure, panels[1], title="bands: 95 % of the networks")
     return figure
 
@@ -156,8 +159,8 @@ CLAIMS = (
         measure=vanishing,
         draw=draw_vanishing,
         caption="Gradients on their way back through networks at their start, relative to the last layer's. A straight "
-        "line down to the left is a gradient that loses the same factor in each layer. On the right the same for "
-        "networks of many depths.",
+        "line down to the left is a gradient that loses the same factor in each layer. On the right the first layer's "
+        "gradient in networks of many depths, enlarged: what leaves the panel below goes on as on the left.",
     ),
     Claim(
         id="D3",

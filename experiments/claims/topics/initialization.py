@@ -150,7 +150,7 @@ def powers(config: Config, setup: Setup) -> dict[str, Any]:
     return found
 
 
-_HISTOGRAMS = "Histograms of the activations of ten layers, averaged over the seeds. "
+_HISTOGRAMS = "Histograms of the activations of ten layers, averaged over the seeds, each as high as the others. "
 CLAIMS = (
     Claim(
         id="I2",
@@ -222,7 +222,8 @@ CLAIMS = (
         measure=halved,
         draw=histograms,
         caption=_HISTOGRAMS
-        + "The bar at 0 is cut off. A signal that is halved is a histogram that comes closer to 0 in every layer.",
+        + "The bar at 0 is cut off, and so is what lies beyond 2. A signal that is halved is a histogram that comes "
+        "closer to 0 in every layer.",
     ),
     Claim(
         id="D1",

@@ -186,8 +186,8 @@ CLAIMS = (
         parts=_PARTS,
         measure=stays_linear,
         draw=draw,
-        caption="Left, fits to a parabola: a linear network is a straight line at any depth, and the best one is flat; "
-        "one hidden layer of relu bends. Right, linear classifiers by the number of their hidden layers, a dot a run, "
+        caption="Left, fits to a parabola: a linear network is a straight line at any depth, and the best one is flat. "
+        "One hidden layer of relu bends. Right, linear classifiers by the number of their hidden layers, a dot a run, "
         "with the mean and its 95 % interval.",
     ),
 )

@@ -107,10 +107,11 @@ def draw_narrow(measured: Mapping[str, Any]) -> Any:
 
     with plots.style():
         figure, panels = plots.figure(1, 2, size=(7.0, 2.9))
-        names = ("Distance from normal", "Mean or variance of SELU, off by")
-        for i, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        names = ("Distance from normal", "Error of SELU's mean or variance")
+        for i, (axes, name, effect) in enumerate(zip(panels, names, (0.01, 0.02), strict=True)):  # those of the parts
             beyond = measured["found"][:, :, 0, i] - measured["found"][:, :, 1, i]
             axes.axhline(0, color="0.5", linewidth=0.8)
+            axes.axhline(effect, color="0.5", linewidth=0.8, linestyle=":", label="would matter")
             plots.band(axes, measured["fans"], beyond[:, :-1], color=plots.PALETTE[0])
             average = beyond.mean(0)
             axes.plot(measured["fans"], average[:-1], color=plots.PALETTE[0], linewidth=1, label="outputs of SELU")
@@ -208,10 +209,9 @@ def draw_laws(measured: Mapping[str, Any]) -> Any:
         )
         for axes, (title, names, lines) in zip(panels, groups, strict=True):
             for i, (name, line) in enumerate(zip(names, lines, strict=True)):
-                color = plots.PALETTE[i % len(plots.PALETTE)]
-                axes.plot(
-                    layers, line, "--" if i >= len(plots.PALETTE) else "-", color=color, label=name, linewidth=1.2
-                )
+                width = 3.2 - i if axes is panels[1] else 1.2  # these lie on each other
+                color = "0.6" if name == "features of all scales" else plots.PALETTE[i]
+                axes.plot(layers, line, color=color, label=name, linewidth=width)
             axes.set(xlabel="layer", yscale="log", title=title)
             axes.legend(fontsize=6.5)
         panels[0].set_ylabel("distance of (mean, variance) from (0, 1)")
@@ -236,8 +236,9 @@ CLAIMS = (
         measure=narrow,
         draw=draw_narrow,
         caption="How far the pre-activations of units are from normal, and what their SELU's mean or variance is off "
-        "by, against the number of inputs. Both are what is left beyond the distances of as many normal "
-        "numbers. Patches of digits are neither normal nor independent.",
+        "by, against the number of inputs: averages of networks, and bands that hold 95 % of them. Both are what "
+        "is left beyond the distances of as many normal numbers, and from the dotted lines on it would matter. Patches "
+        "of digits are neither normal nor independent.",
     ),
     Claim(
         id="N10",

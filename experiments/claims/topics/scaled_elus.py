@@ -208,8 +208,9 @@ def draw_points(measured: Mapping[str, Any]) -> Any:
         for i, (name, point) in enumerate(POINTS.items()):
             color = plots.PALETTE[i]
             left.plot(measured["means"][i], measured["variances"][i], ".", markersize=3, color=color, label=name)
-            left.plot(*point, "o", markersize=9, markerfacecolor="none", color=color)
+            left.plot(*point, "o", markersize=13, markerfacecolor="none", color=color)
         left.set(xlabel="mean of a layer", ylabel="variance", title="Fixed points (circles) and layers (dots)")
+        left.margins(0.08)
         left.legend(fontsize=6)
         places = np.arange(len(POINTS))
         for i, problem in enumerate(PROBLEMS):
@@ -218,7 +219,7 @@ def draw_points(measured: Mapping[str, Any]) -> Any:
             right.errorbar(places + 0.12 * (i - 1), means, halves, label=problem.replace("_", " "), **options)
         right.set_xticks(places, list(POINTS))
         right.set(xlabel="fixed point (mean, variance)", ylabel="test accuracy", title="Trained with each point")
-        right.legend(fontsize=6)
+        plots.legend(figure, right)
     return figure
 
 
@@ -296,7 +297,7 @@ CLAIMS = (
         measure=points,
         draw=draw_points,
         caption="Mean and variance of layers that start at five fixed points, and test accuracy with each on three "
-        "problems, with 95 % intervals. Dots within a circle are layers that keep their point. Points that serve as "
-        "well as (0, 1) lie as high.",
+        "problems, with 95 % intervals. Dots within a circle are layers that keep their point. Points that serve a "
+        "problem as well as (0, 1) lie as high.",
     ),
 )

@@ -186,9 +186,9 @@ CLAIMS = (
         parts=I9,
         measure=weights,
         draw=draw_weights,
-        caption="Test accuracy over the scale of the initial weights, with 95 % intervals, with and without batch "
-        "norm. On the left the learning rate is the best at scale 1, on the right it is tuned for each point. Where "
-        "a line is flat no scale has to be tuned.",
+        caption="Test accuracy over the scale of the initial weights, with 95 % intervals (dotted: by chance), with "
+        "and without batch norm. On the left the learning rate is the best at scale 1, on the right it is tuned for "
+        "each point. Where a line is flat no scale has to be tuned.",
     ),
     Claim(
         id="I11",
@@ -199,8 +199,8 @@ CLAIMS = (
         parts=I11,
         measure=inputs,
         draw=draw_inputs,
-        caption="Test accuracy over the scale of the inputs, with 95 % intervals, by the law of the weights. On the "
-        "left the learning rate is the best at scale 1, on the right it is tuned for each point. A flat line is "
-        "training that does not mind its inputs.",
+        caption="Test accuracy over the scale of the inputs, with 95 % intervals (dotted: by chance), by the law of "
+        "the weights. On the left the learning rate is the best at scale 1, on the right it is tuned for each point. A "
+        "flat line is training that does not mind its inputs.",
     ),
 )

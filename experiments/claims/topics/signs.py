@@ -167,9 +167,9 @@ def draw_signs(measured: Mapping[str, Any]) -> Any:
         figure, panels = plots.figure(1, 3, size=(7.0, 2.7), width_ratios=(1, 1, 1.1))
         for axes, name in zip(panels, ("sigmoid", "sigmoid - 1/2"), strict=False):
             square, path = zigzag(LAYERS[name])
-            x, y = np.meshgrid(np.linspace(-0.8, 1.2, 81), np.linspace(-1, 0.7, 81))
+            x, y = np.meshgrid(np.linspace(-0.8, 1.2, 81), np.linspace(-1.3, 1.0, 93))
             loss = square[0, 0] * x**2 + 2 * square[0, 1] * x * y + square[1, 1] * y**2
-            axes.contour(x, y, np.sqrt(loss), 9, colors="0.8", linewidths=0.8)
+            axes.contour(x, y, np.sqrt(loss), 14, colors="0.8", linewidths=0.8)
             axes.plot(*path.T, "o-", color=plots.PALETTE[0], markersize=3, linewidth=1)
             axes.plot(0, 0, "*", color=plots.PALETTE[1], markersize=9, markeredgewidth=0)
             axes.set(xlabel="weight 1, from its best", title=f"Fed by {name}", aspect="equal")
@@ -265,9 +265,9 @@ CLAIMS = (
         parts=_SIGNS,
         measure=one_sign,
         draw=draw_signs,
-        caption="Left and middle, a unit with two inputs descends from the same start at its best rate (star: the best "
-        "weights): positive inputs tilt and stretch the bowl. Right, the test accuracy of networks with and without a "
-        "shift that centres their activations, a dot a run.",
+        caption="Left and middle, a unit with two inputs descends from the same start at its best rate to the best "
+        "weights (star). Positive inputs tilt and stretch the bowl. Right, the test accuracy of networks with and "
+        "without a shift that centres their activations, a dot a run.",
     ),
     Claim(
         id="I8",
@@ -287,7 +287,7 @@ CLAIMS = (
         measure=drift,
         draw=draw_drift,
         caption="How much of the outputs is one number common to all units, after ten layers, against the share of "
-        "positive weights: 0 for outputs that scatter about 0, 1 where all are the same. Dots are averages over the "
-        "networks, bands hold 95 % of them.",
+        "positive weights: 0 for outputs that scatter about 0, 1 where all are the same. Lines are averages over the "
+        "networks, bands hold 95 % of them. Where lines cover each other the activation makes no difference.",
     ),
 )

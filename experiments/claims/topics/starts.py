@@ -109,7 +109,7 @@ def draw_equal(measured: Mapping[str, Any]) -> Any:
         figure, axes = plots.figure(size=(4.6, 2.8))
         places = np.arange(len(STARTS))
         for i, (name, height) in enumerate(zip(SIGMOIDAL, measured["accuracy"], strict=True)):
-            axes.barh(places + 0.19 - 0.38 * i, height, 0.36, color=plots.PALETTE[i], label=name)
+            axes.barh(places - 0.19 + 0.38 * i, height, 0.36, color=plots.PALETTE[i], label=name)
         for place, name in zip(places, STARTS, strict=True):
             rank = f"rank {measured[f'rank, {name}']:.0f}"
             axes.annotate(rank, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
@@ -320,8 +320,8 @@ CLAIMS = (
         parts=SMALL,
         measure=small,
         draw=draw_small,
-        caption="Test accuracy over the number of hidden layers, with 95 % intervals. The learning rate is tuned for "
-        "each point. What small weights cost shows where the two lines part.",
+        caption="Test accuracy over the number of hidden layers, with 95 % intervals (dotted: by chance). The learning "
+        "rate is tuned for each point. What small weights cost shows where the two lines part.",
     ),
     Claim(
         id="I7",
@@ -333,6 +333,7 @@ CLAIMS = (
         draw=draw_he,
         caption="Histograms of the activations of ten layers with variance 2/n, averaged over the seeds, and test "
         "accuracy of a relu network of 30 layers over the epochs (dotted: by chance). Half of the activations are 0 "
-        "(cut off here); layers as wide as the first keep the signal. The learning rate is tuned for each variance.",
+        "(cut off here, as what lies beyond 2); layers as wide as the first keep the signal. The learning rate is "
+        "tuned for each variance.",
     ),
 )
