@@ -110,8 +110,7 @@ def draw_scales(measured: Mapping[str, Any]) -> Any:
         for i, name in enumerate(names):
             for j, how in enumerate(("raw", "standardized")):
                 values = 10 ** measured[f"eigenvalues, {name}, {how}"]
-                marks = {"color": plots.PALETTE[j], "markersize": 8, "label": how if i == 0 else None}
-                left.plot(values, np.full(len(values), i + 0.2 * j), "|", **marks)
+                left.plot(values, np.full(len(values), i + 0.2 * j), "|", color=plots.PALETTE[j], markersize=8)
                 steps = 2.0 ** measured[f"mean {'own' if j else 'raw'}_steps"][i]
                 for k, method in enumerate(METHODS.values()):
                     label = f"{method}, {how}" if i == 0 else None
@@ -123,9 +122,13 @@ def draw_scales(measured: Mapping[str, Any]) -> Any:
             axes.set_yticks(range(len(names)), [WORDS[name] for name in names])
             axes.invert_yaxis()
         left.set(xscale="log", xlabel="eigenvalue of the Hessian", title="Curvatures of a linear model")
-        left.legend(loc="lower left", fontsize=6)
-        right.set_xscale("log", base=2)
-        right.set(xlim=(4, None), xlabel="steps (geometric mean)", title="Steps to a tenth of the loss by chance")
+        right.set(
+            xscale="log",
+            xlim=(1, None),
+            xlabel="steps (geometric mean)",
+            title="Steps to a tenth of the loss by chance",
+        )
+        right.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1000"])
         plots.legend(figure, right)
     return figure
 
@@ -208,6 +211,6 @@ CLAIMS = (
         draw=draw_scales,
         caption="Eigenvalues of a linear model's Hessian on raw and on standardized inputs, and steps of SGD and "
         "Adam at the best rate for each. Where the marks of one row spread over many powers of ten, one rate cannot "
-        "serve all directions. Steps end at the most that a run has.",
+        "serve all directions. Colours are the same on both sides, and steps end at the most that a run has.",
     ),
 )
