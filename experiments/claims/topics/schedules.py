@@ -75,7 +75,7 @@ def draw(measured: Mapping[str, Any]) -> Any:
     from jnorm import plots
 
     with plots.style():
-        figure, axes = plots.figure(size=(4.6, 3.2))
+        figure, axes = plots.figure(size=(5.2, 3.2))
         for (name, color), dash in zip(
             zip(known(Config()), plots.PALETTE, strict=False), ("-", "--", ":") * 2, strict=True
         ):
