@@ -126,7 +126,9 @@ def draw_sizes(measured: Mapping[str, Any]) -> Any:
         sizes = measured["batches"].tolist()
         for i, (name, mark) in enumerate(zip(NORMS, ("o-", "s--", "^-.", "D:"), strict=True)):
             runs = [drawing.values(measured["sizes"], "test_accuracy", {"norm": float(i), "batch": b}) for b in sizes]
-            axes.plot(sizes, [100 * r.mean() for r in runs], mark, color=plots.PALETTE[i], markersize=4, label=name)
+            means, halves = zip(*((100 * r.mean(), 196 * r.std(ddof=1) / len(r) ** 0.5) for r in runs), strict=True)
+            options = {"color": plots.PALETTE[i], "markersize": 4, "capsize": 2, "label": name}
+            axes.errorbar(sizes, means, halves, fmt=mark, **options)
         axes.set(xscale="log", xlabel="examples in a batch", ylabel="test accuracy (%)", ylim=(0, 101))
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
@@ -140,7 +142,8 @@ _SIZED = (
     "at most two points behind layer norm"
 )
 _FOUR = (
-    "Test accuracy over the size of the batch, after equal epochs and with the learning rate that suits each place. "
+    "Test accuracy over the size of the batch with 95 % intervals, after equal epochs and with the learning rate that "
+    "suits each place. "
 )
 CLAIMS = (
     Claim(
