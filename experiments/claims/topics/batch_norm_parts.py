@@ -303,7 +303,7 @@ CLAIMS = (
         ],
         measure=redundant,
         draw=draw_arms("before", "before, with bias", "after"),
-        caption=_DOTS + "Normalized is z, z with a bias of its own before the norm, or a. The bias changes nothing but "
-        "rounding.",
+        caption=_DOTS + "Normalized is z, z with a bias of its own before the norm, or a. The bias changes "
+        "a run by nothing but rounding; rows differ in how many runs it took to decide.",
     ),
 )

@@ -260,6 +260,7 @@ CLAIMS = (
         measure=_rates,
         draw=draw_rates,
         caption="Test accuracy of three relu layers over the learning rate, after few, more and all steps. A rate that "
-        "is too large for a network leaves it at chance (10 %). The wider a curve is, the less the choice matters.",
+        "is too large for a network leaves it at chance (10 %) or not finite, which counts as 0. The wider a curve is, "
+        "the less the choice matters.",
     ),
 )
