@@ -190,7 +190,7 @@ def draw_undone(measured: Mapping[str, Any]) -> Any:
         right.plot(measured["scales"], 100 * measured["shares"], color=plots.PALETTE[2])
         right.plot([1], [100 * measured["share at 1"]], "o", color=plots.PALETTE[0])
         right.plot([5], [100 * measured["share at 5"]], "o", color=plots.PALETTE[1])
-        right.set(xscale="log", xticks=[0.25, 1, 4], xticklabels=["1/4", "1", "4"], xlabel="scale", ylim=(0, None))
+        right.set(xscale="log", xticks=[0.25, 1, 5], xticklabels=["1/4", "1", "5"], xlabel="scale", ylim=(0, None))
         right.set(ylabel="variance off a straight line (%)", title="Scale decides how nonlinear it is")
         right.minorticks_off()
     return figure

@@ -213,7 +213,7 @@ def draw_figure(measured: Mapping[str, Any]) -> Any:
             low, high = np.quantile(curves, [0.1, 0.9], axis=0)
             axes.fill_between(measured["figure step"], low, high, color=plots.PALETTE[color], alpha=0.18, linewidth=0)
             axes.plot(measured["figure step"], np.median(curves, 0), line, color=plots.PALETTE[color], label=name)
-        axes.set(xlabel="step", ylabel="test accuracy (%)", ylim=(0, 100))
+        axes.set(xlabel="step", ylabel="test accuracy (%)", ylim=(0, 100), title="Three layers of 100 sigmoids")
         axes.legend(loc="lower right")
     return figure
 
@@ -250,7 +250,8 @@ CLAIMS = (
         measure=both,
         draw=draw_figure,
         caption="Test accuracy of three layers of 100 sigmoids over the steps of training, as in figure 1a of the "
-        "batch norm paper. Each arm has the learning rate that suits it. Bands hold the middle 80 % of the runs.",
+        "batch norm paper. Each arm has the learning rate that suits it. Lines are medians, bands hold the middle "
+        "80 % of the runs.",
     ),
     Claim(
         id="S3",
