@@ -201,6 +201,8 @@ class Claim:
             ``"notes"``: what else a reader must know, such as the budget of tuning.
         draw: ``draw(measured)`` returns a figure; None for a claim without one.
         caption: What the figure shows.
+        mended: What was wrong with the measurement in an earlier full run, and what it is now: nobody shall take a
+            mended rule for one that was written before all runs.
     """
 
     id: str
@@ -210,6 +212,7 @@ class Claim:
     measure: Callable[[Any, Setup], Mapping[str, Any]]
     draw: Callable[[Mapping[str, Any]], Any] | None = None
     caption: str = ""
+    mended: str = ""
 
     def decide(self, measured: Mapping[str, Any]) -> list[Outcome]:
         """The outcome of every part."""

@@ -81,6 +81,11 @@ def html(summary: Mapping[str, Any], folder: Path, *, quick: bool) -> str:
     return "\n".join([*head, f"<p>{filters}</p>", *table, *figures, *end, ""])
 
 
+def mended(record: Mapping[str, Any]) -> str:
+    """What was mended after an earlier run, in a sentence; nothing for rules that were written before all runs."""
+    return f"Mended after an earlier full run: {record['mended']}" if record["mended"] else ""
+
+
 def planted(summary: Mapping[str, Any]) -> str:
     """What became of planted falsehoods, in a sentence."""
     parts = [part for record in summary["claims"] for part in record["parts"]]
@@ -96,7 +101,7 @@ def _row(record: Mapping[str, Any]) -> str:
     cells = {
         "": f"<strong>{record['id']}</strong> {_safe(record['statement'])}",
         "measured": _safe(record["measured"])
-        + (f"<br><small>{_safe(record['notes'])}</small>" if record["notes"] else ""),
+        + "".join(f"<br><small>{_safe(text)}</small>" for text in (mended(record), record["notes"]) if text),
         "effect": _items([_effect(part) for part in parts]) if parts else _safe(record.get("skipped", "")),
         "seeds": str(max((part["seeds"] for part in parts), default=0) or "exact"),
     }

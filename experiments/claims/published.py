@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.claims.agreement import agreement, words
-from experiments.claims.page import ORDER, planted
+from experiments.claims.page import ORDER, mended, planted
 
 ROOT = Path(__file__).resolve().parents[2]
 SUMMARY = ROOT / "experiments" / "summary.json"
@@ -88,8 +88,7 @@ def _section(record: Mapping[str, Any]) -> list[str]:
         lines += [_row(part) for part in record["parts"]]
     if record.get("skipped"):
         lines += ["", record["skipped"]]
-    if record["notes"]:
-        lines += ["", record["notes"]]
+    lines += [part for text in (mended(record), record["notes"]) if text for part in ("", text)]
     return lines
 
 

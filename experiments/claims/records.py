@@ -39,7 +39,7 @@ def measured(entry: Entry, config: Any, setup: Setup, output: Output) -> dict[st
     record: dict[str, Any] = {"id": claim.id, "topic": entry.topic, "statement": claim.statement}
     record |= {"measured": claim.measured, "rules": rules(entry), "seeds": [setup.seeds.start, setup.seeds.stop]}
     record |= {"config": repr(config), "data": setup.data, "versions": versions(), "parts": []}
-    record |= {"figure": None, "caption": claim.caption, "notes": ""}
+    record |= {"figure": None, "caption": claim.caption, "notes": "", "mended": claim.mended}
     try:
         numbers = claim.measure(config, setup)
         record["parts"] = [outcome._asdict() for outcome in claim.decide(numbers)]
