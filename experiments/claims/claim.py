@@ -139,7 +139,7 @@ class Comparison:
         runs = measured[self.quantity]
         setting = _judged(runs, self.rule)
         size = f"{setting.size:.0f} runs" if math.isfinite(setting.size) else "no number of runs"
-        needed = f"power {setting.power:.2f} at level {self.rule.level:g}; {size} would decide"
+        needed = f"power {setting.power:.2f}; {size} would decide"
         known = 0.0 if isinstance(self.rule.b, Mapping) else float(self.rule.b)  # the value is shown, no difference
         ends = (setting.interval[0] + known, setting.interval[1] + known)
         shown = (self.what, str(self), setting.effect + known, ends, min(setting.runs), setting.p, ALONE)
@@ -159,11 +159,20 @@ class Comparison:
 
 
 def _judged(runs: Decided | Result, rule: Rule) -> Setting:
-    """The only setting of a rule, judged at the looks after which the seeds were added, if they were."""
+    """The only setting of a rule, judged at the looks after which the seeds were added, if they were.
+
+    What is decided at `ALONE`, but not at the rule's own level, is shown as it was at the look that decided.
+    """
     if not isinstance(runs, Decided):
         (setting,) = judge(runs, rule).settings
         return setting
     (setting,) = next(v for v in runs.until.judge(runs.result).verdicts if v.rule is rule).settings
+    if not rule.level < setting.p <= ALONE:
+        return setting
+    weaker = replace(rule, level=ALONE)
+    rules = tuple(weaker if one is rule else one for one in runs.until.rules)
+    verdicts = replace(runs.until, rules=rules).judge(runs.result).verdicts
+    (setting,) = next(v for v in verdicts if v.rule is weaker).settings
     return setting
 
 

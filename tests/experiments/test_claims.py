@@ -134,6 +134,20 @@ def test_trained_arms_are_tuned_alike_and_trained_until_they_are_decided(tmp_pat
     assert len(list(tmp_path.iterdir())) == len(stores) + 1
 
 
+def test_what_is_decided_by_itself_alone_is_shown_as_it_was_when_it_was_decided():
+    """At a level of .05 the second look decides, and later runs that blur it neither change nor widen what is shown."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0.2, 0.1, 8), rng.normal(0.1, 0.5, 24)])
+    part = arms.compared("a share", "share", "greater", 0.1)
+    until = sequential(part.rule, looks=(4, 8, 32), boundary="pocock")
+    shown = part.decide({"share": Decided(arms.runs(values), until)})
+    assert arms.LEVEL < shown.p <= ALONE
+    assert shown.verdict == "supported"
+    assert shown.seeds < 32
+    assert 0.1 < shown.interval[0] < shown.effect < shown.interval[1]
+    assert shown.needed
+
+
 def test_looks_grow_with_the_seeds():
     assert [Setup(range(n), None).looks for n in (2, 4, 16, 32)] == [
         (2, 4),
