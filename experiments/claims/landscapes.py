@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 
 BUMP, PULL = 1.0, 0.3
+STABLE = 0.3
+"""The largest rate, in two digits, at which descent comes to rest in the deepest and steepest of the bumps' minima."""
 EDGE, END, TILT = 0.2, 9.0, 0.01
 
 
@@ -49,6 +51,16 @@ def bumpy_slope(w: jax.Array) -> jax.Array:
 def deepest(w: jax.Array) -> jax.Array:
     """The share of the positions that lie in the deepest of its minima."""
     return jnp.mean(jnp.abs(w) < 0.5, dtype=w.dtype)
+
+
+def rests(path: jax.Array, reach: float) -> jax.Array:
+    """The share of paths ``[steps + 1, path]`` whose last tenth lies all within ``reach`` of its deepest minimum.
+
+    The basin reaches .5 far. The last position alone would not do: an optimizer whose rate is too large for a minimum
+    jumps about in it, or between many, and is somewhere at last.
+    """
+    last = path[-(len(path) // 10) :]
+    return jnp.mean(jnp.all(jnp.abs(last) < reach, 0), dtype=path.dtype)
 
 
 def plateau_slope(w: jax.Array) -> jax.Array:
