@@ -48,11 +48,6 @@ def bumpy_slope(w: jax.Array) -> jax.Array:
     return PULL * w + BUMP * jnp.sin(2 * jnp.pi * w)
 
 
-def deepest(w: jax.Array) -> jax.Array:
-    """The share of the positions that lie in the deepest of its minima."""
-    return jnp.mean(jnp.abs(w) < 0.5, dtype=w.dtype)
-
-
 def rests(path: jax.Array, reach: float) -> jax.Array:
     """The share of paths ``[steps + 1, path]`` whose last tenth lies all within ``reach`` of its deepest minimum.
 
