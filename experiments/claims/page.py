@@ -59,7 +59,7 @@ def html(summary: Mapping[str, Any], folder: Path, *, quick: bool) -> str:
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
         f"<title>Claims, tested</title><style>{STYLE}</style></head><body>",
         "<h1>What lectures say about training deep networks, tested</h1>",
-        f"<p>{_counts(summary['verdicts'])}. Rules were written down before any result; verdicts of runs are ",
+        f"<p>{_counts(summary['verdicts'])}. {written(summary)} Verdicts of runs are ",
         "corrected for each other by Holm's procedure. An exact statement holds where its number lies between the ",
         f"ends given. {planted(summary)}</p>",
     ]
@@ -79,6 +79,17 @@ def html(summary: Mapping[str, Any], folder: Path, *, quick: bool) -> str:
     made = "; ".join(f"{name} {value}" for name, value in summary["versions"].items())
     end = [f"<p><small>{_safe(made)}</small></p>", f"<script>{SCRIPT}</script></body></html>"]
     return "\n".join([*head, f"<p>{filters}</p>", *table, *figures, *end, ""])
+
+
+def written(summary: Mapping[str, Any]) -> str:
+    """When rules were written down, in a sentence or two."""
+    some = [record["id"] for record in summary["claims"] if record["mended"]]
+    if not some:
+        return "Rules were written down before any result."
+    return (
+        f"Rules were written down before any result, but for {', '.join(some)}: a full run had shown that they measured "
+        "something else than they said, so that they were mended and judged on new seeds."
+    )
 
 
 def mended(record: Mapping[str, Any]) -> str:

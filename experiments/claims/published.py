@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.claims.agreement import agreement, words
-from experiments.claims.page import ORDER, mended, planted
+from experiments.claims.page import ORDER, mended, planted, written
 
 ROOT = Path(__file__).resolve().parents[2]
 SUMMARY = ROOT / "experiments" / "summary.json"
@@ -60,7 +60,7 @@ def page(summary: Mapping[str, Any], agreed: str) -> str:
         "",
         "Look up what lectures say about training deep networks, what came out when measured, and run it yourself.",
         "",
-        f"{len(summary['claims'])} claims: {counts}. Rules were written down before any result. Seeds were added",
+        f"{len(summary['claims'])} claims: {counts}. {written(summary)} Seeds were added",
         "until a verdict stood; verdicts are corrected for each other by Holm's procedure; an exact statement holds if",
         f"its number lies between the ends given. {agreed}",
         planted(summary),
