@@ -46,6 +46,8 @@ TRIED = 16
 LOW = np.array([-3.5, np.log10(0.001), -7.0, -0.15])
 HIGH = np.array([0.5, np.log10(0.5), -4.0, 0.15])
 """Ends of the space: log10 of rate, 1 - momentum, weight decay and gain of the initial weights."""
+FITTING = np.where(np.arange(4) == 1, np.log10(0.01), LOW)
+"""Lower ends whose momentum averages over no more than a hundred steps, which is all that a training has."""
 
 Scores = dict[str, jax.Array]
 
@@ -103,7 +105,7 @@ def searched(config: Config, setup: Setup) -> dict[str, Any]:
     def train(key: jax.Array, data: Any, *, arm: jax.Array) -> dict[str, jax.Array]:
         shift, draw, order, runs = jax.random.split(key, 4)
         moved = jax.random.uniform(shift, (4,), minval=-0.125, maxval=0.125) * MOVED * (HIGH - LOW)
-        low, high = jnp.asarray(LOW) + moved, jnp.asarray(HIGH) + moved
+        low, high = jnp.asarray(FITTING) + moved, jnp.asarray(HIGH) + moved
         share = jax.random.uniform(draw, (TRIED, 4))
         two = jnp.concatenate([jnp.asarray(SQUARE, share.dtype), jnp.full((TRIED, 2), 0.5, share.dtype)], 1)
         mixed = lambda points: jax.random.permutation(order, jnp.asarray(points, share.dtype))
@@ -256,14 +258,16 @@ CLAIMS = (
         statement="Random search beats a grid where few hyperparameters matter; rates and 1 - beta should be drawn on "
         "a log scale, and a search goes from coarse to fine.",
         measured="Test accuracy of the training with the lowest dev loss among 16, on 200 digits: rate, momentum, "
-        "weight decay and gain of the first weights; a grid of two values of each, the ends of ranges drawn for each "
-        "run",
+        "weight decay and gain of the first weights; 1 - momentum from .01 to .5, as a training has 100 steps; a grid "
+        "of two values of each, the ends of ranges drawn for each run",
         parts=SEARCHES,
         measure=searched,
         draw=draw_searched,
         caption="Test accuracy of the best training so far (by dev loss) over the trainings, mean and 95 % interval. "
         "A grid of 16 tries two values of each of four hyperparameters, or four of each of two; random search tries "
         "16. On the right rate or momentum are drawn evenly, or the second half of the search is narrowed.",
+        mended="1 - momentum went down to .001, averages over 1000 steps, in trainings of 100 steps, so that more "
+        "than a third of what a log scale drew was made for trainings that are longer. It now ends at .01 in all arms.",
     ),
     Claim(
         id="D23",
