@@ -147,11 +147,13 @@ def tuned(
     best: str = "highest",
     seeds: int | None = None,
     names: Sequence[str] | None = None,
+    data: str = "dev data",
     **options: Any,
 ) -> Chosen:
-    """The best of ``values`` for each arm by the mean dev score of a few seeds: the same budget for all arms.
+    """The best of ``values`` for each arm by the mean score of a few seeds: the same budget for all arms.
 
-    ``names`` are the arms in words, where their values do not say what they are.
+    ``names`` are the arms in words, where their values do not say what they are; ``data`` says what ``on`` is
+    measured on.
     A rule about the arms names in ``own`` what was chosen, which makes no setting.
     """
     count = setup.tuning if seeds is None else min(seeds, setup.tuning)
@@ -171,7 +173,7 @@ def tuned(
         f"{name}: {', '.join(f'{key} {one[key]:.3g}' for key in values)}"
         for name, one in zip(names or map(_words, arms), chosen, strict=True)
     )
-    return Chosen(chosen, f"Tuned on dev data with {count} seeds of their own, for each arm {tried}. {words}.", result)
+    return Chosen(chosen, f"Tuned on {data} with {count} seeds of their own, for each arm {tried}. {words}.", result)
 
 
 def _words(arm: Mapping[str, Any]) -> str:

@@ -15,7 +15,6 @@ from jnorm import losses
 from jnorm.statistics import Runs
 
 EVERY, BATCH = 4, 16  # steps between two looks at the loss, and examples of a step
-ENOUGH = 0.1  # share of the loss by chance at which steps are counted
 SPREAD = np.geomspace(0.3, 3.0, 9)
 """Deviations of features that matter equally, for the order of learning."""
 
@@ -43,9 +42,9 @@ def loss(x: Any, y: Any, weights: Any) -> jax.Array:
 
 
 def steps_to(
-    key: jax.Array, x: jax.Array, y: jax.Array, *, most: int, classes: int, adam: Any, rate: Any
+    key: jax.Array, x: jax.Array, y: jax.Array, *, share: float, most: int, classes: int, adam: Any, rate: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """log2 of the steps from zeros to the loss that is enough, and the weights at the first look."""
+    """log2 of the steps from zeros to a share of the loss by chance, and the weights at the first look."""
     methods = optax.sgd(rate), optax.adam(rate)
     weights = jnp.zeros((x.shape[1] + 1, classes))
     carry = weights, tuple(method.init(weights) for method in methods)
@@ -63,7 +62,7 @@ def steps_to(
 
     keys = jax.random.split(key, (most // EVERY, EVERY))
     (_, _), (curve, path) = jax.lax.scan(look, carry, keys)
-    there = curve <= ENOUGH * jnp.log(classes)
+    there = curve <= share * jnp.log(classes)
     steps = jnp.where(jnp.any(there), (jnp.argmax(there) + 1) * EVERY, most + EVERY)
     return jnp.log2(steps.astype(jnp.float32)), path[0]
 
