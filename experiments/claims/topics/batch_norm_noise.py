@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from experiments.claims import drawing, training
@@ -26,6 +27,7 @@ class Config:
 
     Attributes:
         examples: To train on; few, so that networks overfit.
+        labelled: To train on where a fifth of the labels are wrong, so that dropout has something to prevent.
         units: Of the two hidden layers.
         epochs: Of training.
         rates: Learning rates among which each arm chooses.
@@ -33,29 +35,47 @@ class Config:
     """
 
     examples: int = 192
+    labelled: int = 320
     units: int = 64
     epochs: int = 50
     rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     dropped: float = 0.3
 
 
-QUICK = Config(examples=64, units=8, epochs=1, rates=(0.1, 0.3))
+QUICK = Config(examples=64, labelled=64, units=8, epochs=1, rates=(0.1, 0.3))
 _SPARE = 900
 """Examples that are not trained on, and join the dev set and the test set, half of them each."""
+_WRONG = 0.2
+"""The share of labels that are drawn anew."""
+
+
+def _mislabelled(key: jax.Array, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The data with a share of the labels shuffled, in all parts alike, so that no part is easier than another."""
+
+    def one(key: jax.Array, x: Any, y: Any) -> tuple[Any, jax.Array]:
+        chosen, drawn = jax.random.split(key)
+        return x, jnp.where(jax.random.uniform(chosen, y.shape) < _WRONG, jax.random.permutation(drawn, y), y)
+
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(parts))
+    return {part: one(k, *parts[part]) for k, part in zip(keys, sorted(parts), strict=True)}
 
 
 def regularized(config: Config, setup: Setup) -> dict[str, Any]:
-    """Networks with and without batch norm, each with and without dropout."""
-    data = few(sets(setup), config.examples, spared=_SPARE)
+    """Networks with and without batch norm, each with and without dropout, that fit labels of which some are wrong."""
+    data = few(sets(setup), config.labelled, spared=_SPARE)
     inputs = data.parts["train"][0].shape[1]
     widths = networks.rectangular(inputs, data.classes, units=config.units, depth=2)
 
     def train(key: Any, parts: Any, *, normed: Any, rate: Any, ratio: Any) -> dict[str, jax.Array]:
+        parts = _mislabelled(key, parts)
+
         def one(dropped: jax.Array, rate: jax.Array) -> dict[str, jax.Array]:
             hidden = layer(relu, normalizer=switched(normed), dropout=partial(dropout, rate=dropped))
             options: dict[str, Any] = {"epochs": config.epochs, "batch_size": 32}
             found = training.scores(key, parts, networks.mlp(widths, hidden), optax.sgd(rate), **options)
+            loss = jnp.where(jnp.isfinite(found["train_loss"]), found["train_loss"], 1e6)
             found = {part: jnp.nan_to_num(found[f"{part}_accuracy"], nan=0.1) for part in training.PARTS}
+            found["loss"] = loss
             return found | {"gap": found["train"] - found["test"]}
 
         found = jax.vmap(one)(jnp.array([0.0, config.dropped]), jnp.stack([rate, rate * ratio]))
@@ -64,13 +84,15 @@ def regularized(config: Config, setup: Setup) -> dict[str, Any]:
 
     arms, values = [{"normed": on, "ratio": 1.0} for on in (1.0, 0.0)], {"rate": config.rates}
     names = ["with batch norm", "without"]
-    options: dict[str, Any] = {"names": names, "shared": data.parts}
-    kept = tuned(train, setup, "dropout", arms, values, on="dev_kept", **options)
-    dropped = tuned(train, setup, "dropout", arms, values, on="dev_dropped", **options)
+    options: dict[str, Any] = {"names": names, "best": "lowest", "data": "the training loss", "shared": data.parts}
+    kept = tuned(train, setup, "dropout", arms, values, on="loss_kept", **options)
+    dropped = tuned(train, setup, "dropout", arms, values, on="loss_dropped", **options)
     grid = [a | {"ratio": b["rate"] / a["rate"]} for a, b in zip(kept.arms, dropped.arms, strict=True)]
     runs = swept(train, setup, "dropout", _DROPOUT, grid=grid, shared=data.parts)
-    notes = f"{config.examples} examples to train on, dropout {config.dropped:g}. Without dropout: {kept.budget} "
-    return {"dropout": runs, "notes": notes + f"With dropout: {dropped.budget}"}
+    cut = 100 * np.mean(drawing.values(runs, "cut", {"normed": 0.0}))
+    notes = f"{config.labelled} examples to train on, dropout {config.dropped:g}, which takes {cut:.1f} points off the "
+    notes += f"gap without batch norm. Without dropout: {kept.budget} With dropout: {dropped.budget}"
+    return {"dropout": runs, "notes": notes}
 
 
 def _crossed(what: str, metric: str) -> Comparison:
@@ -188,15 +210,19 @@ CLAIMS = (
     Claim(
         id="S6",
         statement="With batch norm less regularization is needed.",
-        measured="Training less test accuracy on few digits, with and without batch norm, crossed with dropout, each "
-        "of the four with its own learning rate; what dropout takes off that gap",
+        measured="Training less test accuracy on few digits of which a fifth of the labels, in all parts, are drawn "
+        "anew: with and without batch norm, crossed with dropout, each of the four at the learning rate that fits the "
+        "training set best; what dropout takes off that gap",
         parts=_DROPOUT,
         measure=regularized,
         draw=draw_regularized,
         caption="The generalization gap, training less test accuracy, and test accuracy of four networks: a dot is a "
         "run, black is the mean with its 95 % interval. Where batch norm stands in for dropout, dropout changes less "
-        "with it. All four have the learning rate that is best for them; where every training example is right, the "
-        "gap is the test error.",
+        "with it. All four have the learning rate that fits the training set best, as a rate that is chosen on dev "
+        "data would regularize too.",
+        mended="All networks learnt every label, and dropout had no effect on the gap that batch norm could have "
+        "replaced. Now a fifth of the labels are wrong and rates are chosen by the training loss, where dropout "
+        "without batch norm does cut the gap; they were chosen by runs without batch norm alone.",
     ),
     Claim(
         id="D6",
