@@ -196,6 +196,7 @@ def draw_first_steps(measured: Mapping[str, Any]) -> Any:
         for axes, name, curves, color in zip(panels, ADAMS, measured["early"], plots.PALETTE, strict=False):
             axes.plot(np.arange(curves.shape[1]), curves.T, color=color, linewidth=0.7, alpha=0.7)
             axes.set(xlabel="step", title=name, yscale="log")
+            axes.axvline(curves.shape[1] / 2, color="0.5", linewidth=0.8, linestyle=":")
             axes.set_yticks([0.3, 0.5, 1, 2, 3, 5], ["0.3", "0.5", "1", "2", "3", "5"])
             axes.minorticks_off()
         panels[0].set_ylabel("dev loss (nats), a line a run")
@@ -286,7 +287,8 @@ CLAIMS = (
         draw=draw_first_steps,
         caption="Dev loss over the first steps, a line a run, all with the same final rate, at which Adam just still "
         "trains. Warm-up raises the rate from 0 over the first 50 steps, rectified Adam weighs it by how well the "
-        "second moment is known. Runs that do not rise, and lie close together as they fall, are steady.",
+        "second moment is known. Runs that do not rise, and lie close together as they fall, are steady; dotted is the "
+        "end of the first steps.",
         mended="At the rate that is best for Adam its loss never rose, so that nothing was left to steady, and an arm "
         "that stayed near its start for long won by the distance between runs. The rate is now the largest at which "
         "Adam still trains, and runs are compared where the median run of their kind is at the same loss.",
