@@ -87,8 +87,8 @@ def written(summary: Mapping[str, Any]) -> str:
     if not some:
         return "Rules were written down before any result."
     return (
-        f"Rules were written down before any result, but for {', '.join(some)}: a full run had shown that they measured "
-        "something else than they said, so that they were mended and judged on new seeds."
+        f"Rules were written down before any result, but for {', '.join(some)}: a full run had shown that they "
+        "measured something else than they said, so that they were mended and judged on new seeds."
     )
 
 
