@@ -6,6 +6,7 @@ stands beside all others; intervals are the 95 % ones. Seeds of tuning are none 
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,7 +189,10 @@ def _stored(train: Any, setup: Setup, name: str, **options: Any) -> Any:
     for attempt in range(100):
         store = setup.store / f"{_safe(name)}-{stem}{f'-{attempt}' if attempt else ''}"
         try:
-            return sweeps.sweep(train, store=_made(store), **options)
+            with warnings.catch_warnings():  # both are for the rules to judge
+                warnings.filterwarnings("ignore", r"\d+ of \d+ runs diverged")
+                warnings.filterwarnings("ignore", "every output is the same")
+                return sweeps.sweep(train, store=_made(store), **options)
         except ValueError as error:
             if str(store) not in str(error):
                 raise
