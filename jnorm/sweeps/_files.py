@@ -72,7 +72,9 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     as what the manifest says.
     """
     buffer = io.BytesIO()
-    plain = {n: a if a.dtype.isbuiltin else a.view(f"u{a.dtype.itemsize}") for n, a in arrays.items()}
+    plain: dict[str, Any] = {
+        name: a if a.dtype.isbuiltin else a.view(f"u{a.dtype.itemsize}") for name, a in arrays.items()
+    }
     np.savez(buffer, **plain)  # its option allow_pickle would be an array more to NumPy 2.0
     return buffer.getvalue()
 
