@@ -68,8 +68,9 @@ def literally(config: Config, setup: Setup) -> np.ndarray:
 def measured(config: Config, setup: Setup, phi: Any, starts: Moments, depth: int) -> Moments:
     """Moments of networks with centred rows of unit norm, ``[seed, layer, start]``."""
     sizes = {"depth": depth, "width": config.width, "examples": config.examples}
-    found = networks.measure(phi, starts, pixels(), seeds=setup.seeds.stop, **sizes)["fixed"]
-    return Moments(*(a[setup.seeds.start :].astype(float) for a in found))
+    numbers = {"seeds": len(setup.seeds), "first_seed": setup.seeds.start}
+    found = networks.measure(phi, starts, pixels(), **numbers, **sizes)["fixed"]
+    return Moments(*(a.astype(float) for a in found))
 
 
 def attracts(config: Config, setup: Setup) -> dict[str, Any]:
