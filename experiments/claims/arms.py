@@ -163,12 +163,7 @@ def tuned(
     for key, some in values.items():
         grid = [{**one, key: value} for one in grid for value in some]
     result = _stored(train, setup, f"tuning of {name}", seeds=numbers, grid=grid, **options)
-    best_of_each = statistics.tuned(result, list(values), on=on, best=best)
-    winners = {
-        repr(sorted(arm.items(), key=str)): dict(won[0])
-        for arm, won in zip(best_of_each.configurations, best_of_each.winners, strict=True)
-    }
-    chosen = [winners[repr(sorted(dict(arm).items(), key=str))] for arm in arms]
+    chosen = [dict(won[0]) for won in statistics.tuned(result, list(values), on=on, best=best).winners]
     tried = ", ".join(f"{len(some)} of {key}" for key, some in values.items())
     words = "; ".join(
         f"{name}: {', '.join(f'{key} {one[key]:.3g}' for key in values)}"

@@ -140,16 +140,15 @@ class Comparison:
         setting = _judged(runs, self.rule)
         size = f"{setting.size:.0f} runs" if math.isfinite(setting.size) else "no number of runs"
         needed = f"power {setting.power:.2f}; {size} would decide"
-        known = 0.0 if isinstance(self.rule.b, Mapping) else float(self.rule.b)  # the value is shown, no difference
+        known = _known(self.rule) or 0.0  # the value is shown, no difference
         ends = (setting.interval[0] + known, setting.interval[1] + known)
         shown = (self.what, str(self), setting.effect + known, ends, min(setting.runs), setting.p, ALONE)
         false = None if self.rule.claim == "equal" else _alone(*_planted(runs, self.rule))
         return Outcome(*shown, _alone(setting, self.rule), needed if setting.p > self.rule.level else "", false)
 
     def __str__(self) -> str:
-        effect, known = self.rule.effect, not isinstance(self.rule.b, Mapping)
-        b = float(self.rule.b) if isinstance(self.rule.b, float | int) else 0.0
-        what = "value" if known else "difference"
+        effect, known = self.rule.effect, _known(self.rule)
+        what, b = ("difference", 0.0) if known is None else ("value", known)
         bounds = {
             "greater": f"> {b + effect:g}",
             "less": f"< {b - effect or 0:g}",
@@ -158,21 +157,25 @@ class Comparison:
         return f"{what} {bounds[self.rule.claim]} ({self.rule.method}, level {self.rule.level:g})"
 
 
-def _judged(runs: Decided | Result, rule: Rule) -> Setting:
+def _known(rule: Rule) -> float | None:
+    """The number that arm a is compared with; None where b is an arm."""
+    return None if isinstance(rule.b, Mapping) else float(rule.b)
+
+
+def _judged(runs: Decided | Result, rule: Rule, *, place: Rule | None = None) -> Setting:
     """The only setting of a rule, judged at the looks after which the seeds were added, if they were.
 
-    What is decided at `ALONE`, but not at the rule's own level, is shown as it was at the look that decided.
+    It is judged in the ``place`` of one of the rules by which they were added, if it is none of these itself. What is
+    decided at `ALONE`, but not at the rule's own level, is shown as it was at the look that decided.
     """
     if not isinstance(runs, Decided):
         (setting,) = judge(runs, rule).settings
         return setting
-    (setting,) = next(v for v in runs.until.judge(runs.result).verdicts if v.rule is rule).settings
-    if not rule.level < setting.p <= ALONE:
-        return setting
-    weaker = replace(rule, level=ALONE)
-    rules = tuple(weaker if one is rule else one for one in runs.until.rules)
-    verdicts = replace(runs.until, rules=rules).judge(runs.result).verdicts
-    (setting,) = next(v for v in verdicts if v.rule is weaker).settings
+    place = place or rule
+    until = replace(runs.until, rules=tuple(rule if one is place else one for one in runs.until.rules))
+    (setting,) = next(v for v in until.judge(runs.result).verdicts if v.rule is rule).settings
+    if rule.level < setting.p <= ALONE:
+        return _judged(runs, replace(rule, level=ALONE), place=place)
     return setting
 
 
@@ -186,15 +189,12 @@ def _alone(setting: Setting, rule: Rule) -> str:
 
 def _planted(runs: Decided | Result, rule: Rule) -> tuple[Setting, Rule]:
     """The same runs with both arms exchanged, judged by the rule: of a known number, they are mirrored about it."""
-    if isinstance(rule.b, Mapping):
+    known, reduce = _known(rule), rule.transform or (lambda x: x)
+    if known is None:
         false = replace(rule, a=rule.b, b=rule.a)
     else:
-        known, reduce = float(rule.b), rule.transform or (lambda x: x)
         false = replace(rule, transform=lambda x: 2 * known - reduce(x))
-    if isinstance(runs, Decided):
-        rules = tuple(false if one is rule else one for one in runs.until.rules)
-        runs = runs._replace(until=replace(runs.until, rules=rules))
-    return _judged(runs, false), false
+    return _judged(runs, false, place=rule), false
 
 
 @dataclass(frozen=True)

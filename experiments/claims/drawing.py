@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from experiments.claims.claim import Decided
 
@@ -21,6 +22,11 @@ def values(decided: Decided, metric: str, arm: Mapping[str, Any]) -> np.ndarray:
     return found[np.all(np.isfinite(found.reshape(len(found), -1)), 1)]
 
 
+def half_width(runs: np.ndarray) -> Any:
+    """Half the width of the 95 % interval of the mean over the first axis, Student's."""
+    return special.stdtrit(len(runs) - 1, 0.975) * np.std(runs, 0, ddof=1) / len(runs) ** 0.5
+
+
 def dots(axes: Any, samples: Mapping[str, np.ndarray], *, color: str | Mapping[str, str] | None = None) -> None:
     """A row for each arm: its runs as dots, and their mean with its 95 % interval.
 
@@ -33,8 +39,8 @@ def dots(axes: Any, samples: Mapping[str, np.ndarray], *, color: str | Mapping[s
         own = color.get(name, plots.PALETTE[0]) if isinstance(color, Mapping) else color or plots.PALETTE[0]
         axes.plot(runs, place + rng.uniform(-0.22, 0.22, len(runs)), ".", color=own, alpha=0.35, markersize=4, mew=0)
         if len(runs) > 1:
-            reach = 1.96 * np.std(runs, ddof=1) / len(runs) ** 0.5
-            axes.errorbar(np.mean(runs), place, xerr=reach, fmt="o", color="black", markersize=3.5, capsize=2.5, lw=1.1)
+            look: dict[str, Any] = {"fmt": "o", "color": "black", "markersize": 3.5, "capsize": 2.5, "lw": 1.1}
+            axes.errorbar(np.mean(runs), place, xerr=half_width(runs), **look)
     axes.set_yticks(range(len(samples)), list(samples))
     axes.set_ylim(len(samples) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0, labelsize=8)

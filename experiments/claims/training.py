@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from experiments.claims.claim import Decided
+from experiments.claims.drawing import half_width
 from jnorm import losses
 from jnorm.train import evaluation, loop
 
@@ -70,5 +71,5 @@ def averages(
             values[part.failed] = diverged
             values = values[part.done]
         means.append(values.mean(0))
-        halves.append(1.96 * values.std(0, ddof=1) / len(values) ** 0.5)
+        halves.append(half_width(values))
     return np.array(means), np.array(halves)

@@ -1,7 +1,6 @@
 """What becomes of the scale and the shift of a batch norm that follows relu."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,36 +11,14 @@ import optax
 from experiments.claims import drawing
 from experiments.claims.arms import compared, swept, tuned
 from experiments.claims.claim import Claim, Number, Setup
-from experiments.claims.topics.batch_statistics import ACCURACY, NORM, few
+from experiments.claims.topics.batch_statistics import ACCURACY, NORM, QUICK, Config, few
 from jnorm import initializers, losses
 from jnorm.activations import relu
 from jnorm.nn import batch_norm, networks
 from jnorm.nn.layers import Layer, Normalizer
 from jnorm.train import loop
 
-
-@dataclass(frozen=True)
-class Config:
-    """Sizes.
-
-    Attributes:
-        examples: To train on; few, so that accuracy is not at its ceiling.
-        units: Of the hidden layers.
-        depth: Hidden layers.
-        epochs: Of training.
-        batch: Examples in a step.
-        rates: Learning rates to choose from.
-    """
-
-    examples: int = 384
-    units: int = 64
-    depth: int = 3
-    epochs: int = 8
-    batch: int = 32
-    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-
-
-QUICK = Config(examples=64, units=8, depth=2, epochs=1, rates=(0.1,))
+__all__ = ["CLAIMS", "QUICK", "Config"]
 ROUNDING = "float64, through three layers"
 
 

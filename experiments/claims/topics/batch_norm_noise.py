@@ -196,7 +196,7 @@ def draw_noisy(measured: Mapping[str, Any]) -> Any:
             arms = [arm for arm in _GROUPS if arm["batch"] in batches and (i == 0 or arm["batch"] == arm["group"])]
             arms.sort(key=lambda arm: arm["group"])
             runs = [100 * drawing.values(measured["noise"], "gap", arm) for arm in arms]
-            reach = [1.96 * r.std(ddof=1) / len(r) ** 0.5 for r in runs]
+            reach = [drawing.half_width(r) for r in runs]
             x, means = [arm["group"] for arm in arms], [r.mean() for r in runs]
             axes.errorbar(x, means, reach, fmt=mark, color=plots.PALETTE[i], markersize=4, capsize=2, label=label)
         axes.set(xscale="log", xlabel="examples behind a mean and variance", ylabel="generalization gap (%)")

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from experiments.claims.arms import compared, swept, tuned
 from experiments.claims.claim import Claim, Setup
+from experiments.claims.drawing import half_width
 from experiments.claims.drawing import values as drawn
 from experiments.claims.landscapes import STABLE, bumpy, bumpy_slope, descend, rests
 from jnorm import initializers, losses
@@ -137,8 +138,7 @@ def draw(measured: Mapping[str, Any]) -> Any:
         left.set_yticks([0, 1, 2])
         for i in range(len(ARMS)):
             solved = drawn(measured["network"], "solved", {"arm": i})
-            reach = 1.96 * solved.std(ddof=1) / len(solved) ** 0.5
-            right.errorbar(i, solved.mean(), reach, fmt="o", color=plots.PALETTE[i])
+            right.errorbar(i, solved.mean(), half_width(solved), fmt="o", color=plots.PALETTE[i])
         right.set(ylabel="share of starts that learn", title="A small network", xlim=(-0.5, 2.5), ylim=(-0.03, 1.05))
         right.set_xticks(range(3), [name.replace(" ", "\n").replace("-", "-\n") for name in ARMS])
     return figure

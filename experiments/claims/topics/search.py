@@ -150,7 +150,7 @@ def draw_searched(measured: Mapping[str, Any]) -> Any:
             for arm in arms:
                 curves = 100 * drawing.values(measured["searches"], "curve", {"arm": arm})
                 look = {"color": plots.PALETTE[arm % 5], "linestyle": ("-", "--", ":", "-.", "--")[arm % 5]}
-                mean, error = curves.mean(0), 1.96 * curves.std(0) / len(curves) ** 0.5
+                mean, error = curves.mean(0), drawing.half_width(curves)
                 n = np.arange(1, TRIED + 1)
                 axes.fill_between(n, mean - error, mean + error, color=look["color"], alpha=0.15, linewidth=0)
                 axes.plot(n, mean, label=ARMS[arm], **look)

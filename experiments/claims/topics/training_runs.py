@@ -63,8 +63,7 @@ def stalled(config: Config, setup: Setup) -> dict[str, Any]:
 
         def norm(params: Any, state: Any) -> dict[str, jax.Array]:
             loss = lambda p: jnp.mean(losses.softmax_cross_entropy(network.apply(p, state, x, train=True)[0], labels))
-            slopes = jax.tree.leaves(jax.grad(loss)(params))
-            return {"norm": jnp.sqrt(sum(jnp.sum(slope**2) for slope in slopes))}
+            return {"norm": optax.tree.norm(jax.grad(loss)(params))}
 
         run = loop.trainer(
             network,
