@@ -33,7 +33,7 @@ class Config:
     """A summary.json of other seeds: how many verdicts agree, and which do not."""
     seeds: int = 32
     """Runs of each arm where their number is fixed, 4 with --quick; where they are added until a verdict stands, at
-    most sixteen times as many."""
+    most thirty-two times as many."""
     first_seed: int = 2000
     """The first seed: another one repeats everything with other runs. Those below 2000 were for trying things out."""
     data: str = "digits"

@@ -38,9 +38,9 @@ class Setup(NamedTuple):
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """The numbers of seeds after which a sweep is judged: from a fourth to sixteen times the fixed number."""
+        """The numbers of seeds after which a sweep is judged: from a fourth to thirty-two times the fixed number."""
         n = len(self.seeds)
-        return tuple(n * 2**k // 4 for k in range(7)) if n >= 16 else (max(n // 2, 2), max(n, 4))
+        return tuple(n * 2**k // 4 for k in range(8)) if n >= 16 else (max(n // 2, 2), max(n, 4))
 
     @property
     def tuning(self) -> int:

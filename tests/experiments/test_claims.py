@@ -124,7 +124,7 @@ def test_trained_arms_are_tuned_alike_and_trained_until_they_are_decided(tmp_pat
     assert f"{len(setup.seeds) // 8} seeds" in chosen.budget
     part = arms.compared("one", "score", "greater", 0.02, a={"arm": 1.0}, b={"arm": 0.0}, own=("rate",))
     decided = arms.swept(train, setup, "score", [part, Number("another", "x")], grid=chosen.arms)
-    assert decided.until.looks == (8, 16, 32, 64, 128, 256, 512)
+    assert decided.until.looks == (8, 16, 32, 64, 128, 256, 512, 1024)
     assert part.decide({"score": decided})[6:8] == (ALONE, "supported")
     assert decided.result.seeds[0] == 3
     assert decided.result.done.sum() == 16
@@ -152,8 +152,8 @@ def test_looks_grow_with_the_seeds():
     assert [Setup(range(n), None).looks for n in (2, 4, 16, 32)] == [
         (2, 4),
         (2, 4),
-        (4, 8, 16, 32, 64, 128, 256),
-        (8, 16, 32, 64, 128, 256, 512),
+        (4, 8, 16, 32, 64, 128, 256, 512),
+        (8, 16, 32, 64, 128, 256, 512, 1024),
     ]
 
 

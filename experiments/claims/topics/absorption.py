@@ -5,13 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments.claims import drawing
-from experiments.claims.arms import compared, swept, tuned
+from experiments.claims.arms import compared, few, sets, swept, tuned
 from experiments.claims.claim import Claim, Number, Setup
-from experiments.claims.topics.batch_statistics import ACCURACY, NORM, QUICK, Config, few
+from experiments.claims.topics.batch_statistics import ACCURACY, NORM, QUICK, Config
 from jnorm import initializers, losses
 from jnorm.activations import relu
 from jnorm.nn import batch_norm, networks
@@ -45,10 +44,10 @@ def absorption(config: Config, setup: Setup) -> dict[str, Any]:
         )
         return run(key, data, rate=rate)
 
-    data = few(setup, config.examples)
-    inputs, classes = data["train"][0].shape[1], int(np.max(data["train"][1])) + 1
-    found = tuned(train, setup, "absorption", list(WITH.values()), {"rate": config.rates}, shared=data)
-    trained = swept(train, setup, "absorption", ABSORBED, grid=found.arms, shared=data)
+    data = few(sets(setup), config.examples)
+    inputs, classes = data.parts["train"][0].shape[1], data.classes
+    found = tuned(train, setup, "absorption", list(WITH.values()), {"rate": config.rates}, shared=data.parts)
+    trained = swept(train, setup, "absorption", ABSORBED, grid=found.arms, shared=data.parts)
     return {"absorption": trained, "notes": found.budget} | _absorbed(setup)
 
 

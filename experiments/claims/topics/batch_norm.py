@@ -144,7 +144,7 @@ def _seconds(config: Config, setup: Setup) -> Runs:
         "norm": jax.jit(lambda x: batch_norm.apply(params, state, x @ kernel, train=False)[0]),
         "folded": jax.jit(lambda x: x @ kernel_folded + bias),
     }
-    return timed({name: partial(layer, x) for name, layer in layers.items()}, len(setup.seeds))
+    return timed({name: partial(layer, x) for name, layer in layers.items()}, 8 * len(setup.seeds))
 
 
 CLAIMS = (

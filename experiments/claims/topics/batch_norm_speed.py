@@ -114,7 +114,7 @@ def _rates(config: Config, setup: Setup) -> dict[str, Any]:
             "curves": curves,
         }
 
-    runs = swept(train, setup, "rates", _PARTS, grid=_ARMS, shared=data.parts, looks=setup.looks[:3])
+    runs = swept(train, setup, "rates", _PARTS, grid=_ARMS, shared=data.parts)
     told = [
         f"{name}: {np.median(drawing.values(runs, 'fastest', arm)):.3g}"
         for name, arm in zip(_NAMES, _ARMS, strict=True)
@@ -148,8 +148,7 @@ def _pictured(config: Config, setup: Setup) -> dict[str, Any]:
     arms, values = [{"normed": 1.0}, {"normed": 0.0}], {"rate": config.picture_rates}
     names = ["with batch norm", "without"]
     chosen = tuned(train, setup, "figure 1a", arms, values, seeds=2, names=names, shared=data.parts)
-    looks = setup.looks[:2]
-    runs = swept(train, setup, "figure 1a", _PARTS, grid=chosen.arms, shared=data.parts, looks=looks)
+    runs = swept(train, setup, "figure 1a", _PARTS, grid=chosen.arms, shared=data.parts)
     steps = config.picture_every * np.arange(1, config.picture_points + 1)
     return {"figure 1a": runs, "figure step": steps, "notes": f"Figure 1a on {name}. {chosen.budget}"}
 

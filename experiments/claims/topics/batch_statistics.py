@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from experiments.claims import drawing
-from experiments.claims.arms import compared, sets, swept, timed, tuned
+from experiments.claims.arms import compared, few, sets, swept, timed, tuned
 from experiments.claims.claim import Claim, Number, Setup
 from experiments.claims.deep import deep, scaled
 from jnorm import losses
@@ -54,12 +54,6 @@ QUICK = Config(
 DECAY = 0.9  # short trainings: statistics of the last ten batches
 NORM = partial(batch_norm.apply, decay=DECAY)
 ACCURACY = {"accuracy": evaluation.accuracy}
-
-
-def few(setup: Setup, examples: int) -> dict[str, tuple[np.ndarray, ...]]:
-    """The sets with few examples to train on."""
-    parts = sets(setup).parts
-    return {**parts, "train": tuple(a[:examples] for a in parts["train"])}
 
 
 def _classes(data: Mapping[str, Any]) -> int:
@@ -129,7 +123,7 @@ def sources(config: Config, setup: Setup) -> dict[str, Any]:
             "lost": exact["test"] - found["test_accuracy"],
         }
 
-    data = numbered(few(setup, config.examples))
+    data = numbered(few(sets(setup), config.examples).parts)
     classes = _classes(data)
     options = {"static": ["full"], "shared": data}
     found = tuned(

@@ -6,14 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments.claims import drawing
-from experiments.claims.arms import compared, sets, swept, tuned
+from experiments.claims.arms import compared, few, sets, swept, tuned
 from experiments.claims.claim import Claim, Setup
 from experiments.claims.deep import deep, scaled
-from experiments.claims.topics.batch_statistics import ACCURACY, NORM, few
+from experiments.claims.topics.batch_statistics import ACCURACY, NORM
 from experiments.claims.training import averages
 from jnorm import initializers, losses
 from jnorm.activations import identity, relu
@@ -149,11 +148,11 @@ def gains(config: Config, setup: Setup) -> dict[str, Any]:
         without, with_norm = found["test_accuracy"]
         return {"gain": with_norm - without, "without": without, "with": with_norm}
 
-    data = few(setup, config.examples)
-    inputs, classes = data["train"][0].shape[1], int(np.max(data["train"][1])) + 1
+    data = few(sets(setup), config.examples)
+    inputs, classes = data.parts["train"][0].shape[1], data.classes
     sizes = [{"depth": depth, "width": width} for depth in DEPTHS for width in WIDTHS]
     arms = [size | {"norm": norm} for size in sizes for norm in (False, True)]
-    options = {"static": ["depth"], "shared": data}
+    options = {"static": ["depth"], "shared": data.parts}
     found = tuned(one, setup, "gains", arms, {"rate": config.rates}, **options)
     rates = [arm["rate"] for arm in found.arms]
     grid = [
