@@ -23,7 +23,7 @@
   which returns what it carries a segment later, and ``train.finish`` of the same arguments, which returns what
   ``train`` does, goes by segments, as that of ``jnorm.train.loop.trainer(segment=...)`` does. With a store, what the
   runs of a chunk carry is on the disk after a segment while the next is computed, two of them side by side: a process
-  that is killed costs a segment. Segments that are so short that saving them would take more than 3 % of the
+  that is killed costs a segment. Segments that are so short that saving them would take more than 2 % of the
   processor's time are saved now and then, and progress counts parts of runs. XLA may round a program of one segment
   otherwise than one of all.
 - **Platforms.** What a CPU has begun no GPU or TPU finishes, nor the reverse: a table is the work of one platform. By

@@ -20,11 +20,10 @@ import numpy as np
 from jnorm._ground import atomic
 from jnorm.sweeps import _files as files
 from jnorm.sweeps._halving_course import FREE, Arrays, Course, Known
+from jnorm.sweeps._pace import Pace
 from jnorm.sweeps._programs import Program
 
 FORMAT = 1
-SHARE = 0.03
-"""Of the time that may be spent on writing."""
 _SHOWN = 60  # characters of a value
 
 
@@ -83,11 +82,11 @@ class Keeper:
     def __init__(self, folder: Path | None, course: Course) -> None:
         """For a course in a folder; without one nothing is written."""
         self._path, self._course = folder and folder / "state.npz", course
-        self._last, self._spent = time.perf_counter(), 0.0
+        self._pace = Pace()
 
     def step(self) -> None:
         """Write, unless that took too much of the time since it was done last."""
-        if self._spent <= SHARE * (time.perf_counter() - self._last):
+        if self._pace.due:
             self.write()
 
     def write(self) -> None:
@@ -101,8 +100,7 @@ class Keeper:
         if len(data) > (free := shutil.disk_usage(self._path.parent).free):
             raise OSError(28, f"the state takes {len(data):,} bytes, and the disk of '{self._path}' has {free:,}")
         atomic.write(self._path, data)
-        self._last = time.perf_counter()
-        self._spent = self._last - start
+        self._pace = Pace(start, time.perf_counter() - start)
 
 
 def _joined(kind: str, held: Mapping[int, Arrays]) -> Arrays:

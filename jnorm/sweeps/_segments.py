@@ -14,11 +14,9 @@ from jnorm.sweeps import _memory as memory
 from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import _programs as programs
 from jnorm.sweeps._files import Chunk
+from jnorm.sweeps._pace import Pace
 from jnorm.sweeps._pieces import Pieces
 from jnorm.sweeps._programs import Compiled, Lanes
-
-SHARE = 0.03
-"""Of the time that the processor may spend on saving; segments that are too short for that are not all saved."""
 
 
 @dataclass
@@ -92,30 +90,28 @@ def begun(program: Compiled, pieces: Pieces, lanes: Lanes, shared: Any, folder: 
 
 @dataclass
 class Saving:
-    """When what a chunk carries is saved.
+    """When what a chunk carries is saved; segments that are too short for the pace are not all saved.
 
     Attributes:
         folder: where; without one nothing is.
         chunk: of which runs.
-        last: when the last save began, or the chunk.
-        cost: seconds of the processor that it took, and of the clock where the next segment was over before it.
+        pace: from when the last save began, or the chunk, and what it cost: seconds of the processor, and of the clock
+            where the next segment was over before it.
     """
 
     folder: Path | None
     chunk: Chunk
-    last: float = field(default_factory=time.perf_counter)
-    cost: float = 0.0
+    pace: Pace = field(default_factory=Pace)
 
     def is_due(self) -> bool:
         """Whether saving as before takes no more than its share."""
-        now = lambda: self.cost <= SHARE * (time.perf_counter() - self.last)
-        return self.folder is not None and bool(processes.decide(now))
+        return self.folder is not None and bool(processes.decide(lambda: self.pace.due))
 
     def save(self, course: Course, following: dict[str, jax.Array]) -> None:
         """Write what this process's runs carry, while the segment that follows is computed."""
         assert self.folder is not None
-        self.last, processor = time.perf_counter(), time.thread_time()
+        start, processor = time.perf_counter(), time.thread_time()
         runs, arrays = programs.local_rows(course.carried, course.rows)
         carried_files.write(self.folder, self.chunk, course.segment, self.chunk[1] + runs, arrays)
         waited = all(array.is_ready() for array in following.values())  # type: ignore[attr-defined]
-        self.cost = time.thread_time() - processor + (time.perf_counter() - self.last if waited else 0.0)
+        self.pace = Pace(start, time.thread_time() - processor + (time.perf_counter() - start if waited else 0.0))

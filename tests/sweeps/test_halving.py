@@ -14,8 +14,7 @@ from jnorm import initializers, losses
 from jnorm.nn.layers import Layer
 from jnorm.nn.networks import mlp
 from jnorm.sweeps import _files as files
-from jnorm.sweeps import _halving_store as stores
-from jnorm.sweeps import load, search, sweep
+from jnorm.sweeps import _pace, load, search, sweep
 from jnorm.train import evaluation
 from jnorm.train.loop import Report, trainer
 from tests.test_laws import compilations
@@ -179,7 +178,7 @@ def killed(call, step):
 
 @pytest.mark.parametrize("step", beside([8], [1, 3, 8, 15]))
 def test_a_search_that_was_killed_goes_on_to_the_same_bits(step, tmp_path, monkeypatch):
-    monkeypatch.setattr(stores, "SHARE", np.inf)
+    monkeypatch.setattr(_pace, "SHARE", np.inf)
     plateau = search.Plateau(segments=5)
     options = {"score": "loss", "seeds": (3, 1), "eta": 2, "lanes": 4, "plateau": plateau}
     train = descent()
@@ -197,7 +196,7 @@ def test_a_search_that_was_killed_goes_on_to_the_same_bits(step, tmp_path, monke
 
 
 def test_other_lanes_go_on_as_well(tmp_path, monkeypatch):
-    monkeypatch.setattr(stores, "SHARE", np.inf)
+    monkeypatch.setattr(_pace, "SHARE", np.inf)
     options = {"score": "loss", "eta": 2, "store": tmp_path / "store"}
     train = descent()
     killed(lambda progress: search.halving(train, RATES, lanes=4, progress=progress, **options), 7)
