@@ -28,7 +28,7 @@ td ul { margin: 0; padding-left: 1rem; }
 [data-verdict="skipped"] .verdict::before { content: "\\2013"; }
 figure { margin: 0 0 1rem; } img { max-width: 100%; height: auto; background: #fff; }
 label { margin-right: 1rem; } select { font: inherit; } code { background: var(--soft); overflow-wrap: anywhere; }
-small { opacity: .8; }
+small, details { opacity: .8; } details { font-size: .8rem; }
 @media (max-width: 46rem) {
   thead { display: none; }
   tr { display: block; border-bottom: 2px solid var(--line); padding: .5rem 0; }
@@ -112,7 +112,8 @@ def _row(record: Mapping[str, Any]) -> str:
     cells = {
         "": f"<strong>{record['id']}</strong> {_safe(record['statement'])}",
         "measured": _safe(record["measured"])
-        + "".join(f"<br><small>{_safe(text)}</small>" for text in (mended(record), record["notes"]) if text),
+        + (f"<br><small>{_safe(mended(record))}</small>" if record["mended"] else "")
+        + (f"<details><summary>notes</summary>{_safe(record['notes'])}</details>" if record["notes"] else ""),
         "effect": _items([_effect(part) for part in parts]) if parts else _safe(record.get("skipped", "")),
         "seeds": str(max((part["seeds"] for part in parts), default=0) or "exact"),
     }

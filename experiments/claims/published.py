@@ -104,11 +104,21 @@ def _row(part: Mapping[str, Any]) -> str:
 def gallery(summary: Mapping[str, Any]) -> str:
     """The README's part: how many claims there are, those that fail, and some pictures."""
     counts = ", ".join(f"{summary['verdicts'][name]} {name}" for name in ORDER if name in summary["verdicts"])
-    lines = [f"{len(summary['claims'])} claims of lectures, tested: {counts}. Those that fail, or hold in part:", ""]
-    for record in sorted_by_verdict(summary):
-        if record["verdict"] in ("not supported", "mixed"):
-            lines.append(f"- **{record['id']}**, {record['verdict']}: {record['statement']}")
-    lines += ["", "All of them, with rules, intervals and pictures: [claims](docs/claims.md)."]
+    listed = lambda verdict: [f"- **{r['id']}** {r['statement']}" for r in summary["claims"] if r["verdict"] == verdict]
+    failed, mixed = listed("not supported"), listed("mixed")
+    lines = [f"{len(summary['claims'])} claims of lectures, tested: {counts}.", ""]
+    if failed:
+        lines += ["Not supported:", "", *failed, ""]
+    if mixed:
+        lines += [
+            f"<details><summary>Those that hold in part ({len(mixed)})</summary>",
+            "",
+            *mixed,
+            "",
+            "</details>",
+            "",
+        ]
+    lines.append("All of them, with rules, intervals and pictures: [claims](docs/claims.md).")
     shown = [record for record in summary["claims"] if record["id"] in GALLERY and record["figure"]]
     pictures = [
         f'<img src="experiments/figures/claims/{r["id"]}.png" width="49%" alt="{r["id"]}: {r["statement"]}">'
