@@ -18,13 +18,14 @@ class Entry:
 
     Attributes:
         function: The activation itself.
-        kinks: The points where it or a derivative of it jumps, or where a smooth one has its features.
+        kinks: The points where it or a derivative of it jumps, or where a smooth one has its features; ``None`` where
+            they are to be read from its program.
         closed_form: ``closed_form(mean, var, **parameters)`` returns E f(z), Var f(z) and E f'(z)^2 for
             z ~ N(mean, var); its parameters are named as those of the function.
     """
 
     function: Callable[..., Any]
-    kinks: tuple[float, ...] = (0.0,)
+    kinks: tuple[float, ...] | None = None
     closed_form: Callable[..., Any] | None = None
 
 
@@ -50,7 +51,7 @@ def register(
     Args:
         phi: The elementwise function, ``phi(x, **parameters)``. Without it the call returns a decorator.
         kinks: The points where ``phi`` or a derivative of it jumps, or where a smooth function has its features;
-            integrals are split there. If not given: 0.
+            integrals are split there. If not given they are read, as `jnorm.gaussian.kinks` says.
         closed_form: ``closed_form(mean, var, **parameters)`` returns the mean and variance of ``phi(z)`` and
             E[phi'(z)^2], z ~ N(mean, var), with parameters named as those of ``phi``. If not given: quadrature.
 
@@ -105,28 +106,24 @@ def _find(phi: Callable[..., Any]) -> tuple[Entry | None, tuple[Any, ...], dict[
     return entry, args, keywords
 
 
-def kinks(phi: Callable[..., Any]) -> tuple[float, ...]:
-    """The points where ``phi`` or a derivative jumps; 0 for smooth functions whose features sit there.
+def kinks(phi: Callable[..., Any]) -> tuple[float, ...] | None:
+    """The registered points where ``phi`` or a derivative jumps; 0 for smooth functions whose features sit there.
 
-    Sees through ``functools.partial`` and wrappers such as ``jax.jit`` and ``jax.grad`` to registered functions.
-    Anything else is taken to have its features at 0.
+    Sees through ``functools.partial`` and ``jax.jit``. Of anything else `jnorm.gaussian.kinks` finds them.
 
     Args:
         phi: Any callable.
 
     Returns:
-        The points, as they were registered.
+        The points, as they were registered, or ``None`` of a function that was not: as an argument ``kinks=`` it means
+        that they are found.
 
     >>> from jnorm.activations import hard_tanh, sin, tanh
-    >>> kinks(hard_tanh), kinks(partial(hard_tanh)), kinks(sin), kinks(tanh)
-    ((-1.0, 1.0), (-1.0, 1.0), (), (0.0,))
+    >>> kinks(hard_tanh), kinks(partial(hard_tanh)), kinks(sin), kinks(tanh), kinks(lambda x: x)
+    ((-1.0, 1.0), (-1.0, 1.0), (), (0.0,), None)
     """
     entry, _, _ = _find(phi)
-    if entry is not None:
-        return entry.kinks
-    function, _, _ = callables.unwrap(phi)
-    inner = getattr(function, "__wrapped__", None)
-    return Entry.kinks if inner is None else kinks(inner)
+    return None if entry is None else entry.kinks
 
 
 def closed_form(phi: Callable[..., Any]) -> Callable[..., Any] | None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
+from jnorm.gaussian._kinks import Static, fixed, located, read, static
 from jnorm.gaussian._limits import is_line, on_a_line, root
 from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
 
 
 def expectation2(
-    f: Callable[[jax.Array, jax.Array], Any], mean: ArrayLike, cov: ArrayLike, *, kinks: Sequence[float] = (0.0,)
+    f: Callable[[jax.Array, jax.Array], Any], mean: ArrayLike, cov: ArrayLike, *, kinks: Sequence[float] | None = None
 ) -> jax.Array:
     """Mean of a function of two correlated Gaussians, ``E[f(u, v)]``, ``(u, v) ~ N(mean, cov)``.
 
@@ -37,7 +38,8 @@ def expectation2(
         f: The integrand ``f(u, v)``.
         mean: ``[..., 2]``.
         cov: ``[..., 2, 2]``; leading axes broadcast against those of ``mean``.
-        kinks: Where ``f`` is not analytic, in ``u`` and in ``v``.
+        kinks: Where ``f`` is not analytic, in ``u`` and in ``v``. ``None`` reads them from the program of ``f``, of
+            each variable its own; where ``u`` and ``v`` meet, as in ``max(u, v)``, only the integral inside is split.
 
     Returns:
         The expectation, ``[...]``.
@@ -58,7 +60,7 @@ def expectation2(
     mean, cov = jnp.asarray(mean), jnp.asarray(cov)
     like = jax.eval_shape(_wide, mean, cov)[0]
     points = jax.ShapeDtypeStruct((1, *like.shape), like.dtype)
-    return _expectation2(callables.settle(f, points, points), mean, cov, tuple(map(float, kinks)))
+    return _expectation2(callables.settle(f, points, points), mean, cov, static(kinks))
 
 
 def _holds_arrays(value: Any) -> bool:
@@ -76,7 +78,7 @@ def _wide(mean: jax.Array, cov: jax.Array) -> tuple[jax.Array, ...]:
 
 
 @partial(jax.jit, static_argnames="kinks")
-def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks: tuple[float, ...]) -> jax.Array:
+def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks: Static) -> jax.Array:
     dtype, (mu, mv, cuu, cuv, _, cvv) = _parts(mean, cov)
     su, line = root(cuu), is_line(cuu, cuv, cvv)
     # Of E[v | x] in the standard units x of u; on a line it is the deviation of v, whatever the covariance rounds to.
@@ -84,11 +86,12 @@ def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks:
     slope = jnp.where((cuu == 0) & (cuv == 0), 0.0, jnp.where(cuu == 0, jnp.nan, slope))
     sv = root(jnp.where(line, 0.0, cvv - slope * slope))
     steep = jnp.maximum(jnp.abs(slope), 8 * jnp.finfo(mu.dtype).eps * root(cvv))
-    crossings = splits(kinks, mv, slope) * jnp.where(slope == 0, 0.0, 1.0)[None]
+    of_u, of_v, inside_of = _places(f, (mu, su), (mv, root(cvv)), kinks)
+    crossings = splits(of_v, mv, slope) * jnp.where(slope == 0, 0.0, 1.0)[None]
     spread = jnp.where(steep == 0, REACH, REACH * sv / jnp.where(steep == 0, 1.0, steep))[None]
-    inner = jnp.concatenate([splits(kinks, mu, su), crossings, crossings - spread, crossings + spread])
+    inner = jnp.concatenate([splits(of_u, mu, su), crossings, crossings - spread, crossings + spread])
     center, radius = panels(jnp.sort(jnp.clip(inner, -REACH, REACH), 0))  # [outer panel, ...]
-    inside = PAIR_NODES * (len(kinks) + 1)
+    inside = inside_of.nodes
     turns = blocks(PAIR_NODES, center, inside * center.size)  # [turn, 1, outer node, 1, ...]
 
     def terms(turn: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -97,16 +100,52 @@ def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks:
         outer = radius[:, None] * turn[1] * density(x)
         along = mv[None, None] + slope[None, None] * x
         across = jnp.broadcast_to(sv[None, None], x.shape)
-        middle, half = panels(splits(kinks, along, across))  # [inner panel, outer panel, outer node, ...]
+        u = mu[None, None] + su[None, None] * x
+        # [inner panel, outer panel, outer node, ...]
+        middle, half = panels(splits(inside_of(u, along, across), along, across))
         nodes, weights = (a[0] for a in blocks(PAIR_NODES, middle, 0))
         y = middle[:, None] + half[:, None] * nodes
         v = along[None, None] + across[None, None] * y
-        u = jnp.broadcast_to((mu[None, None] + su[None, None] * x)[None, None], v.shape)
+        u = jnp.broadcast_to(u[None, None], v.shape)
         weight = outer[None, None] * (half[:, None] * weights * density(y))
         values = at_points(f, 1)(*(a.reshape(math.prod(a.shape[:4]), *mu.shape) for a in (u, v)))
         return jnp.sum(weight * values.reshape(v.shape), (0, 1, 2, 3))
 
-    return (total(terms, turns) + on_a_line(kinks, f, (mu, mv), (cuu, cuv, cvv))).astype(dtype)
+    return (total(terms, turns) + on_a_line((of_u, of_v), f, (mu, mv), (cuu, cuv, cvv))).astype(dtype)
+
+
+class _Inside(NamedTuple):
+    """The kinks in ``v`` for given ``u``, ``[k, panel, node, ...]``: the same for all unless ``f`` compares them."""
+
+    f: Callable[..., Any]
+    fixed: jax.Array
+    mixed: bool
+    nodes: int
+
+    def __call__(self, u: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
+        if not self.mixed:
+            return self.fixed[:, None, None]
+        rows = jax.vmap(jax.vmap(partial(_of_v, self.f)))(u, mean, scale)
+        return jnp.moveaxis(rows, 2, 0)
+
+
+def _of_v(f: Callable[..., Any], u: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
+    point = jax.ShapeDtypeStruct((1, *u.shape), u.dtype)
+    return located(read(lambda v: f(u[None], v), (point,)), point, mean, scale)
+
+
+def _places(f: Callable[..., Any], u: Any, v: Any, kinks: Static) -> tuple[jax.Array, jax.Array, _Inside]:
+    """The kinks in ``u`` and in ``v`` alone, each variable given by mean and deviation, and those in ``v`` inside."""
+    if kinks is not None:
+        places = fixed(kinks, u[0])
+        return places, places, _Inside(f, places, False, PAIR_NODES * (len(places) + 1))
+    point = jax.ShapeDtypeStruct((1, *u[0].shape), u[0].dtype)
+    found = [read(f, (point, point), index) for index in (0, 1)]
+    of_u, of_v = (located(own, point, *law) for own, law in zip(found, (u, v), strict=True))
+    if not found[1].mixed:
+        return of_u, of_v, _Inside(f, of_v, False, PAIR_NODES * (len(of_v) + 1))
+    count = jax.eval_shape(partial(_of_v, f), u[0], *v).shape[0]
+    return of_u, of_v, _Inside(f, of_v, True, PAIR_NODES * (count + 1))
 
 
 def _require_covariance(cov: Any) -> None:
