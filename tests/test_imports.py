@@ -10,6 +10,7 @@ LIGHT = (
     "jnorm",
     "jnorm.activations",
     "jnorm.gaussian",
+    "jnorm.jaxprs",
     "jnorm.initializers",
     "jnorm.theory.moments",
     "jnorm.theory.fixed_points",
