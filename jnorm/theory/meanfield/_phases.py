@@ -1,0 +1,254 @@
+"""Order and chaos over the plane of weight and bias variance, and the line between them."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from numpy.polynomial import chebyshev
+
+from jnorm._ground import callables, checks
+from jnorm.theory._parts import Activation
+from jnorm.theory.meanfield._correlations import DepthScales
+from jnorm.theory.meanfield._dense import LONGEST, Dense, dense, inner
+from jnorm.theory.meanfield._duals import Dual, rule
+from jnorm.theory.meanfield._steady import steady
+
+PANELS, NODES = 64, 33  # of the tables: points of a panel in the logarithm of the length, or angles
+SPLIT = 4  # panels of the length in the table of angles
+SHORTEST = 1e-24
+TURNS = 8
+
+
+class PhaseDiagram(NamedTuple):
+    """What deep networks of one activation do, arrays ``[rows, columns]`` of biases and weights.
+
+    Attributes:
+        sigma_w: Standard deviation of the weights times the root of the fan-in.
+        sigma_b: Standard deviation of the biases.
+        length: The variance that stays.
+        chi: The slope of the correlation map at one.
+        correlation: The correlation that stays.
+        scales: Depth scales of both.
+    """
+
+    sigma_w: jax.Array
+    sigma_b: jax.Array
+    length: jax.Array
+    chi: jax.Array
+    correlation: jax.Array
+    scales: DepthScales
+
+
+def critical_line(
+    phi: Activation, *, sigma_b: ArrayLike, start: ArrayLike = 1.0, kinks: Sequence[float] | None = None
+) -> jax.Array:
+    """The weights for which gradients neither vanish nor explode, ``chi = 1``, for given biases.
+
+    At the length q the condition is ``sigma_w^2 = 1 / E[phi'(z)^2]``, ``z ~ N(0, q)``, and q stays if
+    ``q = sigma_b^2 + E[phi(z)^2] / E[phi'(z)^2]``. Differentiable by ``sigma_b``.
+    Source: Poole et al. 2016 (arXiv 1606.05340), figure 1; Schoenholz et al. 2017 (arXiv 1611.01232), section 3.
+
+    Args:
+        phi: The activation; ``kinks`` as in `jnorm.theory.moments`.
+        sigma_b: Standard deviation of the biases.
+        start: Length from which that on the line is looked for, positive.
+        kinks: Points at which ``phi`` or a derivative jumps.
+
+    Returns:
+        ``sigma_w``, of the broadcast shape; NaN where no length is on the line (the line of `relu` is one point,
+        ``sqrt(2)`` without biases, where every length stays).
+
+    Raises:
+        ValueError: A known ``sigma_b < 0`` or ``start <= 0``, or a ``phi`` that is not elementwise.
+
+    >>> from jnorm.activations import relu, tanh
+    >>> critical_line(tanh, sigma_b=jnp.array([0.0, 0.05, 0.3])).round(4).tolist()
+    [1.0, 1.0165, 1.1858]
+    >>> critical_line(relu, sigma_b=jnp.array([0.0, 0.1])).round(4).tolist()
+    [1.4142, nan]
+    """
+    layer = dense(phi, 1.0, sigma_b, 0.0, kinks)
+    checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
+    return _critical_line(layer.settled(start=start), start)
+
+
+def phase_diagram(
+    phi: Activation, *, sigma_w: ArrayLike, sigma_b: ArrayLike, kinks: Sequence[float] | None = None
+) -> PhaseDiagram:
+    """Length, `chi`, correlation and depth scales over a grid, where `length` begins at one.
+
+    All are functions of the length, and of a correlation, that are read from tables: piecewise polynomials in the
+    logarithm of the length from 1e-12 to 1e4, and in the angle of the correlation. Lengths below are 0 and above are
+    infinite. Works on the host, in double precision; away from the critical line the relative error is below 1e-6, and
+    that of lengths and `chi` below 1e-10. For derivatives use the functions that compute one quantity.
+
+    Args:
+        phi: The activation; ``kinks`` as in `jnorm.theory.moments`.
+        sigma_w: The horizontal axis, ``[columns]``.
+        sigma_b: The vertical axis, ``[rows]``.
+        kinks: Points at which ``phi`` or a derivative jumps.
+
+    Returns:
+        The grid and what is found there.
+
+    Raises:
+        ValueError: Axes that are not one-dimensional, a negative entry, or a ``phi`` that is not elementwise.
+        TypeError: An axis that is traced.
+
+    >>> from jnorm.activations import tanh
+    >>> found = phase_diagram(tanh, sigma_w=[0.8, 1.5, 3.0], sigma_b=[0.0, 0.5])
+    >>> found.chi.round(2).tolist()
+    [[0.64, 1.26, 2.24], [0.45, 1.05, 2.09]]
+    """
+    layer = dense(phi, sigma_w, sigma_b, 0.0, kinks)
+    axes = {"sigma_w": sigma_w, "sigma_b": sigma_b}
+    for name, axis in axes.items():
+        if isinstance(axis, jax.core.Tracer):
+            raise TypeError(f"`{name}` is traced: the diagram works on the host")
+        if np.ndim(np.asarray(axis)) != 1:
+            raise ValueError(f"`{name}` must be a one-dimensional axis; got shape {np.shape(np.asarray(axis))}")
+    w, b = np.meshgrid(*(np.asarray(axis, float) for axis in axes.values()))
+    with jax.enable_x64(True):
+        points = jax.ShapeDtypeStruct((1, PANELS, NODES), jnp.float64)
+        settled = callables.settle(layer.phi, points, name="phi")
+        lengths = _Lengths(settled, layer.kinks)
+        q = lengths.stay(w, b)
+        second, chi, growth = lengths.at(q)
+        slopes, chi = w * w * np.where(q == 0, chi, growth), w * w * chi
+        corr, along = np.ones_like(q), chi.copy()
+        chaotic = (chi > 1) & np.isfinite(q)
+        if chaotic.any():
+            at = q[chaotic]
+            aim = (w * w * second + b * b)[chaotic] / (w[chaotic] ** 2 * at)
+            angle, rise = _Secants(settled, layer.kinks, at.min(), at.max()).meet(at, aim)
+            corr[chaotic], along[chaotic] = np.cos(angle), rise / aim
+    nowhere = np.where(np.isfinite(q), 0.0, np.nan)
+    scales = DepthScales(*(jnp.asarray(_scale(slope) + nowhere) for slope in (slopes, along)))
+    return PhaseDiagram(*map(jnp.asarray, (w, b, q, chi, corr + nowhere)), scales)
+
+
+@jax.jit
+def _critical_line(layer: Dense, start: ArrayLike) -> jax.Array:
+    dtype, layer, (start,) = layer.spread(start=start)
+    bias = layer.sigma_b * layer.sigma_b
+    on_line = lambda q: bias + layer.second(q) / layer.chi(q)
+    begins = layer.second(jnp.zeros_like(start)) == 0
+    q = steady(on_line, jnp.where(start > 0, start, jnp.nan), (layer.sigma_b == 0) & begins)
+    return jnp.where(q < jnp.inf, 1 / jnp.sqrt(layer.chi(inner(q))), jnp.nan).astype(dtype)
+
+
+@partial(jax.jit, static_argnames="kinks")
+def _table(phi: Activation, kinks: tuple[float, ...] | None, q: jax.Array, corr: jax.Array) -> Dual:
+    return rule(phi, kinks, 48)(q, q, corr)
+
+
+def _nodes(count: int) -> np.ndarray:
+    return np.cos(np.pi * (np.arange(count) + 0.5) / count)
+
+
+def _series(values: np.ndarray) -> np.ndarray:
+    """Chebyshev coefficients of values at `_nodes`, along the first axis."""
+    count = len(values)
+    basis = chebyshev.chebvander(_nodes(count), count - 1)
+    weight = np.where(np.arange(count) == 0, 1.0, 2.0) / count
+    return weight.reshape(-1, *(1,) * (values.ndim - 1)) * np.tensordot(basis.T, values, 1)
+
+
+class _Lengths:
+    """``E[phi(z)^2]``, ``E[phi'(z)^2]`` and the derivative of the first by the length, from panels of polynomials."""
+
+    def __init__(self, phi: Activation, kinks: tuple[float, ...] | None) -> None:
+        self.edges = np.linspace(np.log(SHORTEST), np.log(LONGEST), PANELS + 1)
+        self.half = (self.edges[1] - self.edges[0]) / 2
+        places = self.edges[:-1, None] + self.half * (1 + _nodes(NODES)[::-1])
+        second, slope = (np.asarray(a) for a in _table(phi, kinks, np.exp(places), np.ones_like(places)))
+        self.places, self.second = places.ravel(), second.ravel()
+        with np.errstate(all="ignore"):  # what overflows stays in its panel
+            ratio = _series((second / np.exp(places))[:, ::-1].T)
+            self.ratio, self.slope = ratio, _series(slope[:, ::-1].T)
+            self.growth = chebyshev.chebder(ratio) / self.half
+
+    def at(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The three at lengths, which are moved into the table."""
+        place = np.clip(np.log(np.clip(q, SHORTEST, LONGEST)), self.edges[0], self.edges[-1])
+        panel = np.clip(((place - self.edges[0]) // (2 * self.half)).astype(int), 0, PANELS - 1)
+        x = (place - self.edges[panel]) / self.half - 1
+        ratio, slope, by_place = (
+            chebyshev.chebval(x, a[:, panel], tensor=False) for a in (self.ratio, self.slope, self.growth)
+        )
+        return ratio * np.exp(place), slope, ratio + by_place
+
+    def stay(self, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The length that stays: the first on the way from one where a layer does not go on."""
+        places, second = self.places[::3], self.second[::3]
+        lengths, middle = np.exp(places), int(np.searchsorted(places, 0.0))
+        left, right, end = np.empty_like(w), np.empty_like(w), np.empty_like(w)
+        for row in range(len(w)):
+            rises = w[row, :, None] ** 2 * second + b[row, :, None] ** 2 > lengths
+            up = rises[:, middle]
+            falls, behind = ~rises[:, middle:], rises[:, middle::-1]
+            low = np.where(up, middle + np.argmax(falls, 1) - 1, middle - np.argmax(behind, 1))
+            left[row], right[row] = places[low], places[np.minimum(low + 1, len(places) - 1)]
+            passed = np.where(up, falls.any(1), behind.any(1))
+            end[row] = np.where(passed, np.nan, np.where(up, np.inf, 0.0))
+        return np.where(np.isnan(end), self._between(left, right, w, b), end)
+
+    def _between(self, left: np.ndarray, right: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Newton's iteration between two places of the table, kept there by halving."""
+        place = (left + right) / 2
+        for _ in range(TURNS):
+            q = np.exp(place)
+            second, _, growth = self.at(q)
+            gap = w * w * second + b * b - q
+            left, right = np.where(gap > 0, place, left), np.where(gap > 0, right, place)
+            with np.errstate(all="ignore"):
+                step = place - gap / ((w * w * growth - 1) * q)
+            place = np.where((step >= left) & (step <= right), step, (left + right) / 2)
+        return np.exp(place)
+
+
+class _Secants:
+    """The slope of secants ``(E[phi(u)^2] - E[phi(u) phi(v)]) / (q (1 - c))`` by length and angle, in panels of lengths.
+
+    Its limit at an angle of zero is ``E[phi'(z)^2]``.
+    """
+
+    def __init__(self, phi: Activation, kinks: tuple[float, ...] | None, shortest: float, longest: float) -> None:
+        each, count = PANELS // SPLIT, NODES - 1
+        self.edges = np.linspace(np.log(shortest) - 0.05, np.log(longest) + 0.05, SPLIT + 1)
+        self.half = (self.edges[1] - self.edges[0]) / 2
+        places = (self.edges[:-1, None] + self.half * (1 + _nodes(each))).ravel()
+        angle = np.append(np.pi / 4 * (1 + _nodes(count)), 0.0)
+        q, corr = np.broadcast_arrays(np.exp(places)[:, None], np.cos(angle))
+        product = np.asarray(_table(phi, kinks, q, corr).value)
+        secant = (product[:, -1:] - product[:, :-1]) / (2 * q[:, :-1] * np.sin(angle[:-1] / 2) ** 2)
+        by_angle = _series(secant.T).reshape(count, SPLIT, each)
+        self.series = _series(np.moveaxis(by_angle, -1, 0))  # [length, angle, panel]
+
+    def meet(self, q: np.ndarray, aim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The angles at which secants have the slopes that are aimed at, and the slopes of the function there."""
+        place = np.log(q)
+        panel = np.clip(((place - self.edges[0]) // (2 * self.half)).astype(int), 0, SPLIT - 1)
+        powers = chebyshev.chebvander((place - self.edges[panel]) / self.half - 1, PANELS // SPLIT - 1)
+        of_angle = np.einsum("nk,kan->an", powers, self.series[:, :, panel])
+        derivative = chebyshev.chebder(of_angle) * 4 / np.pi
+        value = lambda series, angle: chebyshev.chebval(angle * 4 / np.pi - 1, series, tensor=False)
+        left, right = np.zeros_like(q), np.full_like(q, np.pi / 2)
+        angle = (left + right) / 2
+        for _ in range(2 * TURNS):  # the slope falls with the angle
+            gap = value(of_angle, angle) - aim
+            left, right = np.where(gap > 0, angle, left), np.where(gap > 0, right, angle)
+            with np.errstate(all="ignore"):
+                step = angle - gap / value(derivative, angle)
+            angle = np.where((step >= left) & (step <= right), step, (left + right) / 2)
+        return angle, value(of_angle, angle) + np.tan(angle / 2) * value(derivative, angle)
+
+
+def _scale(slope: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        rate = np.abs(np.log(np.abs(slope)))
+        return np.where(rate <= 8 * np.finfo(float).eps, np.inf, 1 / rate)
