@@ -72,7 +72,7 @@ def correlation_map(
     ``u`` and ``v`` have variance q and correlation c; masks of dropout are drawn for each input. The derivative at one
     is `chi`, for activations with kinks too. At a length that is zero or infinite the map is that of vectors of this
     length, divided by the next one, and `chi` is not its slope.
-    Source: Poole et al. 2016 (arXiv 1606.05340), equation 5.
+    Source: Poole et al. 2016 (arXiv 1606.05340), section 3.
 
     Args:
         phi: As for `jnorm.theory.meanfield.length`.
@@ -127,9 +127,9 @@ def correlation(
     Raises:
         ValueError: As `jnorm.theory.meanfield.length`.
 
-    >>> from jnorm.activations import tanh
-    >>> correlation(tanh, sigma_w=jnp.array([1.2, 2.0, 4.0]), sigma_b=0.3).round(4).tolist()
-    [1.0, 0.2971, 0.0236]
+    >>> from jnorm.activations import erf
+    >>> [f"{c:.3f}" for c in correlation(erf, sigma_w=jnp.array([1.0, 2.0, 4.0]), sigma_b=0.3)]
+    ['1.000', '0.187', '0.025']
     """
     layer = dense(phi, sigma_w, sigma_b, dropout, kinks)
     checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
@@ -149,7 +149,7 @@ def depth_scales(
 
     The slopes are those of the length map at the `length` and of the correlation map at the `correlation` that stay.
     Slopes within 8 roundings of one count as one: the scale is infinite there. Where no length stays, NaN. Networks train while no deeper than some
-    six times ``correlation`` (Schoenholz et al. 2017, arXiv 1611.01232, equations 7 and 10, figure 5).
+    six times ``correlation`` (Schoenholz et al. 2017, arXiv 1611.01232, sections 3 and 5).
 
     Args:
         phi: As for `jnorm.theory.meanfield.length`.
@@ -176,22 +176,20 @@ def depth_scales(
     return _depth_scales(layer.settled(start=start), start)
 
 
-def mapped(layer: Dense, q: jax.Array, corr: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Inside a program: the correlation map at a length, and its slope."""
-    q = inner(q)
+def mapped(layer: Dense, q: jax.Array, after: jax.Array, corr: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Inside a program: the correlation after a layer that takes a length to another one, and its slope."""
     corr = jnp.where(jnp.abs(corr) <= 1 + 16 * jnp.finfo(corr.dtype).eps, corr, jnp.nan)
     cov, slope = layer.covariance(q, q, corr)
-    after = layer.length(q)
     return cov / after, slope * q / after
 
 
-def correlation_at(layer: Dense, q: jax.Array, chi: jax.Array) -> jax.Array:
+def correlation_at(layer: Dense, q: jax.Array, after: jax.Array, chi: jax.Array) -> jax.Array:
     """Inside a program: the correlation that stays at a length with a known `chi`."""
     ordered = (chi <= 1) & (layer.dropout == 0)
-    image = lambda corr: mapped(layer, q, corr)[0]
+    image = lambda corr: mapped(layer, q, after, corr)[0]
 
     def search(_: Any, start: jax.Array) -> jax.Array:
-        frozen = jax.lax.stop_gradient((layer, q))
+        frozen = jax.lax.stop_gradient((layer, q, after))
 
         def advance(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             turn, corr, active = state
@@ -208,7 +206,7 @@ def correlation_at(layer: Dense, q: jax.Array, chi: jax.Array) -> jax.Array:
         return y / jnp.where(slope == 0, jnp.nan, slope)
 
     root = jax.lax.custom_root(lambda c: image(c) - c, jnp.zeros_like(q), search, solve_tangent)
-    return jnp.where(q < jnp.inf, jnp.where(ordered, 1.0, root), jnp.nan)
+    return jnp.where(ordered, 1.0, root)
 
 
 def scale(slope: jax.Array) -> jax.Array:
@@ -228,14 +226,16 @@ def _length_of(layer: Dense, start: ArrayLike) -> jax.Array:
 @jax.jit
 def _mapped(layer: Dense, length: ArrayLike, corr: ArrayLike) -> jax.Array:
     dtype, layer, (q, corr) = layer.spread(length=length, corr=corr)
-    return mapped(layer, q, corr)[0].astype(dtype)
+    q = inner(q)
+    return mapped(layer, q, layer.length(q), corr)[0].astype(dtype)
 
 
 @jax.jit
 def _correlation(layer: Dense, start: ArrayLike) -> jax.Array:
     dtype, layer, (start,) = layer.spread(start=start)
     q = stays(layer, start)
-    return correlation_at(layer, q, slopes_at(layer, q).forward).astype(dtype)
+    lost, q = jnp.where(q < jnp.inf, 0.0, jnp.nan), inner(q)
+    return (correlation_at(layer, q, layer.length(q), layer.chi(q)) + lost).astype(dtype)
 
 
 @jax.jit
@@ -243,7 +243,8 @@ def _depth_scales(layer: Dense, start: ArrayLike) -> DepthScales:
     dtype, layer, (start,) = layer.spread(start=start)
     q = stays(layer, start)
     slopes = slopes_at(layer, q)
-    corr = correlation_at(layer, q, slopes.forward)
-    along = jnp.where(corr == 1, slopes.forward, mapped(layer, q, corr)[1])
-    lost = jnp.where(q < jnp.inf, 0.0, jnp.nan)
+    lost, q = jnp.where(q < jnp.inf, 0.0, jnp.nan), inner(q)
+    after = layer.length(q)
+    corr = correlation_at(layer, q, after, slopes.forward)
+    along = jnp.where(corr == 1, slopes.forward, mapped(layer, q, after, corr)[1])
     return DepthScales(*((scale(slope) + lost).astype(dtype) for slope in (slopes.length, along)))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks, nodes
+from jnorm.gaussian._panels import at_points
 from jnorm.theory._parts import Activation, numbers, static
 from jnorm.theory.meanfield._duals import Dual, dual, rule
 from jnorm.theory.moments import activation_moments, gradient_factor
@@ -56,6 +57,11 @@ class Dense:
     def length(self, q: jax.Array) -> jax.Array:
         """The length after the layer, ``sigma_w^2 E[phi(z)^2] / (1 - dropout) + sigma_b^2``, ``z ~ N(0, q)``."""
         return _square(self.sigma_w) * self.second(q) / (1 - self.dropout) + _square(self.sigma_b)
+
+    def keeps_zero(self, like: jax.Array) -> jax.Array:
+        """Whether an input of zeros stays one."""
+        at_zero = at_points(self.phi, 0)(jnp.zeros_like(like))
+        return (at_zero == 0) & (self.sigma_b == 0)
 
     def second(self, q: jax.Array) -> jax.Array:
         """``E[phi(z)^2]``."""

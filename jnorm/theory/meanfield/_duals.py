@@ -153,7 +153,7 @@ class _Closed:
 
 
 def _leaky_relu(var1: jax.Array, var2: jax.Array, corr: jax.Array, negative_slope: Any = 0.01) -> Dual:
-    """The arc-cosine kernels of order one and zero beside a straight line (Cho and Saul 2009, equations 4 and 6)."""
+    """The arc-cosine kernels of order one and zero beside a straight line (Cho and Saul 2009)."""
     height = sine(corr)
     angle = jnp.arctan2(height, corr)
     bend = (1 - negative_slope) ** 2 / (2 * math.pi)
@@ -170,7 +170,7 @@ def _identity(var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
 
 
 def _erf(var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
-    """The arcsine kernel (Williams 1997, equation 11)."""
+    """The arcsine kernel (Williams 1997)."""
     share = 2 * root(var1) * root(var2)
     # (1 + 2 var1)(1 + 2 var2) - (2 cov)^2, in which nothing cancels
     rest = 1 + 2 * (var1 + var2) + share * share * (1 - corr) * (1 + corr)

@@ -42,8 +42,7 @@ def length(
     Here ``z ~ N(0, q)``. It is where the layers lead from ``start``: up where one layer makes ``start`` longer, down
     where shorter. Where they shrink every input it is 0, where they let all grow it is infinite, and where they change
     none it is ``start``. Derivatives are those of the implicit function theorem, and zero where it is 0 or infinite.
-    Source: Poole et al. 2016 (arXiv 1606.05340), equation 3; dropout: Schoenholz et al. 2017 (arXiv 1611.01232),
-    section 6.
+    Source: Poole et al. 2016 (arXiv 1606.05340), equation 3; dropout: Schoenholz et al. 2017 (arXiv 1611.01232).
 
     Args:
         phi: The activation; ``kinks`` as in `jnorm.theory.moments`.
@@ -61,10 +60,10 @@ def length(
             do not broadcast, or a ``phi`` that is not elementwise.
 
     >>> from jnorm.activations import relu, tanh
-    >>> length(tanh, sigma_w=jnp.array([0.9, 1.0, 1.5, 4.0])).round(4).tolist()
-    [0.0, 0.0, 0.5618, 11.6963]
-    >>> length(relu, sigma_w=jnp.array([1.2, 1.6]), sigma_b=0.1).round(4).tolist()
-    [0.0357, inf]
+    >>> [f"{q:.3f}" for q in length(tanh, sigma_w=jnp.array([0.9, 1.0, 1.5, 4.0]))]
+    ['0.000', '0.000', '0.793', '12.501']
+    >>> [f"{q:.4f}" for q in length(relu, sigma_w=jnp.array([1.2, 1.6]), sigma_b=0.1)]
+    ['0.0357', 'inf']
     """
     layer = dense(phi, sigma_w, sigma_b, dropout, kinks)
     checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
@@ -83,8 +82,7 @@ def slopes(
     """What a layer multiplies small deviations by where its `length` stays.
 
     A length of zero stands for the limit, and an infinite one for 1e4.
-    Source: Poole et al. 2016 (arXiv 1606.05340), equation 6; Schoenholz et al. 2017 (arXiv 1611.01232), equations 5,
-    9 and 13.
+    Source: Poole et al. 2016 (arXiv 1606.05340), section 3; Schoenholz et al. 2017 (arXiv 1611.01232), sections 3 to 5.
 
     Args:
         phi: As for `length`.
@@ -139,7 +137,7 @@ def chi(
 
     >>> from jnorm.activations import selu, tanh
     >>> round(float(chi(selu, sigma_w=1.0)), 4), round(float(chi(tanh, sigma_w=1.5)), 4)
-    (1.0716, 1.2555)
+    (1.0716, 1.1393)
     """
     return slopes(
         phi, sigma_w=sigma_w, sigma_b=sigma_b, dropout=dropout, start=start, kinks=kinks
@@ -148,9 +146,7 @@ def chi(
 
 def stays(layer: Dense, start: jax.Array) -> jax.Array:
     """Inside a program: the length that stays."""
-    nothing = layer.sigma_b == 0
-    no_bias = layer.length(jnp.zeros_like(start)) == 0
-    return steady(layer.length, jnp.where(start > 0, start, jnp.nan), nothing & no_bias)
+    return steady(layer.length, jnp.where(start > 0, start, jnp.nan), layer.keeps_zero(start))
 
 
 def slopes_at(layer: Dense, q: jax.Array) -> Slopes:

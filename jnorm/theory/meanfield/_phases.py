@@ -1,6 +1,7 @@
 """Order and chaos over the plane of weight and bias variance, and the line between them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -10,11 +11,12 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.polynomial import chebyshev
 
-from jnorm._ground import callables, checks
+from jnorm import activations, gaussian
+from jnorm._ground import callables, checks, nodes
 from jnorm.theory._parts import Activation
 from jnorm.theory.meanfield._correlations import DepthScales
 from jnorm.theory.meanfield._dense import LONGEST, Dense, dense, inner
-from jnorm.theory.meanfield._duals import Dual, rule
+from jnorm.theory.meanfield._duals import rule
 from jnorm.theory.meanfield._steady import steady
 
 PANELS, NODES = 64, 33  # of the tables: points of a panel in the logarithm of the length, or angles
@@ -50,7 +52,7 @@ def critical_line(
 
     At the length q the condition is ``sigma_w^2 = 1 / E[phi'(z)^2]``, ``z ~ N(0, q)``, and q stays if
     ``q = sigma_b^2 + E[phi(z)^2] / E[phi'(z)^2]``. Differentiable by ``sigma_b``.
-    Source: Poole et al. 2016 (arXiv 1606.05340), figure 1; Schoenholz et al. 2017 (arXiv 1611.01232), section 3.
+    Source: Poole et al. 2016 (arXiv 1606.05340), figure 1.
 
     Args:
         phi: The activation; ``kinks`` as in `jnorm.theory.moments`.
@@ -66,10 +68,10 @@ def critical_line(
         ValueError: A known ``sigma_b < 0`` or ``start <= 0``, or a ``phi`` that is not elementwise.
 
     >>> from jnorm.activations import relu, tanh
-    >>> critical_line(tanh, sigma_b=jnp.array([0.0, 0.05, 0.3])).round(4).tolist()
-    [1.0, 1.0165, 1.1858]
-    >>> critical_line(relu, sigma_b=jnp.array([0.0, 0.1])).round(4).tolist()
-    [1.4142, nan]
+    >>> [f"{w:.3f}" for w in critical_line(tanh, sigma_b=jnp.array([0.0, 0.05**0.5]))]
+    ['1.000', '1.327']
+    >>> [f"{w:.4f}" for w in critical_line(relu, sigma_b=jnp.array([0.0, 0.1]))]
+    ['1.4142', 'nan']
     """
     layer = dense(phi, 1.0, sigma_b, 0.0, kinks)
     checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
@@ -101,8 +103,8 @@ def phase_diagram(
 
     >>> from jnorm.activations import tanh
     >>> found = phase_diagram(tanh, sigma_w=[0.8, 1.5, 3.0], sigma_b=[0.0, 0.5])
-    >>> found.chi.round(2).tolist()
-    [[0.64, 1.26, 2.24], [0.45, 1.05, 2.09]]
+    >>> [[round(float(chi), 2) for chi in row] for row in found.chi]
+    [[0.64, 1.14, 1.86], [0.4, 0.97, 1.82]]
     """
     layer = dense(phi, sigma_w, sigma_b, 0.0, kinks)
     axes = {"sigma_w": sigma_w, "sigma_b": sigma_b}
@@ -136,14 +138,25 @@ def _critical_line(layer: Dense, start: ArrayLike) -> jax.Array:
     dtype, layer, (start,) = layer.spread(start=start)
     bias = layer.sigma_b * layer.sigma_b
     on_line = lambda q: bias + layer.second(q) / layer.chi(q)
-    begins = layer.second(jnp.zeros_like(start)) == 0
-    q = steady(on_line, jnp.where(start > 0, start, jnp.nan), (layer.sigma_b == 0) & begins)
+    q = steady(on_line, jnp.where(start > 0, start, jnp.nan), layer.keeps_zero(start))
     return jnp.where(q < jnp.inf, 1 / jnp.sqrt(layer.chi(inner(q))), jnp.nan).astype(dtype)
 
 
+@nodes.register
+@dataclass(frozen=True, eq=False)
+class _Squares:
+    """The square of an activation and that of its derivative."""
+
+    phi: Activation
+
+    def __call__(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value, slope = jax.jvp(self.phi, (z,), (jnp.ones_like(z),))
+        return value * value, slope * slope
+
+
 @partial(jax.jit, static_argnames="kinks")
-def _table(phi: Activation, kinks: tuple[float, ...] | None, q: jax.Array, corr: jax.Array) -> Dual:
-    return rule(phi, kinks, 48)(q, q, corr)
+def _products(phi: Activation, kinks: tuple[float, ...] | None, q: jax.Array, corr: jax.Array) -> jax.Array:
+    return rule(phi, kinks, 48)(q, q, corr).value
 
 
 def _nodes(count: int) -> np.ndarray:
@@ -165,7 +178,9 @@ class _Lengths:
         self.edges = np.linspace(np.log(SHORTEST), np.log(LONGEST), PANELS + 1)
         self.half = (self.edges[1] - self.edges[0]) / 2
         places = self.edges[:-1, None] + self.half * (1 + _nodes(NODES)[::-1])
-        second, slope = (np.asarray(a) for a in _table(phi, kinks, np.exp(places), np.ones_like(places)))
+        split = activations.kinks(phi) if kinks is None else kinks
+        squares = gaussian.expectation(_Squares(phi), 0.0, np.exp(places), kinks=split)
+        second, slope = (np.asarray(a) for a in squares)
         self.places, self.second = places.ravel(), second.ravel()
         with np.errstate(all="ignore"):  # what overflows stays in its panel
             ratio = _series((second / np.exp(places))[:, ::-1].T)
@@ -224,7 +239,7 @@ class _Secants:
         places = (self.edges[:-1, None] + self.half * (1 + _nodes(each))).ravel()
         angle = np.append(np.pi / 4 * (1 + _nodes(count)), 0.0)
         q, corr = np.broadcast_arrays(np.exp(places)[:, None], np.cos(angle))
-        product = np.asarray(_table(phi, kinks, q, corr).value)
+        product = np.asarray(_products(phi, kinks, q, corr))
         secant = (product[:, -1:] - product[:, :-1]) / (2 * q[:, :-1] * np.sin(angle[:-1] / 2) ** 2)
         by_angle = _series(secant.T).reshape(count, SPLIT, each)
         self.series = _series(np.moveaxis(by_angle, -1, 0))  # [length, angle, panel]
