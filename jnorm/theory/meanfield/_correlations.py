@@ -180,7 +180,9 @@ def mapped(layer: Dense, q: jax.Array, after: jax.Array, corr: jax.Array) -> tup
     """Inside a program: the correlation after a layer that takes a length to another one, and its slope."""
     corr = jnp.where(jnp.abs(corr) <= 1 + 16 * jnp.finfo(corr.dtype).eps, corr, jnp.nan)
     cov, slope = layer.covariance(q, q, corr)
-    return cov / after, slope * q / after
+    value = cov / after
+    # Two rules, for one variable and for two, may differ by their errors: the next layer must not see more than one.
+    return value + jax.lax.stop_gradient(jnp.clip(value, -1, 1) - value), slope * q / after
 
 
 def correlation_at(layer: Dense, q: jax.Array, after: jax.Array, chi: jax.Array) -> jax.Array:

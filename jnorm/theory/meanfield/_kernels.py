@@ -181,11 +181,12 @@ def cast(dtype: Any, *parts: jax.Array) -> Kernels:
 
 
 def ratio(x: Kernels) -> tuple[jax.Array, jax.Array]:
-    """The correlation and the product of both deviations, one where it is zero; one to rounding is one."""
+    """The correlation and the product of both deviations, one where it is zero; what is one but for errors is."""
     both = root(x.var1) * root(x.var2)
     safe = jnp.where(both == 0, 1.0, both)
     corr = jnp.where(both == 0, 0.0, x.cov / safe)
-    near = jnp.abs(1 - jnp.abs(corr)) <= 8 * jnp.finfo(corr.dtype).eps
+    # A variance and a covariance of equal inputs may come from two rules, and differ by their errors.
+    near = jnp.abs(1 - jnp.abs(corr)) <= max(8 * float(jnp.finfo(corr.dtype).eps), 1e-13)
     return corr + jax.lax.stop_gradient(jnp.where(near, jnp.sign(corr), corr) - corr), safe
 
 

@@ -181,7 +181,7 @@ class _Lengths:
         split = activations.kinks(phi) if kinks is None else kinks
         squares = gaussian.expectation(_Squares(phi), 0.0, np.exp(places), kinks=split)
         second, slope = (np.asarray(a) for a in squares)
-        self.places, self.second = places.ravel(), second.ravel()
+        self.places, self.second = places.ravel(), np.where(np.isnan(second), np.inf, second).ravel()
         with np.errstate(all="ignore"):  # what overflows stays in its panel
             ratio = _series((second / np.exp(places))[:, ::-1].T)
             self.ratio, self.slope = ratio, _series(slope[:, ::-1].T)

@@ -49,7 +49,7 @@ def steady(f: Scalar, start: jax.Array, through_zero: jax.Array) -> jax.Array:
         through_zero: Whether ``f(0) = 0``.
 
     Returns:
-        The point, NaN where ``f`` gives it.
+        The point, NaN where ``f`` gives it at the start or on the way down.
     """
     eps = float(jnp.finfo(start.dtype).eps)
     # The lanes that end nowhere rest where the map is harmless, and their derivative is cut off.
@@ -94,7 +94,8 @@ def _walk(f: Scalar, start: jax.Array, through_zero: jax.Array) -> jax.Array:
         last_point = jnp.where(neutral & (q > start), jnp.inf, polished)
         last_point = jnp.where(neutral & (q < start) & through_zero, 0.0, last_point)
         ended = jnp.where(trial < least, 0.0, jnp.inf)
-        after = jnp.where(done, jnp.where(jnp.isnan(gap), jnp.nan, last_point), jnp.where(out, ended, trial))
+        lost = jnp.where(s.step > 0, jnp.inf, jnp.nan)  # on the way up it has overflowed
+        after = jnp.where(done, jnp.where(jnp.isnan(gap), lost, last_point), jnp.where(out, ended, trial))
         keep = lambda new, old: jnp.where(s.active, new, old)
         return _Search(
             *map(keep, (after, gap, rate, low, high, trial_step(trial, q), ~(done | out)), s),
