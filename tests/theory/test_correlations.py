@@ -50,7 +50,7 @@ def test_duals_are_exact(name, x64):
             np.testing.assert_allclose(got.slope, slope, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", beside(["tanh"], ["selu", "tanh"]))
+@pytest.mark.parametrize("name", beside([], ["selu", "tanh"]))
 def test_duals_are_expectations_of_products(name, x64):
     phi, corr = activations.ELEMENTWISE[name], np.array([-0.97, -0.2, 0.4, 0.99999])
     var1, var2 = np.full(4, 0.7), np.full(4, 1.9)
@@ -60,7 +60,7 @@ def test_duals_are_expectations_of_products(name, x64):
     np.testing.assert_allclose(rule(phi, None)(*map(jnp.asarray, (var1, var2, corr))).value, other, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", beside(["relu", "hard_tanh"], ["relu", "selu", "gelu", "hard_tanh"]))
+@pytest.mark.parametrize("name", beside(["relu"], ["relu", "selu", "gelu", "hard_tanh"]))
 def test_derivatives_by_the_correlation_are_the_slopes(name, x64):
     """At one and minus one too: of relu 1/2 and 0."""
     phi, corr = activations.ELEMENTWISE[name], jnp.array([-1.0, -0.3, 0.0, 0.6, 1.0])
@@ -79,7 +79,7 @@ def test_derivatives_by_the_correlation_are_the_slopes(name, x64):
     np.testing.assert_allclose(slope[1:-1], (ends[1] - ends[0]) / (2 * step), atol=1e-7)
 
 
-@pytest.mark.parametrize("row", beside(NETWORKS[3:8:4], NETWORKS), ids=lambda row: "-".join(map(str, row[:4])))
+@pytest.mark.parametrize("row", beside(NETWORKS[3:4], NETWORKS), ids=lambda row: "-".join(map(str, row[:4])))
 def test_what_stays_is_exact(row, x64):
     name, w, b, dropout, *rest = row
     q, length_slope, chi, corr, slope = map(float, rest)
@@ -168,7 +168,7 @@ def test_depth_scales_are_those_of_iteration(x64):
 
 def test_the_derivative_of_what_stays(x64):
     """By the implicit function theorem; central differences with an error of h^2."""
-    f = lambda w: jnp.stack([meanfield.length(tanh, sigma_w=w, sigma_b=0.1), meanfield.correlation(tanh, sigma_w=w, sigma_b=0.1)])
+    f = lambda w: jnp.stack([stays(activations.sin, sigma_w=w, sigma_b=0.1) for stays in (meanfield.length, meanfield.correlation)])
     by = jax.jacfwd(f)(1.4)
     np.testing.assert_allclose(by, (f(1.4 + 1e-5) - f(1.4 - 1e-5)) / 2e-5, rtol=1e-6)
     assert jax.grad(lambda w: meanfield.length(tanh, sigma_w=w))(0.5) == 0
@@ -177,8 +177,8 @@ def test_the_derivative_of_what_stays(x64):
 
 def test_dropout_leaves_no_critical_line():
     weights = {"sigma_w": jnp.array([0.8, 1.0, 1.3]), "sigma_b": 0.1}
-    assert np.all(meanfield.correlation(tanh, dropout=0.05, **weights) < 1)
-    assert np.all(np.isfinite(meanfield.depth_scales(tanh, dropout=0.05, **weights).correlation))
+    assert np.all(meanfield.correlation(activations.sin, dropout=0.05, **weights) < 1)
+    assert np.all(np.isfinite(meanfield.depth_scales(activations.sin, dropout=0.05, **weights).correlation))
 
 
 def test_float32_and_parameters_of_the_activation():
