@@ -102,7 +102,7 @@ def network(name, w, b, p, start):
     """Length, slope of its map, chi, correlation and slope of its map."""
     w, b, p = mpf(w) ** 2, mpf(b) ** 2, mpf(p)
     q = mp.findroot(lambda q: w * singles(name, q)[0] / (1 - p) + b - q, start)
-    second, chi, growth = singles(name, q)
+    _, chi, growth = singles(name, q)
     corr, along = mpf(1), w * chi
     if chi * w > 1 or p:
         corr, step = mpf(0), mpf(1)
@@ -176,7 +176,9 @@ def main():
         networks.append([*row[:4], *digits(*network(*row))])
         print(networks[-1], flush=True)
     starts = [(1.0, 0.5, 0.3), (2.0, 2.0, 1.9), (0.7, 1.2, -0.4)]
-    recursions = [row for name, depth in (("relu", 3), ("erf", 3), ("tanh", 2)) for row in kernels(name, 1.4, 0.2, depth, starts)]
+    recursions = [
+        row for name, depth in (("relu", 3), ("erf", 3), ("tanh", 2)) for row in kernels(name, 1.4, 0.2, depth, starts)
+    ]
     golden = {
         "source": "tests/golden/make_meanfield.py: mpmath, 20 digits",
         "duals": {"columns": ["activation", "var1", "var2", "corr", "E f f", "E f' f'"], "rows": duals},
@@ -189,7 +191,16 @@ def main():
             "rows": [["tanh", b, *digits(critical("tanh", mpf(b)))] for b in (0.2, 0.5)],
         },
         "kernels": {
-            "columns": "activation sigma_w sigma_b depth var1 var2 cov -> var1 var2 cov tangent".split(),
+            "columns": [
+                "activation",
+                "sigma_w",
+                "sigma_b",
+                "depth",
+                "var1",
+                "var2",
+                "cov",
+                "and after the layers, with tangent",
+            ],
             "rows": recursions,
         },
     }

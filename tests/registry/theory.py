@@ -110,7 +110,7 @@ def random_layer(w, b):
 for _name in ("length", "slopes", "chi", "correlation", "depth_scales"):
     add(
         f"theory.meanfield.{_name}",
-        lambda w, b, f=getattr(meanfield, _name): f(activations.sin, sigma_w=w, sigma_b=b),
+        lambda w, b, name=_name: getattr(meanfield, name)(activations.sin, sigma_w=w, sigma_b=b),
         *(CHAOS, BIAS),
     )
 add(

@@ -43,7 +43,8 @@ def test_duals_are_exact(name, x64):
     var1, var2, corr, value, slope = exact_duals(name)
     phi = JUMPING.get(name) or activations.ELEMENTWISE[name]
     for kinks in {None, activations.kinks(phi)}:  # in closed form where there is one, and by quadrature
-        got = jax.jit(lambda *a, r=rule(phi, kinks): r(*a))(var1, var2, corr)
+        of_pair = rule(callables.wrap(phi), kinks)
+        got = jax.jit(lambda of_pair, *a: of_pair(*a))(of_pair, var1, var2, corr)
         # Variances up to 4 and values up to 6: roundings of sums of 30 000 terms, and the rule's own below them.
         np.testing.assert_allclose(got.value, value, rtol=1e-12, atol=1e-13)
         if name != "step":  # whose derivative is no function
@@ -69,7 +70,9 @@ def test_derivatives_by_the_correlation_are_the_slopes(name, x64):
     slope = jax.jvp(lambda c: dual(of_pair, var, var, c).value, (corr,), (jnp.ones(5),))[1]
     found = dual(of_pair, var, var, corr)
     np.testing.assert_allclose(slope, 1.3 * found.slope, rtol=1e-13, atol=1e-15)
-    at_one = gaussian.expectation(lambda z: jax.jvp(phi, (z,), (jnp.ones_like(z),))[1] ** 2, 0.0, 1.3, kinks=activations.kinks(phi))
+    at_one = gaussian.expectation(
+        lambda z: jax.jvp(phi, (z,), (jnp.ones_like(z),))[1] ** 2, 0.0, 1.3, kinks=activations.kinks(phi)
+    )
     np.testing.assert_allclose(found.slope[-1], at_one, rtol=1e-13)  # two rules for one integral
     if name == "relu":
         np.testing.assert_allclose(found.slope[jnp.array([0, 4])], [0.0, 0.5], atol=1e-15)
@@ -148,7 +151,9 @@ def test_correlations_lead_to_the_one_that_stays(x64):
     corr = jnp.array([0.9, 0.9])
     for _ in range(200):
         corr = step(corr)
-    np.testing.assert_allclose(corr, meanfield.correlation(activations.erf, sigma_w=step.layer.sigma_w, sigma_b=0.2), rtol=1e-9)
+    np.testing.assert_allclose(
+        corr, meanfield.correlation(activations.erf, sigma_w=step.layer.sigma_w, sigma_b=0.2), rtol=1e-9
+    )
 
 
 def test_depth_scales_are_those_of_iteration(x64):
@@ -168,7 +173,9 @@ def test_depth_scales_are_those_of_iteration(x64):
 
 def test_the_derivative_of_what_stays(x64):
     """By the implicit function theorem; central differences with an error of h^2."""
-    f = lambda w: jnp.stack([stays(activations.sin, sigma_w=w, sigma_b=0.1) for stays in (meanfield.length, meanfield.correlation)])
+    f = lambda w: jnp.stack(
+        [stays(activations.sin, sigma_w=w, sigma_b=0.1) for stays in (meanfield.length, meanfield.correlation)]
+    )
     by = jax.jacfwd(f)(1.4)
     np.testing.assert_allclose(by, (f(1.4 + 1e-5) - f(1.4 - 1e-5)) / 2e-5, rtol=1e-6)
     assert jax.grad(lambda w: meanfield.length(tanh, sigma_w=w))(0.5) == 0
@@ -196,7 +203,13 @@ def test_bad_input():
     with pytest.raises(ValueError, match=r"^`corr` must satisfy -1 <= corr <= 1; got 1\.5$"):
         step(1.5)
     assert np.isnan(step(jnp.array([0.5, -1.5]))).tolist() == [False, True]
-    for f in (meanfield.length, meanfield.chi, meanfield.correlation, meanfield.depth_scales, meanfield.correlation_map):
+    for f in (
+        meanfield.length,
+        meanfield.chi,
+        meanfield.correlation,
+        meanfield.depth_scales,
+        meanfield.correlation_map,
+    ):
         with pytest.raises(ValueError, match=r"^`sigma_w` must satisfy sigma_w >= 0; got -1\.0$"):
             f(relu, sigma_w=-1.0)
         with pytest.raises(ValueError, match=r"^`dropout` must satisfy 0 <= dropout < 1; got 1\.0$"):

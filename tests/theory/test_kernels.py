@@ -1,5 +1,7 @@
 """Kernels of wide networks: exact values, independent recursions, finite networks, and what kernels must be."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,10 +87,17 @@ def test_finite_networks_have_these_kernels(x64):
     def empirical(key):
         sizes = [5, *[width] * depth, 1]
         keys = jax.random.split(key, (len(sizes) - 1, 2))
-        shapes = zip(sizes, sizes[1:], strict=False)
-        params = [(jax.random.normal(k[0], s), jax.random.normal(k[1], s[1:])) for k, s in zip(keys, shapes, strict=True)]
+        shapes = itertools.pairwise(sizes)
+        params = [
+            (jax.random.normal(k[0], s), jax.random.normal(k[1], s[1:])) for k, s in zip(keys, shapes, strict=True)
+        ]
         g = [jax.grad(network)(params, x) for x in pair]
-        return jnp.array([sum(jnp.vdot(a, c) for a, c in zip(*map(jax.tree.leaves, (g[i], g[j])), strict=True)) for i, j in ((0, 0), (0, 1))])
+        return jnp.array(
+            [
+                sum(jnp.vdot(a, c) for a, c in zip(*map(jax.tree.leaves, (g[i], g[j])), strict=True))
+                for i, j in ((0, 0), (0, 1))
+            ]
+        )
 
     runs = np.array([empirical(key) for key in jax.random.split(jax.random.key(0), 24)])
     exact = meanfield.ntk(kernel_map(tanh, sigma_w=w, sigma_b=b), depth=depth, sigma_w=w, sigma_b=b)(pair)[0]
@@ -117,8 +126,9 @@ def test_residual_blocks_add_up(x64):
     x = Kernels(1.2, 0.7, -0.3, 0.5)
     got, branch = residual(inner, scale=0.5)(x), inner(x)
     np.testing.assert_allclose(got, [a + c / 4 for a, c in zip(x, branch, strict=True)], rtol=1e-15)
-    # Yang, Schoenholz 2017: with scale 1 / sqrt(depth) the growth has a limit, exp(chi) of a layer whose length stays.
-    rows = [meanfield.growth(residual(kernel_map(relu, sigma_w=2**0.5), scale=depth**-0.5), 1.0, depth)[-1] for depth in (64, 256)]
+    # Yang, Schoenholz 2017: with scale 1 / sqrt(depth) the growth has a limit.
+    layer = kernel_map(relu, sigma_w=2**0.5)
+    rows = [meanfield.growth(residual(layer, scale=depth**-0.5), 1.0, depth)[-1] for depth in (64, 256)]
     np.testing.assert_allclose(rows, [(1 + 1 / depth) ** depth for depth in (64, 256)], rtol=1e-13)
 
 
@@ -142,7 +152,9 @@ def test_correlations_of_real_inputs(x64):
     x1, x2 = X[:3], X[3:6]
     step = kernel_map(relu, sigma_w=2**0.5)
     start = meanfield.inputs(x1, x2)
-    np.testing.assert_allclose(start.correlation, [np.dot(a, c) / np.sqrt(a @ a * (c @ c)) for a, c in zip(x1, x2, strict=True)], rtol=1e-13)
+    np.testing.assert_allclose(
+        start.correlation, [np.dot(a, c) / np.sqrt(a @ a * (c @ c)) for a, c in zip(x1, x2, strict=True)], rtol=1e-13
+    )
     rows = meanfield.propagate(step, start, 300)
     one_by_one = start
     for _ in range(3):

@@ -148,8 +148,9 @@ def depth_scales(
     """Layers over which length and correlation approach what stays by a factor of e, ``1 / |log slope|``.
 
     The slopes are those of the length map at the `length` and of the correlation map at the `correlation` that stay.
-    Slopes within 8 roundings of one count as one: the scale is infinite there. Where no length stays, NaN. Networks train while no deeper than some
-    six times ``correlation`` (Schoenholz et al. 2017, arXiv 1611.01232, sections 3 and 5).
+    Slopes within 8 roundings of one count as one: the scale is infinite there. Where no length stays, NaN.
+    Networks train while no deeper than some six times ``correlation``.
+    Source: Schoenholz et al. 2017 (arXiv 1611.01232), sections 3 and 5.
 
     Args:
         phi: As for `jnorm.theory.meanfield.length`.
@@ -193,7 +194,7 @@ def correlation_at(layer: Dense, q: jax.Array, after: jax.Array, chi: jax.Array)
     def search(_: Any, start: jax.Array) -> jax.Array:
         frozen = jax.lax.stop_gradient((layer, q, after))
 
-        def advance(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        def advance(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
             turn, corr, active = state
             value, slope = mapped(*frozen, corr)
             step = jnp.where(slope < 1, (value - corr) / jnp.where(slope < 1, 1 - slope, 1.0), 1.0)

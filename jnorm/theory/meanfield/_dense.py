@@ -89,7 +89,8 @@ def dense(
     """The layer, after a look at its numbers; raises ``ValueError`` for those that no layer has."""
     checks.require(lambda s: s >= 0, "`{}` must satisfy {} >= 0", sigma_w=sigma_w, sigma_b=sigma_b)
     checks.require(lambda p: (p >= 0) & (p < 1), "`{}` must satisfy 0 <= {} < 1", dropout=dropout)
-    return Dense(callables.wrap(phi), *numbers(sigma_w, sigma_b, dropout), static(kinks))
+    w, b, p = numbers(sigma_w, sigma_b, dropout)
+    return Dense(callables.wrap(phi), w, b, p, static(kinks))
 
 
 def inner(q: jax.Array) -> jax.Array:

@@ -61,8 +61,8 @@ def dual(rule: Rule, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
     """Both expectations, by a rule.
 
     The derivative of ``value`` by the correlation is the one that is meant, at one and minus one too. That of ``slope``
-    there is zero where the activation has a kink, and the limit infinite. Where a variance is zero all derivatives by it
-    are zero.
+    there is zero where the activation has a kink, and the limit infinite. Where a variance is zero all derivatives by
+    it are zero.
 
     Args:
         rule: What `rule` returns.
@@ -121,10 +121,7 @@ class _Quadrature:
             right = [a.reshape(y.shape) for a in f(flat(mean[None, None] + deviation[None, None] * y))]
             left = [a.reshape(x.shape) for a in f(flat(su[None, None] * x))]
             return Dual(
-                *(
-                    jnp.sum(outer * g * jnp.sum(weight * h, (0, 1)), (0, 1))
-                    for g, h in zip(left, right, strict=True)
-                )
+                *(jnp.sum(outer * g * jnp.sum(weight * h, (0, 1)), (0, 1)) for g, h in zip(left, right, strict=True))
             )
 
         return total(terms, blocks(count, center, count * (len(self.kinks) + 1) * center.size))

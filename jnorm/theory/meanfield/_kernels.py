@@ -207,7 +207,9 @@ def _through_dense(layer: Dense, x: Kernels) -> Kernels:
 @jax.jit
 def _added(x: Kernels, branch: Kernels, scale: ArrayLike) -> Kernels:
     # Of the branch's tangent kernel the part that comes through the skip is in ``x`` as well: both add up.
-    dtype, (scale, *parts) = checks.wide_floats(scale=scale, **x._asdict(), **{f"{k}_": v for k, v in branch._asdict().items()})
+    dtype, (scale, *parts) = checks.wide_floats(
+        scale=scale, **x._asdict(), **{f"{k}_": v for k, v in branch._asdict().items()}
+    )
     return cast(dtype, *(a + scale * scale * b for a, b in zip(parts[:4], parts[4:], strict=True)))
 
 

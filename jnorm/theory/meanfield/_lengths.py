@@ -139,9 +139,7 @@ def chi(
     >>> round(float(chi(selu, sigma_w=1.0)), 4), round(float(chi(tanh, sigma_w=1.5)), 4)
     (1.0716, 1.1393)
     """
-    return slopes(
-        phi, sigma_w=sigma_w, sigma_b=sigma_b, dropout=dropout, start=start, kinks=kinks
-    ).forward
+    return slopes(phi, sigma_w=sigma_w, sigma_b=sigma_b, dropout=dropout, start=start, kinks=kinks).forward
 
 
 def stays(layer: Dense, start: jax.Array) -> jax.Array:

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-
 from jnorm._ground import callables, checks, nodes
 from jnorm.theory._parts import Activation, numbers
 from jnorm.theory.meanfield._kernels import KernelMap, Kernels, cast, entries
@@ -219,7 +218,8 @@ def ntk(step: KernelMap, *, depth: int, sigma_w: ArrayLike = 1.0, sigma_b: Array
 def _kernel(step: KernelMap, depth: int, sigma_w: ArrayLike, sigma_b: ArrayLike, *, tangent: bool) -> NetworkKernel:
     checks.whole(0, depth=depth)
     checks.require(lambda s: s >= 0, "`{}` must satisfy {} >= 0", sigma_w=sigma_w, sigma_b=sigma_b)
-    return NetworkKernel(callables.wrap(step), *numbers(sigma_w, sigma_b), int(depth), tangent)
+    w, b = numbers(sigma_w, sigma_b)
+    return NetworkKernel(callables.wrap(step), w, b, int(depth), tangent)
 
 
 def _first(dtype: Any, var1: Any, var2: Any, cov: Any, w: Any, b: Any) -> Kernels:
@@ -231,7 +231,8 @@ def _first(dtype: Any, var1: Any, var2: Any, cov: Any, w: Any, b: Any) -> Kernel
 def _inputs(x1: ArrayLike, x2: ArrayLike, sigma_w: ArrayLike, sigma_b: ArrayLike) -> Kernels:
     dtype, (x1, x2) = checks.wide_floats(x1=x1, x2=x2)
     w, b = (jnp.asarray(a, x1.dtype) for a in (sigma_w, sigma_b))
-    return _first(dtype, *(jnp.mean(a, -1) for a in (x1 * x1, x2 * x2, x1 * x2)), w, b)
+    var1, var2, cov = (jnp.mean(a, -1) for a in (x1 * x1, x2 * x2, x1 * x2))
+    return _first(dtype, var1, var2, cov, w, b)
 
 
 @jax.jit
@@ -247,8 +248,7 @@ def _pairs(x1: ArrayLike, x2: ArrayLike, sigma_w: ArrayLike, sigma_b: ArrayLike)
 
 @jax.jit
 def _spread(x: Kernels) -> Kernels:
-    dtype, x = entries(Kernels(*x))
-    return x
+    return entries(Kernels(*x))[1]
 
 
 @partial(jax.jit, static_argnames="depth")

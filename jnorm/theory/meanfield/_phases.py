@@ -130,13 +130,14 @@ def phase_diagram(
             corr[chaotic], along[chaotic] = np.cos(angle), rise / aim
     nowhere = np.where(np.isfinite(q), 0.0, np.nan)
     scales = DepthScales(*(jnp.asarray(_scale(slope) + nowhere) for slope in (slopes, along)))
-    return PhaseDiagram(*map(jnp.asarray, (w, b, q, chi, corr + nowhere)), scales)
+    found = [jnp.asarray(a) for a in (w, b, q, chi, corr + nowhere)]
+    return PhaseDiagram(found[0], found[1], found[2], found[3], found[4], scales)
 
 
 @jax.jit
 def _critical_line(layer: Dense, start: ArrayLike) -> jax.Array:
     dtype, layer, (start,) = layer.spread(start=start)
-    bias = layer.sigma_b * layer.sigma_b
+    bias = jnp.square(layer.sigma_b)
     on_line = lambda q: bias + layer.second(q) / layer.chi(q)
     q = steady(on_line, jnp.where(start > 0, start, jnp.nan), layer.keeps_zero(start))
     return jnp.where(q < jnp.inf, 1 / jnp.sqrt(layer.chi(inner(q))), jnp.nan).astype(dtype)
@@ -227,7 +228,7 @@ class _Lengths:
 
 
 class _Secants:
-    """The slope of secants ``(E[phi(u)^2] - E[phi(u) phi(v)]) / (q (1 - c))`` by length and angle, in panels of lengths.
+    """The slope of secants ``(E[phi(u)^2] - E[phi(u) phi(v)]) / (q (1 - c))`` by length, in panels, and angle.
 
     Its limit at an angle of zero is ``E[phi'(z)^2]``.
     """
