@@ -20,15 +20,13 @@ Common to the functions:
 
 from jnorm.theory.meanfield._correlations import (
     CorrelationMap,
-    DepthScales,
     correlation,
     correlation_map,
     depth_scales,
 )
+from jnorm.theory.meanfield._dense import Slopes
 from jnorm.theory.meanfield._kernels import (
     DenseKernels,
-    KernelMap,
-    Kernels,
     Normalized,
     Residual,
     kernel_map,
@@ -36,7 +34,7 @@ from jnorm.theory.meanfield._kernels import (
     residual,
 )
 from jnorm.theory.meanfield._layers import RandomWeights, layer_map
-from jnorm.theory.meanfield._lengths import Slopes, chi, length, slopes
+from jnorm.theory.meanfield._lengths import chi, length, slopes
 from jnorm.theory.meanfield._networks import (
     NetworkKernel,
     batch_norm_growth,
@@ -46,7 +44,9 @@ from jnorm.theory.meanfield._networks import (
     ntk,
     propagate,
 )
+from jnorm.theory.meanfield._pairs import KernelMap, Kernels
 from jnorm.theory.meanfield._phases import PhaseDiagram, critical_line, phase_diagram
+from jnorm.theory.meanfield._steady import DepthScales
 
 __all__ = [
     "CorrelationMap",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,21 +11,9 @@ from jax.typing import ArrayLike
 from jnorm._ground import checks, nodes
 from jnorm.theory._parts import Activation
 from jnorm.theory.meanfield._dense import Dense, dense, inner
-from jnorm.theory.meanfield._lengths import slopes_at, stays
+from jnorm.theory.meanfield._steady import DepthScales, scale
 
 MAX_STEPS = 80  # Newton's, of which most are halvings on the way to a double point
-
-
-class DepthScales(NamedTuple):
-    """Layers after which a deviation has fallen by a factor of e, arrays of one shape.
-
-    Attributes:
-        length: Of the variance from the one that stays, ``xi_q``.
-        correlation: Of the correlation of two inputs from the one that stays, ``xi_c``.
-    """
-
-    length: jax.Array
-    correlation: jax.Array
 
 
 @nodes.register
@@ -128,8 +116,8 @@ def correlation(
         ValueError: As `jnorm.theory.meanfield.length`.
 
     >>> from jnorm.activations import erf
-    >>> [f"{c:.3f}" for c in correlation(erf, sigma_w=jnp.array([1.0, 2.0, 4.0]), sigma_b=0.3)]
-    ['1.000', '0.187', '0.025']
+    >>> [f"{c:.3f}" for c in correlation(erf, sigma_w=jnp.array([1.0, 2.0]), sigma_b=0.3)]
+    ['1.000', '0.187']
     """
     layer = dense(phi, sigma_w, sigma_b, dropout, kinks)
     checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
@@ -212,18 +200,10 @@ def correlation_at(layer: Dense, q: jax.Array, after: jax.Array, chi: jax.Array)
     return jnp.where(ordered, 1.0, root)
 
 
-def scale(slope: jax.Array) -> jax.Array:
-    """``1 / |log slope|``, infinite for a slope of one."""
-    rate = jnp.abs(jnp.log(jnp.where(slope == 0, 1.0, jnp.abs(slope))))
-    neutral = rate <= 8 * jnp.finfo(slope.dtype).eps
-    found = 1 / jnp.where(neutral, 1.0, rate)
-    return jnp.where(slope == 0, 0.0, jnp.where(neutral, jnp.inf, found))
-
-
 @jax.jit
 def _length_of(layer: Dense, start: ArrayLike) -> jax.Array:
     dtype, layer, (start,) = layer.spread(start=start)
-    return stays(layer, start).astype(dtype)
+    return layer.stays(start).astype(dtype)
 
 
 @jax.jit
@@ -236,7 +216,7 @@ def _mapped(layer: Dense, length: ArrayLike, corr: ArrayLike) -> jax.Array:
 @jax.jit
 def _correlation(layer: Dense, start: ArrayLike) -> jax.Array:
     dtype, layer, (start,) = layer.spread(start=start)
-    q = stays(layer, start)
+    q = layer.stays(start)
     lost, q = jnp.where(q < jnp.inf, 0.0, jnp.nan), inner(q)
     return (correlation_at(layer, q, layer.length(q), layer.chi(q)) + lost).astype(dtype)
 
@@ -244,8 +224,8 @@ def _correlation(layer: Dense, start: ArrayLike) -> jax.Array:
 @jax.jit
 def _depth_scales(layer: Dense, start: ArrayLike) -> DepthScales:
     dtype, layer, (start,) = layer.spread(start=start)
-    q = stays(layer, start)
-    slopes = slopes_at(layer, q)
+    q = layer.stays(start)
+    slopes = layer.slopes(q)
     lost, q = jnp.where(q < jnp.inf, 0.0, jnp.nan), inner(q)
     after = layer.length(q)
     corr = correlation_at(layer, q, after, slopes.forward)

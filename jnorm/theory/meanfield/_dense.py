@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,26 @@ from jnorm._ground import callables, checks, nodes
 from jnorm.gaussian._panels import at_points
 from jnorm.theory._parts import Activation, numbers, static
 from jnorm.theory.meanfield._duals import Dual, dual, rule
+from jnorm.theory.meanfield._steady import steady
 from jnorm.theory.moments import activation_moments, gradient_factor
 
 LONGEST = 1e4
 """The length that is taken for an infinite one."""
+
+
+class Slopes(NamedTuple):
+    """Derivatives of one layer where its length stays, arrays of one shape.
+
+    Attributes:
+        length: Of the length map, by the length.
+        forward: What the squared distance of two inputs that are close is multiplied by, ``sigma_w^2 E[phi'(z)^2]``.
+        backward: What the squared gradient is multiplied by a layer back, ``forward / (1 - dropout)`` for layers of
+            equal width, times ``fan_out / fan_in`` for others.
+    """
+
+    length: jax.Array
+    forward: jax.Array
+    backward: jax.Array
 
 
 @nodes.register
@@ -71,6 +87,18 @@ class Dense:
     def chi(self, q: jax.Array) -> jax.Array:
         """``sigma_w^2 E[phi'(z)^2]``."""
         return _square(self.sigma_w) * gradient_factor(self.phi, jnp.zeros_like(q), q, kinks=self.kinks)
+
+    def stays(self, start: jax.Array) -> jax.Array:
+        """The length that stays, on the way from another one."""
+        return steady(self.length, jnp.where(start > 0, start, jnp.nan), self.keeps_zero(start))
+
+    def slopes(self, q: jax.Array) -> Slopes:
+        """The slopes at a length."""
+        within = inner(q)
+        forward = self.chi(within)
+        backward = forward / (1 - self.dropout)
+        along = jax.jvp(self.length, (within,), (jnp.ones_like(q),))[1]
+        return Slopes(jnp.where(q < within, backward, along), forward, backward)  # equal at length zero
 
     def dual(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
         """The dual function of the activation."""

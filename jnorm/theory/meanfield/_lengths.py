@@ -1,31 +1,13 @@
 """The length that stays, and what a layer of it multiplies gradients by."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.theory._parts import Activation
-from jnorm.theory.meanfield._dense import Dense, dense, inner
-from jnorm.theory.meanfield._steady import steady
-
-
-class Slopes(NamedTuple):
-    """Derivatives of one layer where its length stays, arrays of one shape.
-
-    Attributes:
-        length: Of the length map, by the length.
-        forward: What the squared distance of two inputs that are close is multiplied by, ``sigma_w^2 E[phi'(z)^2]``.
-        backward: What the squared gradient is multiplied by a layer back, ``forward / (1 - dropout)`` for layers of
-            equal width, times ``fan_out / fan_in`` for others.
-    """
-
-    length: jax.Array
-    forward: jax.Array
-    backward: jax.Array
+from jnorm.theory.meanfield._dense import Dense, Slopes, dense
 
 
 def length(
@@ -60,6 +42,7 @@ def length(
             do not broadcast, or a ``phi`` that is not elementwise.
 
     >>> from jnorm.activations import relu, tanh
+    >>> import jax.numpy as jnp
     >>> [f"{q:.3f}" for q in length(tanh, sigma_w=jnp.array([0.9, 1.0, 1.5, 4.0]))]
     ['0.000', '0.000', '0.793', '12.501']
     >>> [f"{q:.4f}" for q in length(relu, sigma_w=jnp.array([1.2, 1.6]), sigma_b=0.1)]
@@ -142,27 +125,13 @@ def chi(
     return slopes(phi, sigma_w=sigma_w, sigma_b=sigma_b, dropout=dropout, start=start, kinks=kinks).forward
 
 
-def stays(layer: Dense, start: jax.Array) -> jax.Array:
-    """Inside a program: the length that stays."""
-    return steady(layer.length, jnp.where(start > 0, start, jnp.nan), layer.keeps_zero(start))
-
-
-def slopes_at(layer: Dense, q: jax.Array) -> Slopes:
-    """Inside a program: the slopes at a length."""
-    within = inner(q)
-    forward = layer.chi(within)
-    backward = forward / (1 - layer.dropout)
-    along = jax.jvp(layer.length, (within,), (jnp.ones_like(q),))[1]
-    return Slopes(jnp.where(q < within, backward, along), forward, backward)  # equal at length zero
-
-
 @jax.jit
 def _length(layer: Dense, start: ArrayLike) -> jax.Array:
     dtype, layer, (start,) = layer.spread(start=start)
-    return stays(layer, start).astype(dtype)
+    return layer.stays(start).astype(dtype)
 
 
 @jax.jit
 def _slopes(layer: Dense, start: ArrayLike) -> Slopes:
     dtype, layer, (start,) = layer.spread(start=start)
-    return Slopes(*(a.astype(dtype) for a in slopes_at(layer, stays(layer, start))))
+    return Slopes(*(a.astype(dtype) for a in layer.slopes(layer.stays(start))))

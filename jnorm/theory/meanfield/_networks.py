@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks, nodes
 from jnorm.theory._parts import Activation, numbers
-from jnorm.theory.meanfield._kernels import KernelMap, Kernels, cast, entries
+from jnorm.theory.meanfield._pairs import KernelMap, Kernels, cast, entries
 from jnorm.theory.moments import activation_moments, gradient_factor
 
 
@@ -209,8 +209,8 @@ def ntk(step: KernelMap, *, depth: int, sigma_w: ArrayLike = 1.0, sigma_b: Array
     >>> from jnorm.activations import relu
     >>> from jnorm.theory.meanfield import kernel_map
     >>> kernel = ntk(kernel_map(relu, sigma_w=2**0.5), depth=2, sigma_w=2**0.5)
-    >>> kernel(jnp.array([[1.0, 1.0], [0.0, 0.0]])).round(3).tolist()
-    [[6.0, 0.0], [0.0, 0.0]]
+    >>> [[f"{k:.3f}" for k in row] for row in kernel(jnp.array([[1.0, 1.0], [0.0, 0.0]]))]
+    [['6.000', '0.000'], ['0.000', '0.000']]
     """
     return _kernel(step, depth, sigma_w, sigma_b, tangent=True)
 

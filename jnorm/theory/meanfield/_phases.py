@@ -14,10 +14,9 @@ from numpy.polynomial import chebyshev
 from jnorm import activations, gaussian
 from jnorm._ground import callables, checks, nodes
 from jnorm.theory._parts import Activation
-from jnorm.theory.meanfield._correlations import DepthScales
 from jnorm.theory.meanfield._dense import LONGEST, Dense, dense, inner
 from jnorm.theory.meanfield._duals import rule
-from jnorm.theory.meanfield._steady import steady
+from jnorm.theory.meanfield._steady import DepthScales, steady
 
 PANELS, NODES = 64, 33  # of the tables: points of a panel in the logarithm of the length, or angles
 SPLIT = 4  # panels of the length in the table of angles

@@ -1,4 +1,4 @@
-"""The value at which the iteration of a map of positive numbers stays, for all lanes together."""
+"""Where the iteration of a map of positive numbers stays, for all lanes together, and how fast it gets there."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +8,18 @@ import jax.numpy as jnp
 
 Scalar = Callable[[jax.Array], jax.Array]
 """A map of positive numbers, lane by lane."""
+
+
+class DepthScales(NamedTuple):
+    """Layers after which a deviation has fallen by a factor of e, arrays of one shape.
+
+    Attributes:
+        length: Of the variance from the one that stays, ``xi_q``.
+        correlation: Of the correlation of two inputs from the one that stays, ``xi_c``.
+    """
+
+    length: jax.Array
+    correlation: jax.Array
 
 
 class _Search(NamedTuple):
@@ -109,3 +121,11 @@ def _walk(f: Scalar, start: jax.Array, through_zero: jax.Array) -> jax.Array:
     turns = (jnp.zeros((), int), first)
     body = lambda c: (c[0] + 1, advance(c[1]))
     return jax.lax.while_loop(lambda c: (c[0] < MAX_STEPS) & jnp.any(c[1].active), body, turns)[1].q
+
+
+def scale(slope: jax.Array) -> jax.Array:
+    """``1 / |log slope|``, infinite for a slope of one."""
+    rate = jnp.abs(jnp.log(jnp.where(slope == 0, 1.0, jnp.abs(slope))))
+    neutral = rate <= 8 * jnp.finfo(slope.dtype).eps
+    found = 1 / jnp.where(neutral, 1.0, rate)
+    return jnp.where(slope == 0, 0.0, jnp.where(neutral, jnp.inf, found))
