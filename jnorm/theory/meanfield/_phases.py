@@ -156,7 +156,8 @@ class _Squares:
 
 @partial(jax.jit, static_argnames="kinks")
 def _products(phi: Activation, kinks: tuple[float, ...] | None, q: jax.Array, corr: jax.Array) -> jax.Array:
-    return rule(phi, kinks, 48)(q, q, corr).value
+    many = len(activations.kinks(phi) if kinks is None else kinks) > 1
+    return rule(phi, kinks, 40 if many else 48)(q, q, corr).value
 
 
 def _nodes(count: int) -> np.ndarray:
@@ -249,12 +250,14 @@ class _Secants:
         place = np.log(q)
         panel = np.clip(((place - self.edges[0]) // (2 * self.half)).astype(int), 0, SPLIT - 1)
         powers = chebyshev.chebvander((place - self.edges[panel]) / self.half - 1, PANELS // SPLIT - 1)
-        of_angle = np.einsum("nk,kan->an", powers, self.series[:, :, panel])
+        of_angle = np.empty((NODES - 1, len(q)))
+        for which in range(SPLIT):
+            of_angle[:, panel == which] = self.series[:, :, which].T @ powers[panel == which].T
         derivative = chebyshev.chebder(of_angle) * 4 / np.pi
         value = lambda series, angle: chebyshev.chebval(angle * 4 / np.pi - 1, series, tensor=False)
         left, right = np.zeros_like(q), np.full_like(q, np.pi / 2)
         angle = (left + right) / 2
-        for _ in range(2 * TURNS):  # the slope falls with the angle
+        for _ in range(TURNS + 4):  # the slope falls with the angle
             gap = value(of_angle, angle) - aim
             left, right = np.where(gap > 0, angle, left), np.where(gap > 0, right, angle)
             with np.errstate(all="ignore"):
