@@ -70,16 +70,21 @@ def _parts(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def words(found: Agreement) -> str:
-    """The comparison in a paragraph of Markdown."""
+    """The comparison in Markdown: a sentence, and a list of the claims that flip."""
     if not found.claims:
         return "No claim was measured twice by the same rules."
     (a, b), (c, d) = found.seeds
     share = 100 * found.same / found.claims
     text = f"With other seeds ({c} to {d - 1} where the first run had {a} to {b - 1}) {found.same} of {found.claims} "
     text += f"verdicts are the same ({share:.1f} %)."
-    for flip in found.flips:
-        powers = "; ".join(
-            f"{p['what']}: {' / '.join(filter(None, p['needed']))}" for p in flip.parts if any(p["needed"])
-        )
-        text += f" {flip.id} went from {flip.verdicts[0]} to {flip.verdicts[1]}{f' ({powers})' if powers else ''}."
-    return text
+    return "\n".join([text, *(["", *map(_item, found.flips)] if found.flips else [])])
+
+
+def _item(flip: Flip) -> str:
+    """A claim with two verdicts: the parts that differ, their effects, and the power where that was wanting."""
+    shown = lambda part: ", then ".join(
+        "not finite" if effect is None else f"{effect:.4g}" for effect in part["effects"]
+    )
+    wanting = lambda part: "".join(f"; {needed}" for needed in part["needed"] if needed)
+    parts = "; ".join(f"{part['what']}: {shown(part)}{wanting(part)}" for part in flip.parts)
+    return f"- **{flip.id}**: {', then '.join(flip.verdicts)} ({parts})"

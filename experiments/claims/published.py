@@ -62,9 +62,10 @@ def page(summary: Mapping[str, Any], agreed: str) -> str:
         "",
         f"{len(summary['claims'])} claims: {counts}. {written(summary)} Seeds were added",
         "until a verdict stood; verdicts are corrected for each other by Holm's procedure; an exact statement holds if",
-        f"its number lies between the ends given. {agreed}",
+        "its number lies between the ends given.",
         planted(summary),
         "",
+        *([agreed, ""] if agreed else []),
         f"`python -m experiments claims` measures all of them ({seconds / 60:.0f} minutes here; {made}), and",
         "`python -m experiments claims ID` one. This page is written from `experiments/summary.json`.",
     ]

@@ -166,7 +166,7 @@ def test_two_runs_of_all_claims_are_compared(declare, tmp_path, capsys):
     claims.run(claims.Config(out=tmp_path / "second", first_seed=2032, against=against))
     said = capsys.readouterr().out
     assert "(2032 to 2063 where the first run had 2000 to 2031) 1 of 2 verdicts are the same (50.0 %)." in said
-    assert "N2 went from supported to mixed" in said
+    assert "- **N2**: supported, then mixed (" in said
     for path in (tmp_path / "none.json", tmp_path / "first" / "index.html"):
         with pytest.raises(Refused, match=r"`against` must be the summary\.json of claims"):
             claims.run(claims.Config(out=tmp_path / "third", against=path))
