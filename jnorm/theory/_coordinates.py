@@ -20,8 +20,8 @@ class Trial(NamedTuple):
 
     Attributes:
         init: ``init(key)`` returns the parameters, a pytree of arrays.
-        apply: ``apply(weights, x)`` returns the outputs; or a pair of these and a mapping of activations by name, which
-            are judged too.
+        apply: ``apply(weights, x)`` returns the outputs; or a pair of these and a dictionary of activations, which are
+            judged too.
         optimizer: One of Optax.
         weights: ``weights(params)`` is what ``apply`` and the gradient get: `Parametrization.weights`, or the
             parameters themselves.
@@ -40,35 +40,38 @@ def coord_check(
     *,
     widths: Sequence[int],
     sweep: Callable[..., Any],
-    seeds: int = 16,
+    seeds: int = 32,
     steps: int = 4,
     within: float = 0.05,
     level: float = 0.05,
     layout: str = "in-out",
     inputs: Mapping[str, Sequence[int]] | None = None,
 ) -> CoordCheck:
-    """Whether each parameter starts at, and moves by, a size that does not depend on the width: a verdict for each.
+    """Whether each parameter starts at a size, and does to the loss, what does not depend on the width: with verdicts.
 
-    All seeds train all widths for some steps on one batch. Of each parameter W that is judged, as the slope of the
-    logarithm on the logarithm of the width, which must be flat:
+    All seeds train all widths for some steps on one batch. Of each parameter W three sizes must be flat, as judged by
+    the slope of their logarithm on that of the width:
 
-    - ``start``: the root mean square of its initial values over the size at which features are learned,
-      fan-in^-1/2 where both fans grow, 1/fan-in of an output, 1 else, and of activations that of their values;
-    - ``first``: how far the first step of W *alone* moves the outputs, the root mean square of ``f(W after, all others
-      before) - f(before)``; of activations, and the outputs as a whole, how far the step moves them;
-    - ``last``: likewise for all steps.
+    - ``start``: the root mean square of its initial values over the size at which features are learned: fan-in^-1/2
+      where both fans grow, 1/fan-in of an output, 1 else;
+    - ``first``: what W's first step does to the loss, ``|sum of dloss/dW (W after - W before)|``, with the gradient at
+      the start; summed over all W it is how much the loss falls, to first order;
+    - ``last``: likewise, what all its steps do.
 
-    A forgotten multiplier of an initial value shows in its parameter's ``start`` alone, a forgotten one of a rate in its
-    parameter's ``first``; later all others may follow. `CoordCheck.suspects` therefore names the parameters that are
-    off where anything is first. A network in the kernel regime ("ntk") moves its outputs as much as others; it shows
-    in ``start`` of the outputs' weights, and in activations that hardly move.
+    Of activations they are the root mean square of their values, and of how far they have moved. The loss is that of
+    ``outputs - outputs at the start``, which vanish in wide networks that learn features, but only as width^-1/2.
 
-    A verdict is *supported* where the ``1 - 2 level`` interval (Student's t over seeds, each with a slope of its own)
-    lies within ``within`` of zero, *not supported* where the ``1 - level/n`` interval lies outside, n the number of
-    slopes judged, or where a size is not finite, else *undecided*: more seeds, or widths further apart. So an error is
-    claimed in less than ``level`` of all correct networks, and a network correct that is off by ``within`` or more
-    anywhere in less than ``level`` of these. Powers hold for large widths: small ones bend the lines. Values that are 0
-    at every start, and effects that are lost in rounding, are not judged.
+    A forgotten multiplier of initial values shows in its parameter's ``start``, that of a rate in its parameter's
+    ``first`` alone; later all others may follow. `CoordCheck.suspects` therefore names what is off where anything is
+    first. A network in the kernel regime ("ntk") learns as fast as others; it shows in the ``start`` of its output's
+    weights, and in activations that move less the wider it is.
+
+    A verdict is *supported* where the ``1 - 2 level`` interval (Student's t of a jackknife over seeds) lies within
+    ``within`` of zero, *not supported* where the ``1 - level/n`` interval lies outside, n the number of slopes judged,
+    or where a size is not finite, or 0 in some runs; else *undecided*: more seeds, or widths further apart. So of
+    networks that are right less than ``level`` are called wrong anywhere, and of those with a slope of ``within`` or
+    more anywhere less than ``level`` are called right. Powers hold for large widths: small ones bend the lines. Values
+    that are 0 everywhere are not judged, nor are gradients that are 0 but for rounding, as of the keys' biases.
 
     Args:
         make: ``make(width)`` returns the `Trial` at that width.
@@ -117,7 +120,7 @@ def coord_check(
     if len(widths) < 2 or len(set(widths)) < len(widths):
         raise ValueError(f"`widths` must be two or more different ones; got {', '.join(map(str, widths)) or 'none'}")
     shapes = [tensors(lambda key, w: make(w).init(key), w, min(widths), layout, inputs)[0] for w in widths]
-    names = [*((t.path, t.kind) for t in shapes[0]), *_watched(make(min(widths)), data[0]), ("outputs", "")]
+    names = [*((t.path, t.kind) for t in shapes[0]), *_watched(make(min(widths)), data[0])]
     train = partial(_train, make, loss, steps)
     result = sweep(train, seeds=seeds, grid={"width": tuple(widths)}, static=("width",), shared=tuple(data))
     sizes = {name: np.asarray(result[name], np.float64) for name in _slopes.QUANTITIES if steps > 1 or name != "last"}
@@ -147,7 +150,7 @@ def _train(
     data: tuple[Any, Any],
     width: int,
 ) -> dict[str, jax.Array]:
-    """The sizes of one run, each ``[parameters, then activations, then the outputs]``; 0 where there is none."""
+    """The sizes of one run, each ``[parameters, then activations]``; 0 where there is none."""
     (x, targets), trial = data, make(width)
     before = trial.init(key)
 
@@ -159,22 +162,25 @@ def _train(
 
     def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
         params, state = carry
-        updates, state = trial.optimizer.update(slope(params), state, params)
+        gradient = slope(params)
+        with jax.numpy_dtype_promotion("standard"):  # Optax multiplies counts by floats, which strict JAX refuses
+            updates, state = trial.optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), None
 
     def moved(after: Any) -> jax.Array:
         parts = jax.tree.map(lambda g, new, old: _sum(g * (new - old)), downhill, after, before)
         effects = jnp.where(lost, 0, jnp.abs(jnp.array(jax.tree.leaves(parts))))
-        every, others = outputs(after)
-        together = [_size(others[name] - value) for name, value in seen.items()]
-        return jnp.concatenate([effects, jnp.array([*together, _size(every - y)])])
+        others = outputs(after)[1]
+        return jnp.append(effects, jnp.array([_size(others[name] - value) for name, value in seen.items()], float))
 
     downhill = slope(before)
     steepest = jnp.array([jnp.max(jnp.abs(g), initial=0) for g in jax.tree.leaves(downhill)])
     lost = steepest <= 64 * jnp.finfo(y.dtype).eps * jnp.max(steepest)  # what rounding makes of a gradient of 0
-    carry, _ = step((before, trial.optimizer.init(before)), None)
+    with jax.numpy_dtype_promotion("standard"):
+        state = trial.optimizer.init(before)
+    carry, _ = step((before, state), None)
     (last, _), _ = jax.lax.scan(step, carry, length=steps - 1)
-    start = [*map(_size, jax.tree.leaves(trial.weights(before))), *map(_size, seen.values()), jnp.zeros(())]
+    start = [*map(_size, jax.tree.leaves(trial.weights(before))), *map(_size, seen.values())]
     return {"start": jnp.array(start), "first": moved(carry[0]), "last": moved(last)}
 
 

@@ -30,14 +30,14 @@ class Slope(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What is judged of one parameter, or of an activation, or of the outputs.
+    """What is judged of one parameter or activation.
 
     Attributes:
         tensor: Its path, or the activation's name.
         kind: hidden, input, output, vector or fixed; or activation.
         start: The slope of its size at the start; None where there is nothing to judge.
-        first: That of its effect in the first step.
-        last: That of its effect in all steps.
+        first: That of what its first step does, to the loss, or to the activation.
+        last: That of what all steps do.
     """
 
     tensor: str
@@ -57,7 +57,7 @@ class CoordCheck:
     """What `jnorm.theory.parametrization.coord_check` found; prints as a table.
 
     Attributes:
-        rows: Parameters in the order of the tree, activations, and the outputs.
+        rows: Parameters in the order of the tree, then activations by name.
         widths: The widths.
         within: How far from 0 a slope may be.
         level: The error rate.
@@ -82,7 +82,7 @@ class CoordCheck:
             slopes = [(row, getattr(row, quantity)) for row in self.rows]
             off = [row for row, slope in slopes if slope is not None and slope.verdict == "not supported"]
             if off:
-                named = [row.tensor for row in off if row.kind not in ("activation", "")]
+                named = [row.tensor for row in off if row.kind != "activation"]
                 return tuple(named or [row.tensor for row in off])
         return ()
 
