@@ -15,6 +15,7 @@ LIGHT = (
     "jnorm.theory.fixed_points",
     "jnorm.theory.portraits",
     "jnorm.theory.meanfield",
+    "jnorm.theory.parametrization",
 )
 
 

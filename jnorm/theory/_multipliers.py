@@ -75,7 +75,7 @@ class Parametrization:
             ValueError: From the update, as `initial`.
         """
 
-        def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
+        def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
             del params
             return self._times(updates, [m.rate for m in self.multipliers]), state
 

@@ -133,8 +133,6 @@ def _input_axes(path: str, ndim: int, moving: Sequence[int], layout: str) -> tup
             f"`inputs` must name the input axes of {path}, of which {len(moving)} axes grow with the width: write "
             f"inputs={{{path!r}: (0,)}}, say"
         )
-    if len(moving) == 2:
-        out = moving[-1 if layout == "in-out" else 0]
-    else:
-        out = ndim - 1 if layout == "in-out" else 0
+    candidates = moving if len(moving) == 2 else range(ndim)
+    out = candidates[-1 if layout == "in-out" else 0]
     return tuple(i for i in range(ndim) if i != out)

@@ -97,7 +97,8 @@ FORGOTTEN = [
     for scaled in [parametrize(init, 256, base=32, rule=rule, optimizer=optimizer)]
     for t, m in zip(scaled.tensors, scaled.multipliers, strict=True)
     for which, factor in m._asdict().items()
-    if factor != 1 and not (t.path == "bias" and which == "init")
+    # The rate of "u-mup" for inputs leaves the law that is judged, knowingly: forgotten, it is as in "mup".
+    if factor != 1 and (rule, optimizer, t.path) != ("u-mup", "adam", "first")
 ]
 SAMPLE = [("mup", "adam", "second", "rate")]
 
@@ -130,7 +131,7 @@ def test_rules_that_learn_features(rule, optimizer):
 
 @pytest.mark.thorough
 def test_the_kernel_regime_learns_without_features():
-    found = check(rule="ntk", optimizer="sgd", seeds=48)
+    found = check(rule="ntk", optimizer="sgd", widths=(64, 512), seeds=96)
     first = slopes(found, "first")
     assert [first[name].verdict for name in ("first", "second", "readout")] == ["supported"] * 3
     for name in "ab":  # Jacot et al. 2018: activations move by n^-1/2
@@ -173,13 +174,13 @@ def test_a_transformer_of_linen():
                 partial(trial, rule=rule),
                 optax.softmax_cross_entropy_with_integer_labels,
                 (tokens[:, :-1], tokens[:, 1:]),
-                widths=(64, 128, 256),
+                widths=(128, 256, 512),
                 sweep=partial(sweep, chunk=seeds),
                 seeds=seeds,
                 steps=2,
             )
 
-    right, standard = checked("mup", 64), checked("standard", 8)
+    right, standard = checked("mup", 32), checked("standard", 4)
     assert right.verdict == "supported", str(right)
     assert standard.suspects == ("params/readout/kernel",)
     hidden = [row for row in standard.rows if row.kind == "hidden"]
@@ -207,9 +208,7 @@ def test_a_power_law_has_its_slope():
 def test_verdicts_err_as_seldom_as_promised(slope, wrong):
     """In 5 % at most, with 3 binomial standard errors and a few tenths of a percent of the mean's own bias."""
     rng, repeats, widths = np.random.default_rng(3), 2000, (32, 64, 128)
-    verdicts = [
-        _slopes.slope(sizes(rng, slope, widths, 12), widths, 0.05, 0.05, 1).verdict for _ in range(repeats)
-    ]
+    verdicts = [_slopes.slope(sizes(rng, slope, widths, 12), widths, 0.05, 0.05, 1).verdict for _ in range(repeats)]
     assert verdicts.count(wrong) / repeats <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repeats) + 0.003
 
 
@@ -270,7 +269,7 @@ def test_bad_input():
         fails(widths=(4, 8), level=0.5)
     with pytest.raises(ValueError, match=r"`within` must satisfy within > 0; got 0"):
         fails(widths=(4, 8), within=0)
-    with pytest.raises(ValueError, match=r"an axis grows with the width; at 4 and 8 all have the same shapes: w \(3,\)"):
+    with pytest.raises(ValueError, match=r"an axis grows with the width; at 4 and 8 all have the same .* w \(3,\)"):
         coord_check(
             lambda width: Trial(lambda key: {"w": jnp.zeros(3)}, apply, None), None, DATA, widths=(4, 8), sweep=None
         )
