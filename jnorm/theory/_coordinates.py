@@ -96,22 +96,23 @@ def coord_check(
     Source: Yang et al. 2022 (arXiv 2203.03466), appendix D.1, where it is judged by eye; sizes of weights: Yang, Simon,
     Bernstein 2023 (arXiv 2310.17813).
 
-    >>> from functools import partial
-    >>> from jnorm import initializers, sweeps
+    >>> from jnorm.sweeps import sweep
     >>> from jnorm.theory.parametrization import parametrize
     >>> def init(key, width):
-    ...     keys, draw = jax.random.split(key), initializers.lecun_normal()
-    ...     return {"first": draw(keys[0], (8, width)), "readout": draw(keys[1], (width, 3))}
+    ...     first, readout = jax.random.split(key)
+    ...     first = jax.random.normal(first, (8, width)) / 8**0.5
+    ...     return {"first": first, "readout": jax.random.normal(readout, (width, 3)) / width**0.5}
     >>> def apply(params, x):
     ...     return jnp.tanh(x @ params["first"]) @ params["readout"]
-    >>> def make(width, rule):
-    ...     scaled = parametrize(init, width, base=32, rule=rule)
+    >>> def make(width):  # with rule="mup" all would be flat
+    ...     scaled = parametrize(init, width, base=32, rule="standard")
     ...     optimizer = optax.chain(optax.adam(0.01), scaled.rates())
     ...     return Trial(lambda key: scaled.initial(init(key, width)), apply, optimizer, scaled.weights)
-    >>> x = jax.random.normal(jax.random.key(0), (32, 8))
-    >>> check = partial(coord_check, loss=optax.squared_error, data=(x, x[:, :3]), widths=(32, 128), sweep=sweeps.sweep)
-    >>> check(partial(make, rule="mup")).verdict, check(partial(make, rule="standard")).suspects
-    ('supported', ('readout',))
+    >>> data = jnp.ones((2, 8)), jnp.ones((2, 3))
+    >>> once = partial(sweep, chunk=8)
+    >>> found = coord_check(make, optax.squared_error, data, widths=(32, 128), sweep=once, seeds=8, steps=1)
+    >>> found.verdict, found.suspects
+    ('not supported', ('readout',))
     """
     checks.whole(1, widths=list(widths), steps=steps)
     checks.whole(2, seeds=seeds)
