@@ -26,13 +26,11 @@ def test_best_rates_of_known_curves():
 
 @pytest.mark.thorough
 def test_rates_transfer_and_files_are_written(tmp_path):
-    rates = tuple(2.0**-k for k in range(11, 3, -1))
-    config = parametrization.Config(out=tmp_path, widths=(32, 256), rates=rates, seeds=6, epochs=3)
-    numbers = parametrization.run(config)
+    numbers = parametrization.run(parametrization.Config(out=tmp_path, widths=(64, 512)))
     found = numbers["rules"]
     np.testing.assert_array_equal(found["mup"]["loss"][0], found["standard"]["loss"][0])  # equal at the base
-    assert found["standard"]["octaves"] < -1
-    assert abs(found["mup"]["octaves"]) < 0.7  # under a step of the grid
+    assert found["standard"]["high"] < -1  # octaves, with 95 % confidence over seeds
+    assert -1 < found["mup"]["low"] < found["mup"]["high"] < 1
     assert numbers["verdicts"]["standard"] == {"verdict": "not supported", "suspects": ("3/kernel",)}
     assert numbers["verdicts"]["mup"]["suspects"] == ()
     names = {path.name for path in tmp_path.iterdir()}
