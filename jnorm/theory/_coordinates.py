@@ -124,7 +124,7 @@ def coord_check(
     names = [*((t.path, t.kind) for t in shapes[0]), *_watched(make(min(widths)), data[0])]
     train = partial(_train, make, loss, steps)
     result = sweep(train, seeds=seeds, grid={"width": tuple(widths)}, static=("width",), shared=tuple(data))
-    sizes = {name: np.asarray(result[name], np.float64) for name in _slopes.QUANTITIES if steps > 1 or name != "last"}
+    sizes = {name: np.array(result[name], np.float64) for name in _slopes.QUANTITIES if steps > 1 or name != "last"}
     sizes["start"][..., : len(shapes[0])] /= np.array(
         [[[t.fan_in ** _rules.drawn_power(t.kind) for t in at]] for at in shapes]
     )
