@@ -2,11 +2,14 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jnorm import activations
-from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, portraits
+from jnorm.sweeps import sweep
+from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, parametrization, portraits
 from jnorm.theory.moments import Moments
 from tests.registry import MEAN, OMEGA, POSITIVE, ROWS, TAU, VAR, add, host, last_to_first
 
@@ -164,4 +167,35 @@ add(
     "theory.meanfield.batch_norm_growth",
     lambda a: meanfield.batch_norm_growth(partial(activations.leaky_relu, negative_slope=a)),
     POSITIVE,
+
+def drawn_line(key, width):
+    first, second = jax.random.split(key)
+    return {"first": jax.random.normal(first, (2, width)), "readout": jax.random.normal(second, (width, 1))}
+
+
+def trial(width):
+    scaled = parametrization.parametrize(drawn_line, width, base=2, rule="u-mup", optimizer="sgd")
+    apply = lambda params, x: x @ params["first"] @ params["readout"]
+    optimizer = optax.chain(optax.sgd(0.01), scaled.rates())
+    init = lambda key: scaled.initial(drawn_line(key, width))
+    return parametrization.Trial(init, apply, optimizer, scaled.weights)
+
+
+def drawn_and_scaled():
+    scaled = parametrization.parametrize(drawn_line, 8, base=2)
+    return str(scaled), scaled.rate, scaled.initial(drawn_line(jax.random.key(0), 8))
+
+
+host("theory.parametrization.parametrize", drawn_and_scaled)
+host(
+    "theory.parametrization.coord_check",
+    lambda: parametrization.coord_check(
+        trial,
+        optax.squared_error,
+        (jnp.ones((3, 2)), jnp.ones((3, 1))),
+        widths=(2, 4),
+        sweep=partial(sweep, chunk=2),
+        seeds=2,
+        steps=1,
+    ),
 )
