@@ -167,6 +167,8 @@ add(
     "theory.meanfield.batch_norm_growth",
     lambda a: meanfield.batch_norm_growth(partial(activations.leaky_relu, negative_slope=a)),
     POSITIVE,
+)
+
 
 def drawn_line(key, width):
     first, second = jax.random.split(key)
