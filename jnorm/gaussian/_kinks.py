@@ -233,6 +233,11 @@ def _spread(place: Place, count: int) -> Any:
     return ordered.reshape(-1, *(sizes[axis] for axis in range(1, count)))
 
 
+def places(f: Callable[..., Any], points: Any, mean: jax.Array, scale: jax.Array, kinks: "Static" = None) -> jax.Array:
+    """The kinks ``[k, *shape]``: those given, or those read from the program of ``f``, of ``points`` by mean and scale."""
+    return fixed(kinks, mean) if kinks is not None else located(read(f, (points,)), points, mean, scale)
+
+
 def located(found: Kinks, points: Any, mean: jax.Array, scale: jax.Array) -> jax.Array:
     """All kinks ``[k, *shape]``, sorted; where none is found 0, where most smooth functions have their features."""
     rows = [jnp.broadcast_to(row, (len(row), *mean.shape)) for row in found.traced]

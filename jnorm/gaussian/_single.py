@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
-from jnorm.gaussian._kinks import Static, fixed, located, read, static
+from jnorm.gaussian._kinks import Static, places, static
 from jnorm.gaussian._limits import at_a_point, root
 from jnorm.gaussian._panels import at_points, blocks, density, elementwise, panels, splits, summed, total
 
@@ -121,12 +121,8 @@ def _centred(f: Callable[[jax.Array], jax.Array], center: jax.Array, z: jax.Arra
 def _integral(f: Any, kinked: Any, mean: jax.Array, var: jax.Array, kinks: Static) -> Any:
     """The expectation of ``f``; its kinks are those of ``kinked``, if they are not given."""
     scale = root(var)
-    if kinks is None:
-        points = jax.ShapeDtypeStruct((1, *mean.shape), mean.dtype)
-        places = located(read(kinked, (points,)), points, mean, scale)
-    else:
-        places = fixed(kinks, mean)
-    center, radius = panels(splits(places, mean, scale))
+    at = places(kinked, jax.ShapeDtypeStruct((1, *mean.shape), mean.dtype), mean, scale, kinks)
+    center, radius = panels(splits(at, mean, scale))
 
     def terms(turn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
         """Weights and weighted values, summed over a block [panel, node, ...]."""
@@ -136,6 +132,6 @@ def _integral(f: Any, kinked: Any, mean: jax.Array, var: jax.Array, kinks: Stati
         values = at_points(f, 2)(mean[None, None] + scale[None, None] * x)
         return summed(weights, 2), jax.tree.map(lambda a: summed(weights * a, 2), values)
 
-    count = max(NODES // (len(places) + 1) // 16 * 16, LEAST)
+    count = max(NODES // (len(at) + 1) // 16 * 16, LEAST)
     mass, sums = total(terms, blocks(count, center, center.size))
-    return jax.tree.map(lambda a, zero: a / mass + zero, sums, at_a_point(places, f, mean, var))
+    return jax.tree.map(lambda a, zero: a / mass + zero, sums, at_a_point(at, f, mean, var))

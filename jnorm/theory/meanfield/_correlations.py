@@ -41,7 +41,7 @@ class CorrelationMap:
         Raises:
             ValueError: A known ``corr`` outside [-1, 1], or shapes that do not broadcast.
         """
-        checks.require(lambda c: jnp.abs(c) <= 1, "`{}` must satisfy -1 <= {} <= 1", corr=corr)
+        checks.require(lambda c: abs(c) <= 1, "`{}` must satisfy -1 <= {} <= 1", corr=corr)
         layer = self.layer.settled(length=self.length, corr=corr)
         return _mapped(layer, self.length, corr)
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jnorm import activations
 from jnorm._ground import callables, nodes
+from jnorm.gaussian._kinks import places
 from jnorm.gaussian._limits import root
 from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
 from jnorm.theory._parts import Activation
@@ -42,7 +43,7 @@ def rule(phi: Activation, kinks: tuple[float, ...] | None, nodes: int = PAIR_NOD
 
     Args:
         phi: The activation, settled for points ``[1, *shape]``.
-        kinks: Where it or a derivative jumps; None where its table says so.
+        kinks: Where it or a derivative jumps; None where its table says so, or they are found.
         nodes: Of a panel of the quadrature, in either direction.
 
     Returns:
@@ -94,26 +95,30 @@ class _Quadrature:
     """
 
     phi: Activation
-    kinks: tuple[float, ...] = field(metadata={"static": True})
+    kinks: tuple[float, ...] | None = field(metadata={"static": True})
     nodes: int = field(metadata={"static": True})
 
     def __call__(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
         zero, su, sv = jnp.zeros_like(corr), root(var1), root(var2)
         along, across = sv * corr, sv * sine(corr)
         steep = jnp.maximum(jnp.abs(along), 8 * jnp.finfo(corr.dtype).eps * sv)
-        turns = splits(self.kinks, zero, along) * jnp.where(along == 0, 0.0, 1.0)[None]
+        at = places(self.phi, jax.ShapeDtypeStruct((1, *corr.shape), corr.dtype), zero, jnp.maximum(su, sv), self.kinks)
+        turns = splits(at, zero, along) * jnp.where(along == 0, 0.0, 1.0)[None]
         spread = jnp.where(steep == 0, REACH, REACH * across / jnp.where(steep == 0, 1.0, steep))[None]
-        own = splits(self.kinks, zero, su) if any(self.kinks) else jnp.zeros((0, *corr.shape), corr.dtype)
+        is_middle = self.kinks is not None and not any(self.kinks)
+        own = jnp.zeros((0, *corr.shape), corr.dtype) if is_middle else splits(at, zero, su)
         inner = jnp.concatenate([own, turns, turns - spread, turns + spread])  # kinks at zero are turns themselves
         center, radius = panels(jnp.sort(jnp.clip(inner, -REACH, REACH), 0))
-        count = self.nodes if self.kinks else 2 * self.nodes
+        count = self.nodes if len(at) else 2 * self.nodes
         f = _with_slope(at_points(self.phi, 1))
 
         def terms(turn: tuple[jax.Array, jax.Array]) -> Dual:
             x = center[:, None] + radius[:, None] * turn[0]
             outer = radius[:, None] * turn[1] * density(x)
             mean, deviation = along[None, None] * x, jnp.broadcast_to(across[None, None], x.shape)
-            middle, half = panels(splits(self.kinks, mean, deviation))  # [inner panel, outer panel, outer node, ...]
+            middle, half = panels(
+                splits(at[:, None, None], mean, deviation)
+            )  # [inner panel, outer panel, outer node, ...]
             points, weights = (a[0] for a in blocks(count, middle, 0))
             y = middle[:, None] + half[:, None] * points
             weight = half[:, None] * weights * density(y)
@@ -124,7 +129,7 @@ class _Quadrature:
                 *(jnp.sum(outer * g * jnp.sum(weight * h, (0, 1)), (0, 1)) for g, h in zip(left, right, strict=True))
             )
 
-        return total(terms, blocks(count, center, count * (len(self.kinks) + 1) * center.size))
+        return total(terms, blocks(count, center, count * (len(at) + 1) * center.size))
 
 
 def sine(corr: jax.Array) -> jax.Array:

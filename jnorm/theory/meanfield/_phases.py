@@ -156,7 +156,8 @@ class _Squares:
 
 @partial(jax.jit, static_argnames="kinks")
 def _products(phi: Activation, kinks: tuple[float, ...] | None, q: jax.Array, corr: jax.Array) -> jax.Array:
-    many = len(activations.kinks(phi) if kinks is None else kinks) > 1
+    known = activations.kinks(phi) if kinks is None else kinks
+    many = known is None or len(known) > 1
     return rule(phi, kinks, 40 if many else 48)(q, q, corr).value
 
 

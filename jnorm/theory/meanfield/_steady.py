@@ -44,7 +44,7 @@ class _Search(NamedTuple):
     active: jax.Array
 
 
-MAX_STEPS = 64
+MAX_STEPS = 128
 
 
 def steady(f: Scalar, start: jax.Array, through_zero: jax.Array) -> jax.Array:
@@ -61,7 +61,7 @@ def steady(f: Scalar, start: jax.Array, through_zero: jax.Array) -> jax.Array:
         through_zero: Whether ``f(0) = 0``.
 
     Returns:
-        The point, NaN where ``f`` gives it at the start or on the way down.
+        The point, NaN where ``f`` gives it at the start or on the way down, and where the walk has no end.
     """
     eps = float(jnp.finfo(start.dtype).eps)
     # The lanes that end nowhere rest where the map is harmless, and their derivative is cut off.
@@ -120,7 +120,8 @@ def _walk(f: Scalar, start: jax.Array, through_zero: jax.Array) -> jax.Array:
     first = _Search(start, zero, zero, zero, zero + jnp.inf, zero, ~jnp.isnan(start))
     turns = (jnp.zeros((), int), first)
     body = lambda c: (c[0] + 1, advance(c[1]))
-    return jax.lax.while_loop(lambda c: (c[0] < MAX_STEPS) & jnp.any(c[1].active), body, turns)[1].q
+    _, last = jax.lax.while_loop(lambda c: (c[0] < MAX_STEPS) & jnp.any(c[1].active), body, turns)
+    return jnp.where(last.active, jnp.nan, last.q)
 
 
 def scale(slope: jax.Array) -> jax.Array:
