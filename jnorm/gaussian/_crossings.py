@@ -13,7 +13,8 @@ import numpy as np
 from jnorm.gaussian._rules import PASSING, PIECES
 from jnorm.gaussian._terms import Term, Unreadable, is_known, number
 
-MOST = 64  # jumps of one comparison that are listed
+MOST = 64  # jumps that are listed
+STEPS = 1024  # of the way to them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,6 +48,24 @@ def crossings(a: Any, b: Any) -> Iterator[Place | Meeting]:
     Yields:
         What is solved, and what is left to a search.
     """
+    left, seen = [(a, b)], set[Any]()
+    while left:
+        pair = left.pop()
+        key = tuple(id(x) if isinstance(x, Term) or (at := number(x)) is None else at for x in pair)
+        if key in seen:
+            continue
+        seen.add(key)
+        if len(seen) > STEPS:
+            raise Unreadable("there are too many cases", next((x.site for x in (a, b) if isinstance(x, Term)), None))
+        for step in _steps(*pair):
+            if isinstance(step, tuple):
+                left.append(step)
+            else:
+                yield step
+
+
+def _steps(a: Any, b: Any) -> Iterator[Place | Meeting | tuple[Any, Any]]:
+    """Places, and pairs of which each in its turn may cross."""
     if not isinstance(a, Term):
         a, b = b, a
     if a is b or not isinstance(a, Term) or (a.flat and (not isinstance(b, Term) or b.flat)):
@@ -58,8 +77,7 @@ def crossings(a: Any, b: Any) -> Iterator[Place | Meeting]:
         return
     for x, y in ((a, b), (b, a)):
         if isinstance(x, Term) and x.op in PIECES:
-            for case in x.inputs[1:] if x.op == "select_n" else x.inputs:
-                yield from crossings(case, y)
+            yield from ((case, y) for case in (x.inputs[1:] if x.op == "select_n" else x.inputs))
             return
     if isinstance(b, Term):
         yield Meeting(a, b)
@@ -86,30 +104,30 @@ def _straight(a: Term, first: tuple[Any, Any], second: tuple[Any, Any], b: Any) 
     return Place(at, axes if np.ndim(at) else ())
 
 
-def _inverted(a: Term, value: Any) -> Iterator[Place | Meeting]:
+def _inverted(a: Term, value: Any) -> Iterator[Meeting | tuple[Any, Any]]:
     """Where the last operation that made a term must have had its input, and so on towards the variable."""
     op, first = a.op, a.inputs[0]
     if op in _INVERSES and len(a.inputs) == 1:
         for inverse in _INVERSES[op]:
-            yield from crossings(first, _valid(inverse, value, a))
+            yield first, _valid(inverse, value, a)
     elif op == "mul" and first is a.inputs[1]:
         for inverse in _INVERSES["square"]:
-            yield from crossings(first, _valid(inverse, value, a))
+            yield first, _valid(inverse, value, a)
     elif op == "mul" and number(value) == 0:
-        yield from (place for factor in a.inputs for place in crossings(factor, value))
+        yield from ((factor, value) for factor in a.inputs)
     elif op == "integer_pow":
         for inverse in _roots(a.params["y"]):
-            yield from crossings(first, _valid(inverse, value, a))
+            yield first, _valid(inverse, value, a)
     elif op in ("sin", "cos", "tan"):
         for inverse in _turns(a, first):
-            yield from crossings(first, _valid(inverse, value, a))
+            yield first, _valid(inverse, value, a)
     elif op in PASSING and not first.flat:
-        yield from crossings(first, _like(value, first))
+        yield first, _like(value, first)
     elif op in ("add", "sub", "mul", "div") and not all(isinstance(part, Term) for part in a.inputs):
         left, right = a.inputs
         solved = _SOLVED[op][not isinstance(left, Term)]
         known = right if isinstance(left, Term) else left
-        yield from crossings(left if isinstance(left, Term) else right, _finite(solved, value, known))
+        yield left if isinstance(left, Term) else right, _finite(solved, value, known)
     else:
         yield Meeting(a, value)
 

@@ -128,6 +128,9 @@ def _read(program: Any, points: Sequence[Any], index: int) -> Kinks:
 
 def _collected(results: Sequence[Any], points: Any) -> Kinks:
     terms = ancestors(results)
+    for term in terms:
+        if term.error:
+            raise term.error
     found = Kinks(mixed=any(_is_mixed(term) for term in terms))
     own = [term for term in terms if not term.other]
     numbers: set[float] = set()
@@ -136,6 +139,8 @@ def _collected(results: Sequence[Any], points: Any) -> Kinks:
             at, rows = _divided(place, points)
             numbers |= at
             found.traced += rows
+        elif any(isinstance(x, Term) and x.shape != points.shape for x in (place.first, place.second)):
+            raise Unreadable("what is compared along an axis of its own has no inverse", _search.site_of(place))
         elif _search.is_known(place):
             numbers |= set(_search.zeros(place, points))
         else:
@@ -234,7 +239,7 @@ def _spread(place: Place, count: int) -> Any:
 
 
 def places(f: Callable[..., Any], points: Any, mean: jax.Array, scale: jax.Array, kinks: "Static" = None) -> jax.Array:
-    """The kinks ``[k, *shape]``: those given, or those read from the program of ``f``, of ``points`` by mean and scale."""
+    """The kinks ``[k, *shape]``: those given, or those in the program of ``f``, for variables by mean and scale."""
     return fixed(kinks, mean) if kinks is not None else located(read(f, (points,)), points, mean, scale)
 
 

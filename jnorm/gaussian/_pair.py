@@ -13,7 +13,7 @@ from jnorm._ground import callables, checks
 from jnorm.gaussian._kinks import Static, fixed, located, read, static
 from jnorm.gaussian._limits import is_line, on_a_line, root
 from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
-from jnorm.gaussian._products import Function, are_moderate, factors, on_a_grid
+from jnorm.gaussian._products import Function, are_lost, are_moderate, factors, on_a_grid
 
 
 def expectation2(
@@ -87,7 +87,8 @@ def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks:
     if pair is None:
         return _given_u(f, None, *law, places).astype(dtype)
     grid = partial(on_a_grid, pair, *law, (places.of_u, places.of_v))
-    value = jax.lax.cond(jnp.all(are_moderate(law[1])), grid, partial(_given_u, f, pair, *law, places))
+    fit = jnp.all(are_moderate(law[1]) | are_lost(law[1]))
+    value = jax.lax.cond(fit, grid, partial(_given_u, f, pair, *law, places))
     return value.astype(dtype)
 
 

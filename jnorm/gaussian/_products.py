@@ -123,13 +123,19 @@ def are_moderate(cov: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
     return (cuu > 0) & (cvv > 0) & (cuv * cuv <= MODERATE**2 * cuu * cvv)
 
 
+def are_lost(cov: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+    """The lanes that are NaN by any rule, and so leave the choice to the others."""
+    cuu, cuv, cvv = cov
+    return (cuu < 0) | (cvv < 0) | jnp.isnan(cuu + cuv + cvv)
+
+
 def on_a_grid(
     pair: tuple[Function, Function],
     mean: tuple[jax.Array, jax.Array],
     cov: tuple[jax.Array, jax.Array, jax.Array],
     kinks: tuple[jax.Array, jax.Array],
 ) -> jax.Array:
-    """The expectation of a product in the lanes of moderate correlations; in others a number that has no meaning."""
+    """The expectation of a product where the correlation is moderate; elsewhere a number without meaning, or NaN."""
     good = are_moderate(cov)
     cuu, cuv, cvv = (jnp.where(good, part, safe) for part, safe in zip(cov, (1.0, 0.0, 1.0), strict=True))
     deviations = jnp.sqrt(cuu), jnp.sqrt(cvv)
@@ -149,7 +155,8 @@ def on_a_grid(
             return jnp.sum(inner * of_x, 0)
         return jnp.sum(weight * of_y[None] * of_x[:, None], (0, 1))
 
-    return total(terms, turns) / (math.sqrt(2 * math.pi) * narrow)
+    value = total(terms, turns) / (math.sqrt(2 * math.pi) * narrow)
+    return jnp.where(are_lost(cov), jnp.nan, value)
 
 
 def _nodes(f: Function, mean: jax.Array, scale: jax.Array, kinks: jax.Array) -> tuple[jax.Array, jax.Array]:

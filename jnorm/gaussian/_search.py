@@ -64,7 +64,7 @@ def zeros(meeting: Meeting, points: Any) -> list[float]:
         gap = _hosted(difference(meeting), points)
         low, high = _brackets(grid, gap(grid))
         if len(low) > MOST:
-            raise Unreadable(f"it jumps more than {MOST} times", _site(meeting))
+            raise Unreadable(f"it jumps more than {MOST} times", site_of(meeting))
         below = np.sign(gap(low))
         while len(low):
             middle = low + (high - low) / 2
@@ -103,7 +103,8 @@ def without_guards(results: Sequence[Any], numbers: set[float], points: Any) -> 
     return numbers - set(at[~kept])
 
 
-def _site(meeting: Meeting) -> Any:
+def site_of(meeting: Meeting) -> Any:
+    """Where the first of the two terms is computed."""
     return next((term.site for term in (meeting.first, meeting.second) if isinstance(term, Term)), None)
 
 

@@ -31,7 +31,8 @@ class Term:
     """A part of a program that depends on the variable.
 
     Attributes:
-        op: Name of the primitive; ``"z"`` is the variable, ``"other"`` a variable that is integrated elsewhere.
+        op: Name of the primitive; ``"z"`` is the variable, ``"other"`` a variable that is integrated elsewhere, and
+            ``"error"`` what cannot be read.
         inputs: Terms, and values that do not depend on the variable.
         shape: Its shape.
         dtype: Its dtype.
@@ -43,6 +44,7 @@ class Term:
         high: What it is never above.
         flat: Whether it is constant between jumps of its inputs.
         other: Whether it depends on a variable that is integrated elsewhere.
+        error: Why it cannot be read: raised where a result depends on it.
     """
 
     op: str
@@ -57,6 +59,7 @@ class Term:
     high: float = math.inf
     flat: bool = False
     other: bool = False
+    error: ValueError | None = None
 
     @property
     def params(self) -> dict[str, Any]:
@@ -100,13 +103,18 @@ class Reader:
 
     def __call__(self, site: jaxprs.Site, *inputs: Any) -> list[Any]:
         """The results of an equation."""
-        if any(isinstance(value, Term) for value in inputs):
-            if site.primitive == "cond" and not isinstance(inputs[0], Term):
-                raise Unreadable("a branch is chosen by a value that is data", site)
-            if site.primitive == "cond":
-                return self._branches(site, inputs)
-            if site.primitive == "scan":
-                return self._turns(site, inputs)
+        terms = [value for value in inputs if isinstance(value, Term)]
+        error = next((term.error for term in terms if term.error), None)
+        if terms and not error:
+            try:
+                if site.primitive == "cond":
+                    return self._branches(site, inputs)
+                if site.primitive == "scan":
+                    return self._turns(site, inputs)
+            except ValueError as why:
+                error = why
+        if error:
+            return [Term("error", (), (), None, (), error=error) for _ in site.equation.outvars]
         key = (site.equation.primitive, _programs.key(site.params), tuple(map(_identity, inputs)))
         if key not in self._memo:
             self._memo[key] = inputs, self._results(site, inputs)  # inputs live on, so that no id comes again
@@ -114,13 +122,18 @@ class Reader:
 
     def _results(self, site: jaxprs.Site, inputs: Sequence[Any]) -> list[Any]:
         if any(isinstance(value, Term) for value in inputs):
-            return self.rule(site, inputs)
+            try:
+                return self.rule(site, inputs)
+            except ValueError as why:
+                return [Term("error", (), (), None, (), error=why) for _ in site.equation.outvars]
         if all(map(is_known, inputs)) and not site.equation.effects:
             return folded(site, inputs)
         return site.run(*inputs)
 
     def _branches(self, site: jaxprs.Site, inputs: Sequence[Any]) -> list[Any]:
         index = inputs[0]
+        if not isinstance(index, Term):
+            raise Unreadable("a branch is chosen by a value that is data", site)
         rows = [site.open(body, *inputs[1:]) for body in site.bodies]
         results: list[Any] = []
         for i, cases in enumerate(zip(*rows, strict=True)):

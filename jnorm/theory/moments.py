@@ -7,9 +7,9 @@ mean and variance of its activation. Random weights follow another map: `jnorm.t
 Common to the functions:
 
 - **Activations.** Exact for `identity`, `relu`, `leaky_relu`, `elu`, `celu`, `selu`, `scaled_elu` and `sin` of
-  `jnorm.activations`, with or without parameters bound by ``functools.partial`` (see `jnorm.theory.closed_forms`), and
-  for any activation that is registered with a closed form; for every other elementwise callable by the quadrature of
-  `jnorm.gaussian`, on its domain.
+  `jnorm.activations` and for their like in `jax.nn`, with or without parameters bound by ``functools.partial`` (see
+  `jnorm.theory.closed_forms`), and for any activation that is registered with a closed form; for every other
+  elementwise callable by the quadrature of `jnorm.gaussian`, on its domain.
 - **Kinks.** ``kinks=None`` means: registered activations know theirs, those of others are found, at traced places too
   (`jnorm.gaussian.kinks`). Giving ``kinks`` forces the quadrature.
 - **Shapes and types.** Arguments broadcast, and the dtype is kept.

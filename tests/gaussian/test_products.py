@@ -119,6 +119,14 @@ def test_one_large_correlation_takes_all_lanes_to_the_general_rule(x64):
     assert np.all(np.isfinite(slopes))  # of the rule that a lane does not take too
 
 
+def test_a_lane_that_is_lost_leaves_the_choice_to_the_others():
+    f = lambda u, v: jnp.tanh(u) * jnp.abs(v - 1)
+    cov = jnp.stack([jnp.eye(2), jnp.full((2, 2), jnp.nan), -jnp.eye(2)])
+    got = gaussian.expectation2(f, jnp.zeros(2), cov)
+    assert np.isnan(got).tolist() == [False, True, True]
+    assert got[0] == gaussian.expectation2(f, jnp.zeros(2), cov.at[1:].set(jnp.eye(2)))[0]  # by the same rule
+
+
 def test_the_grid_computes_each_function_on_the_nodes_of_one_dimension():
     """80 and 80 values, and 6400 exponentials, where the general rule needs 31 360 of each."""
     run = lambda c: gaussian.expectation2(lambda u, v: jnp.sin(u) * jnp.sin(v), jnp.zeros(2), c, kinks=(0.0,))
