@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jnorm import gaussian as gaussian
     from jnorm import initializers as initializers
     from jnorm import interop as interop
+    from jnorm import jaxprs as jaxprs
     from jnorm import losses as losses
     from jnorm import nn as nn
     from jnorm import paths as paths
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 FLOORS = (
-    ("activations", "gaussian", "paths"),
+    ("jaxprs", "paths"),
+    ("activations", "gaussian"),
     ("initializers", "losses"),
     ("data", "nn", "proofs", "statistics", "sweeps", "theory"),
     ("interop", "plots", "train"),

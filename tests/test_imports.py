@@ -10,11 +10,13 @@ LIGHT = (
     "jnorm",
     "jnorm.activations",
     "jnorm.gaussian",
+    "jnorm.jaxprs",
     "jnorm.initializers",
     "jnorm.theory.moments",
     "jnorm.theory.fixed_points",
     "jnorm.theory.portraits",
     "jnorm.theory.meanfield",
+    "jnorm.theory.parametrization",
 )
 
 

@@ -157,9 +157,9 @@ def test_an_import_from_a_room_says_where_to():
 
 
 def test_an_unknown_room_lists_the_rooms():
-    with pytest.raises(AttributeError, match=r"module 'jnorm' has no room 'nosuch'; it has activations, .*train"):
+    with pytest.raises(AttributeError, match=r"module 'jnorm' has no room 'nosuch'; it has jaxprs, .*train"):
         _ = jnorm.nosuch
-    with pytest.raises(ImportError, match=r"has no room 'nosuch'; it has activations, .*train"):
+    with pytest.raises(ImportError, match=r"has no room 'nosuch'; it has jaxprs, .*train"):
         importlib.import_module("jnorm.nosuch")
     with pytest.raises(ImportError, match=r"has no room 'nosuch'"):
         from jnorm import nosuch  # noqa: F401

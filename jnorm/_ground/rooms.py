@@ -49,6 +49,6 @@ def unknown(room: str) -> str:
     """What to say of a room that there is not.
 
     >>> unknown("nosuch")[:53]
-    "module 'jnorm' has no room 'nosuch'; it has activatio"
+    "module 'jnorm' has no room 'nosuch'; it has jaxprs, p"
     """
     return f"module 'jnorm' has no room {room!r}; it has {', '.join(sys.modules['jnorm'].__all__)}"

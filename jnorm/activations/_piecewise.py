@@ -17,7 +17,7 @@ SELU_ALPHA = 1.6732632423543772  # within .02 ulp of the middle between two doub
 """The constants for which E[selu(z)] = 0 and E[selu(z)^2] = 1 under z ~ N(0, 1)."""
 
 
-@register(kinks=())
+@register(kinks=(), same=(jax.nn.identity,))
 @straight
 def identity(x: jax.Array) -> jax.Array:
     """The identity, f(x) = x.
@@ -34,7 +34,7 @@ def identity(x: jax.Array) -> jax.Array:
     return x
 
 
-@register(kinks=(0.0,))
+@register(kinks=(0.0,), same=(jax.nn.relu,))
 @straight
 def relu(x: jax.Array) -> jax.Array:
     """Rectifier, f(x) = max(x, 0), with f'(0) = 0 (Nair, Hinton 2010).
@@ -51,7 +51,7 @@ def relu(x: jax.Array) -> jax.Array:
     return pick(x <= 0, 0, x)
 
 
-@register(kinks=(0.0,))
+@register(kinks=(0.0,), same=(jax.nn.leaky_relu,))
 @straight
 def leaky_relu(x: jax.Array, *, negative_slope: ArrayLike = 0.01) -> jax.Array:
     """Leaky rectifier, f(x) = negative_slope*x for x <= 0, else x; f'(0) = negative_slope (Maas et al. 2013).
@@ -74,7 +74,7 @@ def _elu(x: jax.Array, alpha: ArrayLike) -> jax.Array:
     return jnp.where(x <= 0, alpha * expm1(left(x)), x)
 
 
-@register(kinks=(0.0,))
+@register(kinks=(0.0,), same=(jax.nn.elu,))
 @elementwise
 def elu(x: jax.Array, *, alpha: ArrayLike = 1.0) -> jax.Array:
     """Exponential linear unit, f(x) = alpha*(exp(x) - 1) for x <= 0, else x (Clevert et al. 2016, eq. 15).
@@ -101,7 +101,7 @@ def _celu(x: jax.Array, alpha: Any) -> jax.Array:
     return jnp.where(x <= 0, alpha * expm1(ratio), x)
 
 
-@register(kinks=(0.0,))
+@register(kinks=(0.0,), same=(jax.nn.celu,))
 @settled
 def celu(x: ArrayLike, *, alpha: ArrayLike = 1.0) -> jax.Array:
     """Continuously differentiable ELU, f(x) = alpha*(exp(x/alpha) - 1) for x <= 0, else x (Barron 2017, eq. 2).
@@ -148,7 +148,7 @@ def scaled_elu(x: jax.Array, lam: ArrayLike, alpha: ArrayLike) -> jax.Array:
     return _elu(x, alpha) * lam
 
 
-@register(kinks=(0.0,))
+@register(kinks=(0.0,), same=(jax.nn.selu,))
 @elementwise
 def selu(x: jax.Array) -> jax.Array:
     """Self-normalizing ELU, ``scaled_elu(x, SELU_LAMBDA, SELU_ALPHA)`` (Klambauer et al. 2017, eq. 2).

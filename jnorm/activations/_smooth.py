@@ -296,7 +296,7 @@ def erf(x: jax.Array) -> jax.Array:
     return jax.lax.erf(x)
 
 
-@register(kinks=())
+@register(kinks=(), same=(jnp.sin,))
 @elementwise
 def sin(x: jax.Array) -> jax.Array:
     """Sine; NaN at +-inf (Sitzmann et al. 2020 use it for implicit representations).

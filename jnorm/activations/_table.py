@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
@@ -18,30 +18,46 @@ class Entry:
 
     Attributes:
         function: The activation itself.
-        kinks: The points where it or a derivative of it jumps, or where a smooth one has its features.
+        kinks: The points where it or a derivative of it jumps, or where a smooth one has its features; ``None`` where
+            they are to be read from its program.
         closed_form: ``closed_form(mean, var, **parameters)`` returns E f(z), Var f(z) and E f'(z)^2 for
             z ~ N(mean, var); its parameters are named as those of the function.
     """
 
     function: Callable[..., Any]
-    kinks: tuple[float, ...] = (0.0,)
+    kinks: tuple[float, ...] | None = None
     closed_form: Callable[..., Any] | None = None
 
 
 _ENTRIES: dict[Callable[..., Any], Entry] = {}
+_SAME: dict[Callable[..., Any], Callable[..., Any]] = {}  # of another library: the function that it is
 _NAMED: dict[str, Callable[..., Any]] = {}
 ELEMENTWISE: Mapping[str, Callable[..., Any]] = MappingProxyType(_NAMED)
 """Every registered activation that needs no parameter, by name."""
 
 
 @overload
-def register(phi: F, *, kinks: Sequence[float] | None = None, closed_form: Callable[..., Any] | None = None) -> F: ...
+def register(
+    phi: F,
+    *,
+    kinks: Sequence[float] | None = None,
+    closed_form: Callable[..., Any] | None = None,
+    same: Iterable[Callable[..., Any]] = (),
+) -> F: ...
 @overload
 def register(
-    phi: None = None, *, kinks: Sequence[float] | None = None, closed_form: Callable[..., Any] | None = None
+    phi: None = None,
+    *,
+    kinks: Sequence[float] | None = None,
+    closed_form: Callable[..., Any] | None = None,
+    same: Iterable[Callable[..., Any]] = (),
 ) -> Callable[[F], F]: ...
 def register(
-    phi: Any = None, *, kinks: Sequence[float] | None = None, closed_form: Callable[..., Any] | None = None
+    phi: Any = None,
+    *,
+    kinks: Sequence[float] | None = None,
+    closed_form: Callable[..., Any] | None = None,
+    same: Iterable[Callable[..., Any]] = (),
 ) -> Any:
     """Enter an activation into the table that quadrature and theory read; a decorator too.
 
@@ -50,9 +66,10 @@ def register(
     Args:
         phi: The elementwise function, ``phi(x, **parameters)``. Without it the call returns a decorator.
         kinks: The points where ``phi`` or a derivative of it jumps, or where a smooth function has its features;
-            integrals are split there. If not given: 0.
+            integrals are split there. If not given they are read, as `jnorm.gaussian.kinks` says.
         closed_form: ``closed_form(mean, var, **parameters)`` returns the mean and variance of ``phi(z)`` and
             E[phi'(z)^2], z ~ N(mean, var), with parameters named as those of ``phi``. If not given: quadrature.
+        same: Functions of other libraries that compute the same, with parameters of the same names.
 
     Returns:
         ``phi``, or the decorator.
@@ -68,7 +85,7 @@ def register(
     (-1.0, 1.0)
     """
     if phi is None:
-        return partial(register, kinks=kinks, closed_form=closed_form)
+        return partial(register, kinks=kinks, closed_form=closed_form, same=same)
     before = _ENTRIES.get(phi, Entry(phi))
     name = getattr(phi, "__name__", "")
     taken = _NAMED.get(name, phi)
@@ -79,6 +96,7 @@ def register(
         before.kinks if kinks is None else tuple(float(k) for k in kinks),
         before.closed_form if closed_form is None else closed_form,
     )
+    _SAME.update(dict.fromkeys(same, phi))
     if name.isidentifier() and _needs_no_parameter(phi):
         _NAMED[name] = phi
     return phi
@@ -96,7 +114,7 @@ def _find(phi: Callable[..., Any]) -> tuple[Entry | None, tuple[Any, ...], dict[
     """The entry of the function below partials and ``jax.jit``, and the arguments that they bind."""
     function, args, keywords = callables.unwrap(phi)
     try:
-        entry = _ENTRIES.get(function)
+        entry = _ENTRIES.get(_SAME.get(function, function))
     except TypeError:  # no hash
         return None, args, keywords
     if entry is None and callables.is_jitted(function):
@@ -105,34 +123,31 @@ def _find(phi: Callable[..., Any]) -> tuple[Entry | None, tuple[Any, ...], dict[
     return entry, args, keywords
 
 
-def kinks(phi: Callable[..., Any]) -> tuple[float, ...]:
-    """The points where ``phi`` or a derivative jumps; 0 for smooth functions whose features sit there.
+def kinks(phi: Callable[..., Any]) -> tuple[float, ...] | None:
+    """The registered points where ``phi`` or a derivative jumps; 0 for smooth functions whose features sit there.
 
-    Sees through ``functools.partial`` and wrappers such as ``jax.jit`` and ``jax.grad`` to registered functions.
-    Anything else is taken to have its features at 0.
+    Sees through ``functools.partial`` and ``jax.jit``. Of anything else `jnorm.gaussian.kinks` finds them.
 
     Args:
         phi: Any callable.
 
     Returns:
-        The points, as they were registered.
+        The points, as they were registered, or ``None`` of a function that was not: as an argument ``kinks=`` it means
+        that they are found.
 
     >>> from jnorm.activations import hard_tanh, sin, tanh
-    >>> kinks(hard_tanh), kinks(partial(hard_tanh)), kinks(sin), kinks(tanh)
-    ((-1.0, 1.0), (-1.0, 1.0), (), (0.0,))
+    >>> kinks(hard_tanh), kinks(partial(hard_tanh)), kinks(sin), kinks(tanh), kinks(lambda x: x)
+    ((-1.0, 1.0), (-1.0, 1.0), (), (0.0,), None)
     """
     entry, _, _ = _find(phi)
-    if entry is not None:
-        return entry.kinks
-    function, _, _ = callables.unwrap(phi)
-    inner = getattr(function, "__wrapped__", None)
-    return Entry.kinks if inner is None else kinks(inner)
+    return None if entry is None else entry.kinks
 
 
 def closed_form(phi: Callable[..., Any]) -> Callable[..., Any] | None:
     """The exact Gaussian moments of an activation with its bound parameters, or ``None`` where none are known.
 
-    Sees through ``functools.partial`` with keywords and ``jax.jit``.
+    Sees through ``functools.partial`` with keywords and ``jax.jit``. `jax.nn`'s ``relu``, ``leaky_relu``, ``elu``,
+    ``celu``, ``selu`` and ``identity`` and ``jax.numpy.sin`` have those of ours: other libraries hand out the same.
 
     Args:
         phi: Any callable.
@@ -140,8 +155,10 @@ def closed_form(phi: Callable[..., Any]) -> Callable[..., Any] | None:
     Returns:
         ``form(mean, var)``, see `register`.
 
-    >>> closed_form(lambda x: x) is None
-    True
+    >>> import jax
+    >>> from jnorm.theory import closed_forms
+    >>> closed_form(jax.nn.selu) is closed_forms.selu, closed_form(jax.nn.gelu) is None
+    (True, True)
     """
     entry, args, keywords = _find(phi)
     if entry is None or entry.closed_form is None or args:

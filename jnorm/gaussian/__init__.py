@@ -15,13 +15,17 @@ Common to the functions:
   need no more, at least one of each panel, and derivatives keep nothing of a turn. What `jax.vmap` adds does not count,
   so that a mapped point takes 256 values (in two dimensions 31 360): hand arrays over where they are very many.
 - **Kinks** are the points at which the integrand or a derivative of it jumps, or where a smooth one has its features.
+  They are found (`kinks`), also where they are traced: a threshold that is learned has its derivative. A comparison
+  that has no inverse and holds traced numbers is searched within the reach, on 255 points, for up to seven zeros;
+  with more of them the result is NaN. What cannot be read raises ``ValueError``, and is given as ``kinks=``.
 - **Shapes and types.** Arguments broadcast; the dtype is kept, and half precision is computed in float32.
 - **Singular points.** A negative or NaN variance gives NaN in its own lane; a negative one among Python numbers and
   NumPy arrays raises ``ValueError``.
 - **Digits.** Stated errors are those of the rule. Rounding comes on top and depends on the machine: `jnorm.theory`.
 """
 
+from jnorm.gaussian._kinks import kinks
 from jnorm.gaussian._pair import expectation2
 from jnorm.gaussian._single import expectation, moments
 
-__all__ = ["expectation", "expectation2", "moments"]
+__all__ = ["expectation", "expectation2", "kinks", "moments"]

@@ -6,7 +6,6 @@ are zeros that have these derivatives on the edge and none elsewhere: a rule add
 stop there. They cost nothing unless a derivative is taken.
 """
 
-import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,12 +21,12 @@ def root(var: jax.Array) -> jax.Array:
     return jnp.where(var == 0, 0.0, jnp.sqrt(jnp.where(var == 0, 1.0, var)))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def at_a_point(kinks: tuple[float, ...], f: Callable[[jax.Array], Any], mean: jax.Array, var: jax.Array) -> Any:
+@jax.custom_jvp
+def at_a_point(kinks: jax.Array, f: Callable[[jax.Array], Any], mean: jax.Array, var: jax.Array) -> Any:
     """Zeros like ``f(mean)``; their derivative by ``var`` is ``f''(mean)/2`` where ``var = 0``.
 
     Args:
-        kinks: Where the slope may jump.
+        kinks: Where the slope may jump, ``[k, *shape]``.
         f: The integrand of points ``[1, *shape]``, a callable pytree.
         mean: The point.
         var: Its variance.
@@ -40,8 +39,8 @@ def at_a_point(kinks: tuple[float, ...], f: Callable[[jax.Array], Any], mean: ja
 
 
 @at_a_point.defjvp
-def _(kinks: tuple[float, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
-    f, mean, var = primals
+def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    kinks, f, mean, var = primals
     value, at_edge = at_a_point(kinks, f, mean, var), var == 0
 
     def curvature(index: int) -> jax.Array:
@@ -49,12 +48,12 @@ def _(kinks: tuple[float, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
         return jnp.where(at_edge, _curvature(partial(_slope, part), mean, kinks) / 2, 0.0)
 
     rates = jax.tree.unflatten(jax.tree.structure(value), map(curvature, range(len(jax.tree.leaves(value)))))
-    return value, jax.tree.map(lambda rate: rate * tangents[2], rates)
+    return value, jax.tree.map(lambda rate: rate * tangents[3], rates)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
+@jax.custom_jvp
 def on_a_line(
-    kinks: tuple[float, ...],
+    kinks: tuple[jax.Array, jax.Array],
     f: Callable[[jax.Array, jax.Array], Any],
     mean: tuple[jax.Array, jax.Array],
     cov: tuple[jax.Array, jax.Array, jax.Array],
@@ -65,7 +64,7 @@ def on_a_line(
     correlation where it is one or minus one.
 
     Args:
-        kinks: Where the integral along the line is split, in ``u`` and in ``v``.
+        kinks: Where the integral along the line is split, in ``u`` and in ``v``, each ``[k, *shape]``.
         f: The integrand of points ``[1, *shape]``, a callable pytree.
         mean: Of ``u`` and of ``v``.
         cov: Variance of ``u``, covariance, variance of ``v``; the residual variance of ``v`` given ``u`` is zero
@@ -78,12 +77,13 @@ def on_a_line(
 
 
 @on_a_line.defjvp
-def _(kinks: tuple[float, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
-    f, (mu, mv), (cuu, cuv, cvv) = primals
+def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    (of_u, of_v), f, (mu, mv), (cuu, cuv, cvv) = primals
     flat_u, flat_v = cuu == 0, cvv == 0
     line = is_line(cuu, cuv, cvv)
     su, sv = root(cuu), jnp.where(cuv < 0, -1.0, 1.0) * root(cvv)
-    inner = jnp.sort(jnp.concatenate([splits(kinks, mu, su), splits(kinks, mv, jnp.abs(sv)) * jnp.sign(sv)[None]]), 0)
+    inner = jnp.sort(jnp.concatenate([splits(of_u, mu, su), splits(of_v, mv, jnp.abs(sv)) * jnp.sign(sv)[None]]), 0)
+    wide_u, wide_v = (places[:, None, None] for places in (of_u, of_v))
     center, radius = panels(inner)
     nodes, weights = (a[0] for a in blocks(PAIR_NODES, center, 0))
     x = center[:, None] + radius[:, None] * nodes
@@ -96,13 +96,13 @@ def _(kinks: tuple[float, ...], primals: Any, tangents: Any) -> tuple[Any, Any]:
     g = at_points(f, 2)
     by_u = lambda u, v: _slope(lambda t: g(t, v), u)
     by_v = lambda u, v: _slope(lambda t: g(u, t), v)
-    twice_u = mean_where(flat_u, _curvature(lambda t: by_u(t, v), u, kinks))
-    twice_v = mean_where(flat_v, _curvature(lambda t: by_v(u, t), v, kinks))
+    twice_u = mean_where(flat_u, _curvature(lambda t: by_u(t, v), u, wide_u))
+    twice_v = mean_where(flat_v, _curvature(lambda t: by_v(u, t), v, wide_v))
     mixed = mean_where(line | flat_u, _slope(lambda t: by_u(u, t), v))
     share = jnp.where(line, mixed * cuv, 0.0) / 2  # what a larger variance takes from the correlation
     by_cuu = twice_u / 2 - share / jnp.where(line, cuu, 1.0)
     by_cvv = twice_v / 2 - share / jnp.where(line, cvv, 1.0)
-    duu, duv, dvv = tangents[2]
+    duu, duv, dvv = tangents[3]
     return jnp.zeros_like(mu), by_cuu * duu + mixed * duv + by_cvv * dvv
 
 
@@ -119,10 +119,10 @@ def _slope(f: Callable[[jax.Array], jax.Array], z: jax.Array) -> jax.Array:
     return pull(jnp.ones_like(value))[0]
 
 
-def _curvature(slope: Callable[[jax.Array], jax.Array], z: jax.Array, kinks: tuple[float, ...]) -> jax.Array:
+def _curvature(slope: Callable[[jax.Array], jax.Array], z: jax.Array, kinks: jax.Array) -> jax.Array:
     """The derivative of a slope; infinite at those of the kinks where the slope jumps."""
     curvature = _slope(slope, z)
-    if not kinks:
+    if not len(kinks):
         return curvature
     eps, size = float(jnp.finfo(z.dtype).eps), jnp.maximum(1.0, jnp.abs(z))
     gap = eps**0.75 * size  # wide enough to be exact beside z, narrower than the features of a smooth function
@@ -130,5 +130,5 @@ def _curvature(slope: Callable[[jax.Array], jax.Array], z: jax.Array, kinks: tup
     near, far = above - below, far_above - far_below
     jump = 2 * near - far  # what does not grow with the gap
     rounding = jnp.maximum(jnp.abs(far_below), jnp.abs(far_above)) + jnp.abs(far / (4 * gap) * z)
-    kinked = (jnp.abs(jump) > 64 * eps * rounding) & functools.reduce(jnp.logical_or, [z == kink for kink in kinks])
+    kinked = (jnp.abs(jump) > 64 * eps * rounding) & jnp.any(z[None] == kinks, 0)
     return jnp.where(kinked, jnp.sign(jump) * jnp.inf, curvature)

@@ -1,9 +1,8 @@
 """Expectations under two correlated Gaussians."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +10,23 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
+from jnorm.gaussian._kinks import Static, fixed, located, read, static
 from jnorm.gaussian._limits import is_line, on_a_line, root
 from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
+from jnorm.gaussian._products import Function, are_lost, are_moderate, factors, on_a_grid
 
 
 def expectation2(
-    f: Callable[[jax.Array, jax.Array], Any], mean: ArrayLike, cov: ArrayLike, *, kinks: Sequence[float] = (0.0,)
+    f: Callable[[jax.Array, jax.Array], Any], mean: ArrayLike, cov: ArrayLike, *, kinks: Sequence[float] | None = None
 ) -> jax.Array:
     """Mean of a function of two correlated Gaussians, ``E[f(u, v)]``, ``(u, v) ~ N(mean, cov)``.
 
     Integrates ``v`` given ``u`` inside, ``u`` outside. Both are split at ``kinks``; the outer rule also where the
     conditional mean of ``v`` meets a kink, and on either side of that as far as the conditional spread reaches, so that
-    correlations near one are as exact as small ones. The error is below ``1e-10 * max(E[f^2], 1e-3)`` in float64 for
-    products ``phi(u) * phi(v)`` of the elementwise functions of `jnorm.activations` where ``|mean| <= 3`` and both
-    standard deviations are at most 2.
+    correlations near one are as exact as small ones. A product ``g(u) h(v)``, which is found in the program of ``f``,
+    is integrated on a fixed grid where all correlations are at most .8, in a fraction of the time. The error is below
+    ``1e-10 * max(E[f^2], 1e-3)`` in float64 for products ``phi(u) * phi(v)`` of the elementwise functions of
+    `jnorm.activations` where ``|mean| <= 3`` and both standard deviations are at most 2.
 
     Correlations of one and zero variances are allowed. The derivatives by ``cov`` are those of the integral, and on the
     edge their limits from inside: ``E[f_uv]`` by the covariance, which is ``E[phi'(z)^2]`` for ``phi(u) * phi(v)`` and
@@ -37,7 +39,8 @@ def expectation2(
         f: The integrand ``f(u, v)``.
         mean: ``[..., 2]``.
         cov: ``[..., 2, 2]``; leading axes broadcast against those of ``mean``.
-        kinks: Where ``f`` is not analytic, in ``u`` and in ``v``.
+        kinks: Where ``f`` is not analytic, in ``u`` and in ``v``. ``None`` reads them from the program of ``f``, of
+            each variable its own; where ``u`` and ``v`` meet, as in ``max(u, v)``, only the integral inside is split.
 
     Returns:
         The expectation, ``[...]``.
@@ -58,7 +61,7 @@ def expectation2(
     mean, cov = jnp.asarray(mean), jnp.asarray(cov)
     like = jax.eval_shape(_wide, mean, cov)[0]
     points = jax.ShapeDtypeStruct((1, *like.shape), like.dtype)
-    return _expectation2(callables.settle(f, points, points), mean, cov, tuple(map(float, kinks)))
+    return _expectation2(callables.settle(f, points, points), mean, cov, static(kinks))
 
 
 def _holds_arrays(value: Any) -> bool:
@@ -76,20 +79,39 @@ def _wide(mean: jax.Array, cov: jax.Array) -> tuple[jax.Array, ...]:
 
 
 @partial(jax.jit, static_argnames="kinks")
-def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks: tuple[float, ...]) -> jax.Array:
+def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks: Static) -> jax.Array:
     dtype, (mu, mv, cuu, cuv, _, cvv) = _parts(mean, cov)
+    point = jax.ShapeDtypeStruct((1, *mu.shape), mu.dtype)
+    places = _places(f, (mu, root(cuu)), (mv, root(cvv)), kinks)
+    pair, law = factors(f, point), ((mu, mv), (cuu, cuv, cvv))
+    if pair is None:
+        return _given_u(f, None, *law, places).astype(dtype)
+    grid = partial(on_a_grid, pair, *law, (places.of_u, places.of_v))
+    fit = jnp.all(are_moderate(law[1]) | are_lost(law[1]))
+    value = jax.lax.cond(fit, grid, partial(_given_u, f, pair, *law, places))
+    return value.astype(dtype)
+
+
+def _given_u(
+    f: Callable[..., Any],
+    pair: tuple[Function, Function] | None,
+    mean: tuple[jax.Array, jax.Array],
+    cov: tuple[jax.Array, jax.Array, jax.Array],
+    kinks: "_Kinks",
+) -> jax.Array:
+    """The expectation by rules for ``v`` given ``u``; ``f`` is the product of ``pair``, if that is not ``None``."""
+    (mu, mv), (cuu, cuv, cvv) = mean, cov
     su, line = root(cuu), is_line(cuu, cuv, cvv)
     # Of E[v | x] in the standard units x of u; on a line it is the deviation of v, whatever the covariance rounds to.
     slope = jnp.where(line, jnp.sign(cuv) * root(cvv), cuv / jnp.where(cuu == 0, 1.0, su))
     slope = jnp.where((cuu == 0) & (cuv == 0), 0.0, jnp.where(cuu == 0, jnp.nan, slope))
     sv = root(jnp.where(line, 0.0, cvv - slope * slope))
     steep = jnp.maximum(jnp.abs(slope), 8 * jnp.finfo(mu.dtype).eps * root(cvv))
-    crossings = splits(kinks, mv, slope) * jnp.where(slope == 0, 0.0, 1.0)[None]
+    crossings = splits(kinks.of_v, mv, slope) * jnp.where(slope == 0, 0.0, 1.0)[None]
     spread = jnp.where(steep == 0, REACH, REACH * sv / jnp.where(steep == 0, 1.0, steep))[None]
-    inner = jnp.concatenate([splits(kinks, mu, su), crossings, crossings - spread, crossings + spread])
+    inner = jnp.concatenate([splits(kinks.of_u, mu, su), crossings, crossings - spread, crossings + spread])
     center, radius = panels(jnp.sort(jnp.clip(inner, -REACH, REACH), 0))  # [outer panel, ...]
-    inside = PAIR_NODES * (len(kinks) + 1)
-    turns = blocks(PAIR_NODES, center, inside * center.size)  # [turn, 1, outer node, 1, ...]
+    turns = blocks(PAIR_NODES, center, kinks.inside * center.size)  # [turn, 1, outer node, 1, ...]
 
     def terms(turn: tuple[jax.Array, jax.Array]) -> jax.Array:
         """The outer nodes of a block, [inner panel, inner node, outer panel, outer node, ...], summed."""
@@ -97,16 +119,57 @@ def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks:
         outer = radius[:, None] * turn[1] * density(x)
         along = mv[None, None] + slope[None, None] * x
         across = jnp.broadcast_to(sv[None, None], x.shape)
-        middle, half = panels(splits(kinks, along, across))  # [inner panel, outer panel, outer node, ...]
+        u = mu[None, None] + su[None, None] * x
+        # [inner panel, outer panel, outer node, ...]
+        middle, half = panels(splits(kinks.given(f, u, along, across), along, across))
         nodes, weights = (a[0] for a in blocks(PAIR_NODES, middle, 0))
         y = middle[:, None] + half[:, None] * nodes
         v = along[None, None] + across[None, None] * y
-        u = jnp.broadcast_to((mu[None, None] + su[None, None] * x)[None, None], v.shape)
         weight = outer[None, None] * (half[:, None] * weights * density(y))
-        values = at_points(f, 1)(*(a.reshape(math.prod(a.shape[:4]), *mu.shape) for a in (u, v)))
-        return jnp.sum(weight * values.reshape(v.shape), (0, 1, 2, 3))
+        if pair is None:
+            values = at_points(f, 4)(jnp.broadcast_to(u[None, None], v.shape), v)
+        else:
+            values = at_points(pair[0], 2)(u)[None, None] * at_points(pair[1], 4)(v)
+        return jnp.sum(weight * values, (0, 1, 2, 3))
 
-    return (total(terms, turns) + on_a_line(kinks, f, (mu, mv), (cuu, cuv, cvv))).astype(dtype)
+    return total(terms, turns) + on_a_line((kinks.of_u, kinks.of_v), f, mean, cov)
+
+
+class _Kinks(NamedTuple):
+    """The kinks of two variables, ``[k, *shape]``, and the number of nodes inside.
+
+    Where ``f`` compares the two, those in ``v`` depend on ``u``.
+    """
+
+    of_u: jax.Array
+    of_v: jax.Array
+    inside: int
+    mixed: bool = False
+
+    def given(self, f: Callable[..., Any], u: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
+        """Those in ``v``, ``[k, panel, node, *shape]``, for the mean and deviation that it has given ``u``."""
+        if not self.mixed:
+            return self.of_v[:, None, None]
+        rows = jax.vmap(jax.vmap(partial(_of_v, f)))(u, mean, scale)
+        return jnp.moveaxis(rows, 2, 0)
+
+
+def _of_v(f: Callable[..., Any], u: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
+    point = jax.ShapeDtypeStruct((1, *u.shape), u.dtype)
+    return located(read(lambda v: f(u[None], v), (point,)), point, mean, scale)
+
+
+def _places(f: Callable[..., Any], u: Any, v: Any, kinks: Static) -> _Kinks:
+    """The kinks for variables given by mean and deviation."""
+    if kinks is not None:
+        places = fixed(kinks, u[0])
+        return _Kinks(places, places, PAIR_NODES * (len(places) + 1))
+    point = jax.ShapeDtypeStruct((1, *u[0].shape), u[0].dtype)
+    found = [read(f, (point, point), index) for index in (0, 1)]
+    of_u, of_v = (located(own, point, *law) for own, law in zip(found, (u, v), strict=True))
+    mixed = found[1].mixed
+    count = jax.eval_shape(partial(_of_v, f), u[0], *v).shape[0] if mixed else len(of_v)
+    return _Kinks(of_u, of_v, PAIR_NODES * (count + 1), mixed)
 
 
 def _require_covariance(cov: Any) -> None:

@@ -1,7 +1,7 @@
 """Gauss-Legendre panels between kinks, all of whose nodes are evaluated together, or in blocks where they are many."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -41,11 +41,10 @@ def density(x: jax.Array) -> jax.Array:
     return elementary.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
-def splits(kinks: Sequence[float], mean: jax.Array, scale: jax.Array) -> jax.Array:
-    """Kinks in standard units, ``[k, ...]``, clipped to the reach; zero where the scale is zero."""
+def splits(places: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
+    """Sorted kinks ``[k, ...]`` in standard units, clipped to the reach; zero where the scale is zero."""
     positive = jnp.where(scale == 0, 1.0, scale)[None]
     bound = REACH * jnp.abs(positive)  # clipped before the division, so that derivatives stay finite
-    places = jnp.asarray(sorted(kinks), mean.dtype).reshape(-1, *(1,) * mean.ndim)
     return jnp.clip(places - mean[None], -bound, bound) / positive
 
 

@@ -47,8 +47,7 @@ def for_activation(
         mode: ``forward``, ``backward`` or ``both``.
         distribution: ``truncated_normal`` (cut at two standard deviations), ``normal`` or ``uniform``.
         var: The variance q of the pre-activations, above 0.
-        kinks: Where ``phi`` or a derivative jumps; ``None`` takes those of the library's own activations, 0 for any
-            other function.
+        kinks: Where ``phi`` or a derivative jumps; ``None`` takes those that are registered, or finds them.
         in_axis: The axis or axes of the units below, as in `fans`.
         out_axis: The axis or axes of the units above.
         batch_axis: The axis or axes of independent kernels.

@@ -194,8 +194,7 @@ def exact_gain(
         phi: The elementwise activation; may close over traced values.
         mean: Of the pre-activations; may be an array and traced.
         var: Their variance, positive; likewise, and both broadcast.
-        kinks: Where phi or a derivative of it jumps; by default those of the library's own activations, 0 for any other
-            function.
+        kinks: Where phi or a derivative of it jumps; by default those that are registered or found.
 
     Returns:
         The gain, of the common shape of ``mean`` and ``var``.

@@ -1,4 +1,4 @@
-"""What will happen: moments through layers, fixed points, stability and portraits, for fixed and random weights.
+"""What will happen: moments through layers, fixed points, stability and portraits, and how networks scale with width.
 
 **Which digits are promised where.** Errors that functions here and in `jnorm.gaussian` state are those of their method;
 rounding comes on top, and it is as large as the machine's elementary functions make it. With ``e`` the relative error
@@ -17,6 +17,6 @@ digits at best, for which nothing is promised. Theory is cheap: compute it on th
 ``jax.default_device(jax.devices("cpu")[0])``.
 """
 
-from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, portraits
+from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, parametrization, portraits
 
-__all__ = ["closed_forms", "fixed_points", "meanfield", "mills", "moments", "portraits"]
+__all__ = ["closed_forms", "fixed_points", "meanfield", "mills", "moments", "parametrization", "portraits"]

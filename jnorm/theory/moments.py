@@ -7,11 +7,11 @@ mean and variance of its activation. Random weights follow another map: `jnorm.t
 Common to the functions:
 
 - **Activations.** Exact for `identity`, `relu`, `leaky_relu`, `elu`, `celu`, `selu`, `scaled_elu` and `sin` of
-  `jnorm.activations`, with or without parameters bound by ``functools.partial`` (see `jnorm.theory.closed_forms`), and
-  for any activation that is registered with a closed form; for every other elementwise callable by the quadrature of
-  `jnorm.gaussian`, on its domain.
-- **Kinks.** ``kinks=None`` means: the library's own activations know theirs, others are split at 0. Giving ``kinks``
-  forces the quadrature.
+  `jnorm.activations` and for their like in `jax.nn`, with or without parameters bound by ``functools.partial`` (see
+  `jnorm.theory.closed_forms`), and for any activation that is registered with a closed form; for every other
+  elementwise callable by the quadrature of `jnorm.gaussian`, on its domain.
+- **Kinks.** ``kinks=None`` means: registered activations know theirs, those of others are found, at traced places too
+  (`jnorm.gaussian.kinks`). Giving ``kinks`` forces the quadrature.
 - **Shapes and types.** Arguments broadcast, and the dtype is kept.
 - **Singular points.** A negative or NaN variance gives NaN in its own lane; a negative one among Python numbers and
   NumPy arrays raises ``ValueError``.
@@ -233,5 +233,5 @@ class _SquaredSlope:
         return jax.jvp(self.phi, (z,), (jnp.ones_like(z),))[1] ** 2
 
 
-def _kinks(phi: Activation, kinks: Sequence[float] | None) -> Sequence[float]:
+def _kinks(phi: Activation, kinks: Sequence[float] | None) -> Sequence[float] | None:
     return activations.kinks(phi) if kinks is None else kinks

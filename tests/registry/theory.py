@@ -2,12 +2,16 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
 from jnorm import activations
-from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, portraits
+from jnorm.sweeps import sweep
+from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, parametrization, portraits
 from jnorm.theory.moments import Moments
-from tests.registry import MEAN, OMEGA, POSITIVE, TAU, VAR, add, host, last_to_first
+from tests.registry import MEAN, OMEGA, POSITIVE, ROWS, TAU, VAR, add, host, last_to_first
 
 SELU = partial(moments.layer_map, activations.selu)
 SIN = partial(moments.layer_map, activations.sin)  # compiles sooner
@@ -92,4 +96,108 @@ add(
     *(MEAN, VAR),
     gradient="counts",
     dtype="counts",
+)
+
+# Chaotic networks with biases, so that lengths and correlations are inside their ranges.
+CHAOS = 2 * TAU
+BIAS = 0.3 * POSITIVE
+CORR = np.array([-0.9, 0.3, 0.0, 0.5, 0.98])
+KERNELS = (VAR, VAR[::-1], CORR * np.sqrt(VAR * VAR[::-1]), POSITIVE)
+INPUTS = np.random.default_rng(4).normal(size=(3, 4))
+
+
+def random_layer(w, b):
+    return meanfield.kernel_map(activations.sin, sigma_w=w, sigma_b=b)
+
+
+for _name in ("length", "slopes", "chi", "correlation", "depth_scales"):
+    add(
+        f"theory.meanfield.{_name}",
+        lambda w, b, name=_name: getattr(meanfield, name)(activations.sin, sigma_w=w, sigma_b=b),
+        *(CHAOS, BIAS),
+    )
+add(
+    "theory.meanfield.correlation_map",
+    lambda c, w, b: meanfield.correlation_map(activations.sin, sigma_w=w, sigma_b=b)(c),
+    *(CORR, CHAOS, BIAS),
+)
+add("theory.meanfield.critical_line", lambda b: meanfield.critical_line(activations.sin, sigma_b=b), BIAS)
+host(
+    "theory.meanfield.phase_diagram",
+    lambda: meanfield.phase_diagram(activations.sin, sigma_w=[0.5, 1.5, 2.5], sigma_b=[0.1, 0.8]),
+)
+add(
+    "theory.meanfield.kernel_map",
+    lambda *x: random_layer(*x[4:])(meanfield.Kernels(*x[:4])),
+    *(*KERNELS, TAU, BIAS),
+    nan="each kernel depends on some of the arguments",
+)
+add(
+    "theory.meanfield.residual",
+    lambda *x: meanfield.residual(random_layer(1.2, 0.1), scale=x[4])(meanfield.Kernels(*x[:4])),
+    *(*KERNELS, POSITIVE),
+    nan="each kernel depends on some of the arguments",
+)
+add(
+    "theory.meanfield.layer_norm",
+    lambda *x: meanfield.layer_norm(random_layer(1.2, 0.1))(meanfield.Kernels(*x)),
+    *KERNELS,
+    nan="each kernel depends on some of the arguments",
+)
+add(
+    "theory.meanfield.inputs",
+    lambda x1, x2: meanfield.inputs(x1, x2, sigma_w=1.5, sigma_b=0.2),
+    *(ROWS, ROWS[::-1]),
+    nan="each kernel depends on some of the arguments",
+)
+add(
+    "theory.meanfield.propagate",
+    lambda *x: last_to_first(meanfield.propagate(random_layer(1.2, 0.1), meanfield.Kernels(*x), 3)),
+    *KERNELS,
+    nan="each kernel depends on some of the arguments",
+)
+add("theory.meanfield.growth", lambda q: last_to_first(meanfield.growth(random_layer(1.2, 0.1), q, 3)), VAR)
+for _kernel in (meanfield.nngp, meanfield.ntk):
+    add(
+        f"theory.meanfield.{_kernel.__name__}",
+        lambda x, kernel=_kernel: kernel(random_layer(1.2, 0.1), depth=2)(x, INPUTS.astype(x.dtype)),
+        ROWS,
+    )
+add(
+    "theory.meanfield.batch_norm_growth",
+    lambda a: meanfield.batch_norm_growth(partial(activations.leaky_relu, negative_slope=a)),
+    POSITIVE,
+)
+
+
+def drawn_line(key, width):
+    first, second = jax.random.split(key)
+    return {"first": jax.random.normal(first, (2, width)), "readout": jax.random.normal(second, (width, 1))}
+
+
+def trial(width):
+    scaled = parametrization.parametrize(drawn_line, width, base=2, rule="u-mup", optimizer="sgd")
+    apply = lambda params, x: x @ params["first"] @ params["readout"]
+    optimizer = optax.chain(optax.sgd(0.01), scaled.rates())
+    init = lambda key: scaled.initial(drawn_line(key, width))
+    return parametrization.Trial(init, apply, optimizer, scaled.weights)
+
+
+def drawn_and_scaled():
+    scaled = parametrization.parametrize(drawn_line, 8, base=2)
+    return str(scaled), scaled.rate, scaled.initial(drawn_line(jax.random.key(0), 8))
+
+
+host("theory.parametrization.parametrize", drawn_and_scaled)
+host(
+    "theory.parametrization.coord_check",
+    lambda: parametrization.coord_check(
+        trial,
+        optax.squared_error,
+        (jnp.ones((3, 2)), jnp.ones((3, 1))),
+        widths=(2, 4),
+        sweep=partial(sweep, chunk=2),
+        seeds=2,
+        steps=1,
+    ),
 )

@@ -70,8 +70,11 @@ CASES = {
     "its gradient": (jax.grad(lambda m, v: gaussian.expectation(jnp.tanh, m, v).sum(), (0, 1)), points(512), [], 24),
     "moments": (partial(gaussian.moments, jnp.tanh), points(512), [], 3),
     "of 10 000 points": (partial(gaussian.expectation, jnp.tanh), points(10_000), [("scan", 32)], 65),
-    "expectation2": (partial(gaussian.expectation2, product), pairs(4), [], 2),
-    "of 100 pairs": (partial(gaussian.expectation2, product), pairs(100), [("scan", 28)], 30),
+    "expectation2": (partial(gaussian.expectation2, jnp.arctan2), pairs(4), [], 2),
+    "of 100 pairs": (partial(gaussian.expectation2, jnp.arctan2), pairs(100), [("scan", 28)], 30),
+    # Of a product two rules are compiled, of which one runs: the choice and both are counted.
+    "of a product": (partial(gaussian.expectation2, product), pairs(4), [], 5),
+    "of 100 products": (partial(gaussian.expectation2, product), pairs(100), [("scan", 28), ("scan", 5)], 30 + 8),
     "layer_map": (lambda m, v: GELU(Moments(m, v)), points(512), [], 3),
     "layer_map of random weights": (
         lambda m, v: meanfield.layer_map(activations.gelu, sigma_w=1.2)(Moments(m, v)),

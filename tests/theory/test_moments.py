@@ -264,3 +264,33 @@ def test_any_callable_will_do(x64):
     got = activation_moments(lambda z: z * z, 0.0, 1.5)
     np.testing.assert_allclose([got.mean, got.var], [1.5, 2 * 1.5**2], rtol=1e-13)
     np.testing.assert_allclose(gradient_factor(lambda z: z * z, 0.0, 1.5, tau=0.5), 0.5 * 4 * 1.5, rtol=1e-13)
+
+
+THEIRS = {
+    "relu": (jax.nn.relu, {}),
+    "leaky_relu": (jax.nn.leaky_relu, {"negative_slope": 0.2}),
+    "elu": (jax.nn.elu, {"alpha": 0.7}),
+    "celu": (jax.nn.celu, {"alpha": 0.7}),
+    "selu": (jax.nn.selu, {}),
+    "identity": (jax.nn.identity, {}),
+    "sin": (jnp.sin, {}),
+}
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_activations_of_other_libraries_are_what_they_are(name, x64):
+    """They have the closed form of ours, and it is theirs: the quadrature of their function says the same."""
+    function, parameters = THEIRS[name]
+    for made in (function, partial(function, **parameters), jax.jit(partial(function, **parameters))):
+        assert activations.closed_form(made) is not None
+    phi, mean, var = partial(function, **parameters), np.array([-1.0, 0.3, 2.0]), np.array([0.5, 1.0, 4.0])
+    exact, numeric = (activation_moments(phi, mean, var, kinks=kinks) for kinks in (None, (0.0,)))
+    assert_close(exact.mean, np.asarray(numeric.mean), rtol=1e-10)
+    assert_close(exact.var, np.asarray(numeric.var), rtol=1e-10)
+    by = [gradient_factor(phi, mean, var, kinks=kinks) for kinks in (None, (0.0,))]
+    assert_close(by[0], np.asarray(by[1]), rtol=1e-10)
+
+
+def test_every_closed_form_has_its_like_in_jax():
+    ours = {name: phi for name, phi in activations.ELEMENTWISE.items() if phi.__module__.startswith("jnorm.")}
+    assert {name for name, phi in ours.items() if activations.closed_form(phi)} == set(THEIRS)

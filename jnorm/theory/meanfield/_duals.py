@@ -1,0 +1,195 @@
+"""Products of an activation at two places, ``E[phi(u) phi(v)]`` and ``E[phi'(u) phi'(v)]``, and the derivative at one.
+
+``u`` and ``v`` are normal with mean zero. The first of the two is the dual function of the activation; the second is
+its derivative by the covariance (Price 1958), at a correlation of one too, where no limit has to be taken. (The rule of
+`jnorm.gaussian.expectation2` serves any ``f(u, v)``. Here ``v`` is integrated given ``u`` and the activation taken once
+for each node of ``u``; slope and value share their nodes.)
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jnorm import activations
+from jnorm._ground import callables, nodes
+from jnorm.gaussian._kinks import places
+from jnorm.gaussian._limits import root
+from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
+from jnorm.theory._parts import Activation
+
+
+class Dual(NamedTuple):
+    """Two expectations, arrays of one shape.
+
+    Attributes:
+        value: ``E[phi(u) phi(v)]``.
+        slope: ``E[phi'(u) phi'(v)]``, the derivative of ``value`` by the covariance.
+    """
+
+    value: jax.Array
+    slope: jax.Array
+
+
+Rule = Callable[[jax.Array, jax.Array, jax.Array], Dual]
+"""Both variances and the correlation, arrays of one shape, to the expectations; a callable pytree."""
+
+
+def rule(phi: Activation, kinks: tuple[float, ...] | None, nodes: int = PAIR_NODES) -> Rule:
+    """The closed form of an activation where there is one and no kinks are given, a quadrature elsewhere.
+
+    Args:
+        phi: The activation, settled for points ``[1, *shape]``.
+        kinks: Where it or a derivative jumps; None where its table says so, or they are found.
+        nodes: Of a panel of the quadrature, in either direction.
+
+    Returns:
+        The rule, without the derivative of `dual`.
+    """
+    function, args, keywords = callables.unwrap(phi)
+    while callables.is_jitted(function) and function not in _CLOSED:
+        function, *_ = callables.unwrap(function.__wrapped__)  # type: ignore[attr-defined]
+    if kinks is None and not args and function in _CLOSED:
+        return _Closed(_CLOSED[function], keywords)
+    return _Quadrature(phi, activations.kinks(phi) if kinks is None else kinks, nodes)
+
+
+@jax.custom_jvp
+def dual(rule: Rule, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
+    """Both expectations, by a rule.
+
+    The derivative of ``value`` by the correlation is the one that is meant, at one and minus one too. That of ``slope``
+    there is zero where the activation has a kink, and the limit infinite. Where a variance is zero all derivatives by
+    it are zero.
+
+    Args:
+        rule: What `rule` returns.
+        var1: Variance of ``u``.
+        var2: Variance of ``v``.
+        corr: Their correlation.
+
+    Returns:
+        The expectations.
+    """
+    return rule(var1, var2, corr)
+
+
+@dual.defjvp
+def _(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Dual, Dual]:
+    rule, var1, var2, corr = primals
+    out, fixed = jax.jvp(lambda rule, var1, var2: rule(var1, var2, corr), primals[:3], tangents[:3])
+    slope = jax.jvp(lambda corr: rule(var1, var2, corr).slope, (corr,), tangents[3:])[1]
+    return out, Dual(fixed.value + root(var1) * root(var2) * out.slope * tangents[3], fixed.slope + slope)
+
+
+@nodes.register
+@dataclass(frozen=True, eq=False)
+class _Quadrature:
+    """``v`` given ``u`` inside, ``u`` outside, both split at the kinks of the activation.
+
+    The outer rule is split too where the conditional mean of ``v`` meets a kink, and on either side of that as far as
+    the conditional spread reaches.
+    """
+
+    phi: Activation
+    kinks: tuple[float, ...] | None = field(metadata={"static": True})
+    nodes: int = field(metadata={"static": True})
+
+    def __call__(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
+        zero, su, sv = jnp.zeros_like(corr), root(var1), root(var2)
+        along, across = sv * corr, sv * sine(corr)
+        steep = jnp.maximum(jnp.abs(along), 8 * jnp.finfo(corr.dtype).eps * sv)
+        at = places(self.phi, jax.ShapeDtypeStruct((1, *corr.shape), corr.dtype), zero, jnp.maximum(su, sv), self.kinks)
+        turns = splits(at, zero, along) * jnp.where(along == 0, 0.0, 1.0)[None]
+        spread = jnp.where(steep == 0, REACH, REACH * across / jnp.where(steep == 0, 1.0, steep))[None]
+        is_middle = self.kinks is not None and not any(self.kinks)
+        own = jnp.zeros((0, *corr.shape), corr.dtype) if is_middle else splits(at, zero, su)
+        inner = jnp.concatenate([own, turns, turns - spread, turns + spread])  # kinks at zero are turns themselves
+        center, radius = panels(jnp.sort(jnp.clip(inner, -REACH, REACH), 0))
+        count = self.nodes if len(at) else 2 * self.nodes
+        f = _with_slope(at_points(self.phi, 1))
+
+        def terms(turn: tuple[jax.Array, jax.Array]) -> Dual:
+            x = center[:, None] + radius[:, None] * turn[0]
+            outer = radius[:, None] * turn[1] * density(x)
+            mean, deviation = along[None, None] * x, jnp.broadcast_to(across[None, None], x.shape)
+            middle, half = panels(
+                splits(at[:, None, None], mean, deviation)
+            )  # [inner panel, outer panel, outer node, ...]
+            points, weights = (a[0] for a in blocks(count, middle, 0))
+            y = middle[:, None] + half[:, None] * points
+            weight = half[:, None] * weights * density(y)
+            flat = lambda a: a.reshape(math.prod(a.shape[: a.ndim - corr.ndim]), *corr.shape)
+            right = [a.reshape(y.shape) for a in f(flat(mean[None, None] + deviation[None, None] * y))]
+            left = [a.reshape(x.shape) for a in f(flat(su[None, None] * x))]
+            return Dual(
+                *(jnp.sum(outer * g * jnp.sum(weight * h, (0, 1)), (0, 1)) for g, h in zip(left, right, strict=True))
+            )
+
+        return total(terms, blocks(count, center, count * (len(at) + 1) * center.size))
+
+
+def sine(corr: jax.Array) -> jax.Array:
+    """``sqrt(1 - corr^2)`` with derivative zero where it is zero; also where rounding has led beyond one."""
+    return root(jnp.maximum((1 - corr) * (1 + corr), 0.0))
+
+
+def _with_slope(f: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+    return lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))
+
+
+@nodes.register
+@dataclass(frozen=True, eq=False)
+class _Closed:
+    """A closed form with the parameters that the activation has bound."""
+
+    form: Callable[..., Dual] = field(metadata={"static": True})
+    parameters: dict[str, Any]
+
+    def __call__(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
+        named = {name: jnp.broadcast_to(jnp.asarray(a, corr.dtype), corr.shape) for name, a in self.parameters.items()}
+        return self.form(var1, var2, corr, **named)
+
+
+def _leaky_relu(var1: jax.Array, var2: jax.Array, corr: jax.Array, negative_slope: Any = 0.01) -> Dual:
+    """The arc-cosine kernels of order one and zero beside a straight line (Cho and Saul 2009)."""
+    height = sine(corr)
+    angle = jnp.arctan2(height, corr)
+    bend = (1 - negative_slope) ** 2 / (2 * math.pi)
+    line = negative_slope * corr + bend * (height + (math.pi - angle) * corr)
+    return Dual(root(var1) * root(var2) * line, negative_slope + bend * (math.pi - angle))
+
+
+def _relu(var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
+    return _leaky_relu(var1, var2, corr, 0.0)
+
+
+def _identity(var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
+    return Dual(root(var1) * root(var2) * corr, 0 * corr + 1)
+
+
+def _erf(var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
+    """The arcsine kernel (Williams 1997)."""
+    share = 2 * root(var1) * root(var2)
+    # (1 + 2 var1)(1 + 2 var2) - (2 cov)^2, in which nothing cancels
+    rest = 1 + 2 * (var1 + var2) + share * share * (1 - corr) * (1 + corr)
+    return Dual(2 / math.pi * jnp.arctan(share * corr / jnp.sqrt(rest)), 4 / math.pi / jnp.sqrt(rest))
+
+
+def _sin(var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
+    """``exp(-(var1 + var2)/2)`` times the hyperbolic sine and cosine of the covariance, which may overflow alone."""
+    cov, middle = root(var1) * root(var2) * corr, (var1 + var2) / 2
+    near, far = jnp.exp(jnp.abs(cov) - middle) / 2, jnp.exp(-2 * jnp.abs(cov))
+    return Dual(-near * jnp.sign(cov) * jnp.expm1(-2 * jnp.abs(cov)), near * (1 + far))
+
+
+_CLOSED: dict[Callable[..., Any], Callable[..., Dual]] = {
+    activations.relu: _relu,
+    activations.leaky_relu: _leaky_relu,
+    activations.identity: _identity,
+    activations.erf: _erf,
+    activations.sin: _sin,
+}
