@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm.gaussian._rules import PASSING, PIECES
-from jnorm.gaussian._terms import Term, Unreadable, is_known, number
+from jnorm.gaussian._terms import MOST, Meeting, Term, Unreadable, is_known, number
 
-MOST = 64  # jumps that are listed
 STEPS = 1024  # of the way to them
 
 
@@ -28,14 +27,6 @@ class Place:
 
     at: Any
     axes: tuple[int | None, ...]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Meeting:
-    """Two terms, or a term and a value, whose difference is to be searched for zeros."""
-
-    first: Any
-    second: Any
 
 
 def crossings(a: Any, b: Any) -> Iterator[Place | Meeting]:

@@ -12,9 +12,9 @@ import numpy as np
 from jnorm import jaxprs
 from jnorm._ground import _programs, callables
 from jnorm.gaussian import _search
-from jnorm.gaussian._crossings import MOST, Meeting, Place, crossings, levels
+from jnorm.gaussian._crossings import Place, crossings, levels
 from jnorm.gaussian._rules import COMPARED, LEVELS, rule
-from jnorm.gaussian._terms import Reader, Term, Unreadable, ancestors, is_known, number, variable
+from jnorm.gaussian._terms import MOST, Meeting, Reader, Term, Unreadable, ancestors, is_known, number, variable
 
 _CENTRED = frozenset({"tanh", "logistic", "erf", "erfc", "atan", "asinh", "sqrt", "rsqrt", "log"})
 FEATURES = 4  # centres of smooth functions that integrals are split at

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnorm.gaussian._crossings import MOST, Meeting
 from jnorm.gaussian._panels import REACH
-from jnorm.gaussian._terms import Term, Unreadable, ancestors, computed, number
+from jnorm.gaussian._terms import MOST, Meeting, Term, Unreadable, ancestors, computed, number
 
 FAR = 1e6  # how far from zero a search goes whose program holds numbers alone
 GUARD = 16.0  # beyond it a jump is looked at before it is believed

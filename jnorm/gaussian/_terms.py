@@ -16,6 +16,7 @@ from jnorm import jaxprs
 from jnorm._ground import _programs
 
 UNROLLED = 64  # turns of a scan that are read
+MOST = 64  # jumps that are listed
 
 
 class Unreadable(ValueError):
@@ -65,6 +66,14 @@ class Term:
     def params(self) -> dict[str, Any]:
         """The parameters of the equation."""
         return self.site.params if self.site else {}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Meeting:
+    """Two terms, or a term and a value, whose difference is to be searched for zeros."""
+
+    first: Any
+    second: Any
 
 
 def variable(points: Any, op: str = "z") -> Term:
