@@ -66,8 +66,10 @@ def kinks(f: Callable[[jax.Array], Any]) -> tuple[float, ...]:
     try:
         with jax.enable_x64(True):
             found = _of_one_point(f)
-    except jax.dtypes.TypePromotionError:  # of a function that holds arrays in float32, where JAX is strict
-        found = _of_one_point(f)
+    except ValueError as error:
+        if type(error).__name__ != "TypePromotionError":
+            raise
+        found = _of_one_point(f)  # it holds arrays in float32, and JAX is strict
     if found.traced or found.searched:
         raise TypeError("a kink of `f` is traced, and no number; integrals with `kinks=None` find it")
     return found.known

@@ -46,7 +46,7 @@ def test_kernels_of_relu_are_those_of_the_formulas(x64):
     step = kernel_map(relu, sigma_w=1.3, sigma_b=0.2)
     exact = relu_recursion(X[:7], X[7:], 1.3, 0.2, 3)
     got = [kernel(step, depth=3, sigma_w=1.3, sigma_b=0.2)(X[:7], X[7:]) for kernel in (meanfield.nngp, meanfield.ntk)]
-    np.testing.assert_allclose(got, exact, rtol=1e-13)
+    np.testing.assert_allclose(got, exact, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kernel", [meanfield.nngp, meanfield.ntk])
@@ -57,7 +57,7 @@ def test_kernels_are_positive_and_finite(kernel, name, x64):
     step = residual(kernel_map(activations.ELEMENTWISE[name], sigma_w=1.2), scale=0.7)
     gram = kernel(step, depth=2)(inputs)
     assert np.all(np.isfinite(gram))
-    np.testing.assert_allclose(gram, gram.T, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(gram, gram.T, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(gram[0], gram[6], rtol=1e-7)  # the square root of a rounding, of the angle of a pair
     values = np.linalg.eigvalsh(gram)
     assert values[0] > -1e-7 * values[-1]  # for the same reason: two rows of each are equal
@@ -69,7 +69,7 @@ def test_kernels_are_positive_and_finite(kernel, name, x64):
 def test_the_tangent_kernel_of_a_linear_network_is_known(x64):
     """``(depth + 1)`` times the product of the inputs: every layer's weights give the same."""
     kernel = meanfield.ntk(kernel_map(identity, sigma_w=1.0), depth=4)
-    np.testing.assert_allclose(kernel(X), 5 * X @ X.T / 5, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(kernel(X), 5 * X @ X.T / 5, rtol=1e-12, atol=1e-13)
 
 
 def test_finite_networks_have_these_kernels(x64):
@@ -109,7 +109,9 @@ def test_finite_networks_have_these_kernels(x64):
 def test_growth_is_chi_a_layer(x64):
     weights = {"sigma_w": 1.0, "sigma_b": 0.0}
     rows = meanfield.growth(kernel_map(selu, **weights), 1.0, 100)
-    np.testing.assert_allclose(rows, float(meanfield.chi(selu, **weights)) ** np.arange(101), rtol=1e-12)
+    np.testing.assert_allclose(
+        rows, float(meanfield.chi(selu, **weights)) ** np.arange(101), rtol=1e-10
+    )  # of 100 layers
     assert round(float(rows[-1])) == 1005  # FACTS of the paper's fixed point: 1.0716 to the 100th
 
 
@@ -125,17 +127,17 @@ def test_residual_blocks_add_up(x64):
     inner = kernel_map(tanh, sigma_w=1.5, sigma_b=0.1)
     x = Kernels(1.2, 0.7, -0.3, 0.5)
     got, branch = residual(inner, scale=0.5)(x), inner(x)
-    np.testing.assert_allclose(got, [a + c / 4 for a, c in zip(x, branch, strict=True)], rtol=1e-15)
+    np.testing.assert_allclose(got, [a + c / 4 for a, c in zip(x, branch, strict=True)], rtol=1e-12)
     # Yang, Schoenholz 2017: with scale 1 / sqrt(depth) the growth has a limit.
     layer = kernel_map(relu, sigma_w=2**0.5)
     rows = [meanfield.growth(residual(layer, scale=depth**-0.5), 1.0, depth)[-1] for depth in (64, 256)]
-    np.testing.assert_allclose(rows, [(1 + 1 / depth) ** depth for depth in (64, 256)], rtol=1e-13)
+    np.testing.assert_allclose(rows, [(1 + 1 / depth) ** depth for depth in (64, 256)], rtol=1e-12)
 
 
 def test_layer_norm_sees_correlations_alone(x64):
     step = layer_norm(kernel_map(tanh, sigma_w=1.5, sigma_b=0.1))
     a, b = step(Kernels(1.0, 1.0, 0.4, 0.0)), step(Kernels(9.0, 4.0, 2.4, 0.0))
-    np.testing.assert_allclose(a, b, rtol=1e-14)
+    np.testing.assert_allclose(a, b, rtol=1e-12)
     q = float(a.var1)
     factor = moments.gradient_factor(tanh, 0.0, 1.0, tau=1.5**2)
     np.testing.assert_allclose(meanfield.growth(step, q, 3)[-1], (factor / q) ** 3, rtol=1e-12)
@@ -143,8 +145,8 @@ def test_layer_norm_sees_correlations_alone(x64):
 
 
 def test_batch_norm_explodes(x64):
-    np.testing.assert_allclose(meanfield.batch_norm_growth(relu), np.pi / (np.pi - 1), rtol=1e-14)
-    np.testing.assert_allclose(meanfield.batch_norm_growth(selu), 1.0715749924557998, rtol=1e-13)
+    np.testing.assert_allclose(meanfield.batch_norm_growth(relu), np.pi / (np.pi - 1), rtol=1e-12)
+    np.testing.assert_allclose(meanfield.batch_norm_growth(selu), 1.0715749924557998, rtol=1e-12)
     assert meanfield.batch_norm_growth(identity) == 1
 
 
@@ -153,13 +155,13 @@ def test_correlations_of_real_inputs(x64):
     step = kernel_map(relu, sigma_w=2**0.5)
     start = meanfield.inputs(x1, x2)
     np.testing.assert_allclose(
-        start.correlation, [np.dot(a, c) / np.sqrt(a @ a * (c @ c)) for a, c in zip(x1, x2, strict=True)], rtol=1e-13
+        start.correlation, [np.dot(a, c) / np.sqrt(a @ a * (c @ c)) for a, c in zip(x1, x2, strict=True)], rtol=1e-12
     )
     rows = meanfield.propagate(step, start, 300)
     one_by_one = start
     for _ in range(3):
         one_by_one = step(one_by_one)
-    np.testing.assert_allclose([k[3] for k in rows], one_by_one, rtol=1e-13)
+    np.testing.assert_allclose([k[3] for k in rows], one_by_one, rtol=1e-12)
     assert np.all(np.diff(rows.correlation, axis=0) > 0)  # relu makes all inputs alike,
     # as 1 - c = 9 pi^2 / (2 l^2): Hayou, Doucet, Rousseau 2019 (arXiv 1902.06853); the next term is of log(l)/l
     np.testing.assert_allclose((1 - rows.correlation[-1]) * 300**2, 9 * np.pi**2 / 2, rtol=0.1)

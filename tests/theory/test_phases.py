@@ -38,7 +38,8 @@ def test_the_diagram_is_that_of_its_points(name, x64):
 
 def test_it_is_finite_where_lengths_go_to_zero():
     found = meanfield.phase_diagram(tanh, sigma_w=[0.0, 0.5, 1.0, 1.0 + 1e-9, 1.2], sigma_b=[0.0])
-    assert found.length[0, :3].tolist() == [0, 0, 0]
+    assert found.length[0, :2].tolist() == [0, 0]
+    assert found.length[0, 2] < 1e-12  # where one step is a factor of 1 - 2 q, which rounding hides
     assert found.length[0, 3] < 1e-8
     np.testing.assert_allclose(found.chi[0, :4], [0, 0.25, 1, 1], rtol=1e-6)  # float32
     assert all(np.all(np.isfinite(a)) for a in found[:5])
@@ -58,7 +59,7 @@ def test_the_critical_line_is_where_chi_is_one(x64):
     b = jnp.array([0.0, 0.1, 0.5, 1.0])
     w = meanfield.critical_line(tanh, sigma_b=b)
     np.testing.assert_allclose(meanfield.chi(tanh, sigma_w=w, sigma_b=b), 1, rtol=1e-12)
-    np.testing.assert_allclose(w[0], 1, rtol=1e-15)
+    np.testing.assert_allclose(w[0], 1, rtol=1e-12)
     assert np.all(np.diff(w) > 0)
 
 
@@ -72,7 +73,7 @@ def test_the_critical_line_is_exact(x64):
 
 def test_the_line_of_relu_is_a_point(x64):
     line = meanfield.critical_line(relu, sigma_b=jnp.array([0.0, 0.01, 1.0]))
-    np.testing.assert_allclose(line, [2**0.5, np.nan, np.nan], rtol=1e-14)
+    np.testing.assert_allclose(line, [2**0.5, np.nan, np.nan], rtol=1e-12)
 
 
 def test_it_has_a_derivative(x64):
