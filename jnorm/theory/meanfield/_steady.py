@@ -102,9 +102,8 @@ def _walk(f: Scalar, start: jax.Array, through_zero: jax.Array) -> jax.Array:
         done = (jnp.abs(gap) <= 32 * eps) | jnp.isnan(gap) | (high - low <= 2 * eps * low)
         # A step more from a point that is close: Newton's is right to rounding then.
         polished = jnp.where(rate < -1e-3, q * jnp.exp(-gap / jnp.where(rate < 0, rate, -1.0)), q)
-        neutral = (
-            jnp.abs(rate) <= 512 * eps
-        )  # rounding, 32 eps in the gap, hides where it would stop: it has come from further on
+        # Rounding, 32 eps in the gap, hides where it would stop: it has come from further on.
+        neutral = jnp.abs(rate) <= 512 * eps
         last_point = jnp.where(neutral & (q > start), jnp.inf, polished)
         last_point = jnp.where(neutral & (q < start) & through_zero, 0.0, last_point)
         ended = jnp.where(trial < least, 0.0, jnp.inf)
