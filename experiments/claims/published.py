@@ -45,11 +45,6 @@ def take(results: Path, second: Path | None) -> None:
         AGREEMENT.write_text(json.dumps(listed, indent=1) + "\n")
 
 
-def sorted_by_verdict(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The records, those that fail first."""
-    return sorted(summary["claims"], key=lambda record: ORDER.index(record["verdict"]))
-
-
 def page(summary: Mapping[str, Any], agreed: str) -> str:
     """The Markdown page of a summary."""
     counts = ", ".join(f"{summary['verdicts'][name]} {name}" for name in ORDER if name in summary["verdicts"])

@@ -13,6 +13,7 @@ from jnorm import jaxprs
 from jnorm._ground import _programs, callables
 from jnorm.gaussian import _search
 from jnorm.gaussian._crossings import Place, crossings, levels
+from jnorm.gaussian._panels import Static
 from jnorm.gaussian._rules import COMPARED, LEVELS, rule
 from jnorm.gaussian._terms import MOST, Meeting, Reader, Term, Unreadable, ancestors, is_known, number, variable
 
@@ -240,7 +241,7 @@ def _spread(place: Place, count: int) -> Any:
     return ordered.reshape(-1, *(sizes[axis] for axis in range(1, count)))
 
 
-def places(f: Callable[..., Any], points: Any, mean: jax.Array, scale: jax.Array, kinks: "Static" = None) -> jax.Array:
+def places(f: Callable[..., Any], points: Any, mean: jax.Array, scale: jax.Array, kinks: Static = None) -> jax.Array:
     """The kinks ``[k, *shape]``: those given, or those in the program of ``f``, for variables by mean and scale."""
     return fixed(kinks, mean) if kinks is not None else located(read(f, (points,)), points, mean, scale)
 
@@ -257,11 +258,3 @@ def fixed(numbers: Sequence[float], mean: jax.Array) -> jax.Array:
     """Numbers as kinks of every lane, sorted."""
     column = jnp.asarray(sorted(numbers), mean.dtype).reshape(-1, *(1,) * mean.ndim)
     return jnp.broadcast_to(column, (len(numbers), *mean.shape))
-
-
-Static = tuple[float, ...] | None
-
-
-def static(kinks: Sequence[float] | None) -> Static:
-    """Kinks as a part that is compared by value."""
-    return None if kinks is None else tuple(map(float, kinks))

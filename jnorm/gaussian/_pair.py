@@ -10,9 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
-from jnorm.gaussian._kinks import Static, fixed, located, read, static
+from jnorm.gaussian._kinks import fixed, located, read
 from jnorm.gaussian._limits import is_line, on_a_line, root
-from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
+from jnorm.gaussian._panels import PAIR_NODES, REACH, Static, at_points, blocks, density, panels, splits, static, total
 from jnorm.gaussian._products import Function, are_lost, are_moderate, factors, on_a_grid
 
 

@@ -1,7 +1,7 @@
 """Gauss-Legendre panels between kinks, all of whose nodes are evaluated together, or in blocks where they are many."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,12 @@ from jnorm._ground import elementary
 REACH = 8.5  # standard deviations on either side of the mean: the mass outside is 2e-17
 PAIR_NODES = 56  # of a panel in two dimensions, outside and inside
 SIZE = 2**17  # values of an integrand (nodes times points) that are computed at a time
+Static = tuple[float, ...] | None
+
+
+def static(kinks: Sequence[float] | None) -> Static:
+    """Kinks as a part that is compared by value."""
+    return None if kinks is None else tuple(map(float, kinks))
 
 
 @lru_cache

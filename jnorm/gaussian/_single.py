@@ -9,9 +9,20 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
-from jnorm.gaussian._kinks import Static, places, static
+from jnorm.gaussian._kinks import places
 from jnorm.gaussian._limits import at_a_point, root
-from jnorm.gaussian._panels import at_points, blocks, density, elementwise, panels, splits, summed, total
+from jnorm.gaussian._panels import (
+    Static,
+    at_points,
+    blocks,
+    density,
+    elementwise,
+    panels,
+    splits,
+    static,
+    summed,
+    total,
+)
 
 NODES = 256  # shared out over the panels, evenly and in sixteens
 LEAST = 48  # of a panel, however many there are: most of them may be empty

@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 import jax
 from jax.typing import ArrayLike
 
+from jnorm import activations
+from jnorm.gaussian._panels import Static
+from jnorm.gaussian._panels import static as static
+
 Activation = Callable[[jax.Array], jax.Array]
 """An elementwise function of `jax.numpy` operations, with its parameters bound (by ``functools.partial``, say)."""
 
@@ -31,9 +35,9 @@ def numbers(*values: ArrayLike) -> tuple[ArrayLike, ...]:
     return tuple(float(value) if type(value) is int else value for value in values)
 
 
-def static(kinks: Sequence[float] | None) -> tuple[float, ...] | None:
-    """Kinks as a part that is compared by value."""
-    return None if kinks is None else tuple(float(kink) for kink in kinks)
+def known_kinks(phi: Activation, kinks: Sequence[float] | None) -> Static:
+    """The kinks that are given or registered; None where they have to be found."""
+    return activations.kinks(phi) if kinks is None else static(kinks)
 
 
 def cast(x: Moments, dtype: Any) -> Moments:

@@ -30,7 +30,7 @@ from jnorm.theory import closed_forms as closed_forms  # whose import enters the
 from jnorm.theory._parts import Activation as Activation
 from jnorm.theory._parts import MomentMap as MomentMap
 from jnorm.theory._parts import Moments as Moments
-from jnorm.theory._parts import numbers, static
+from jnorm.theory._parts import known_kinks, numbers, static
 
 __all__ = [
     "Activation",
@@ -75,7 +75,7 @@ def activation_moments(
     closed = activations.closed_form(phi) if kinks is None else None
     if closed is not None:
         return Moments(*closed(mean, var)[:2])
-    return Moments(*gaussian.moments(phi, mean, var, kinks=_kinks(phi, kinks)))
+    return Moments(*gaussian.moments(phi, mean, var, kinks=known_kinks(phi, kinks)))
 
 
 def gradient_factor(
@@ -115,7 +115,7 @@ def gradient_factor(
     if closed is not None:
         slope = closed(mean, var)[2]
     else:
-        slope = gaussian.expectation(_SquaredSlope(callables.wrap(phi)), mean, var, kinks=_kinks(phi, kinks))
+        slope = gaussian.expectation(_SquaredSlope(callables.wrap(phi)), mean, var, kinks=known_kinks(phi, kinks))
     return tau * slope
 
 
@@ -231,7 +231,3 @@ class _SquaredSlope:
 
     def __call__(self, z: jax.Array) -> jax.Array:
         return jax.jvp(self.phi, (z,), (jnp.ones_like(z),))[1] ** 2
-
-
-def _kinks(phi: Activation, kinks: Sequence[float] | None) -> Sequence[float] | None:
-    return activations.kinks(phi) if kinks is None else kinks

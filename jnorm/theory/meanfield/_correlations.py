@@ -81,8 +81,7 @@ def correlation_map(
     >>> [round(float(step(c)), 4) for c in (0.0, 0.5, 1.0)], round(float(jax.grad(step)(1.0)), 4)
     ([0.3183, 0.609, 1.0], 1.0)
     """
-    layer = dense(phi, sigma_w, sigma_b, dropout, kinks)
-    checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
+    layer = dense(phi, sigma_w, sigma_b, dropout, kinks, start)
     return CorrelationMap(layer, _length_of(layer.settled(start=start), start))
 
 
@@ -119,8 +118,7 @@ def correlation(
     >>> [f"{c:.3f}" for c in correlation(erf, sigma_w=jnp.array([1.0, 2.0]), sigma_b=0.3)]
     ['1.000', '0.187']
     """
-    layer = dense(phi, sigma_w, sigma_b, dropout, kinks)
-    checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
+    layer = dense(phi, sigma_w, sigma_b, dropout, kinks, start)
     return _correlation(layer.settled(start=start), start)
 
 
@@ -160,8 +158,7 @@ def depth_scales(
     >>> [float(xi) for xi in depth_scales(tanh, sigma_w=1.0)]  # critical
     [inf, inf]
     """
-    layer = dense(phi, sigma_w, sigma_b, dropout, kinks)
-    checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
+    layer = dense(phi, sigma_w, sigma_b, dropout, kinks, start)
     return _depth_scales(layer.settled(start=start), start)
 
 

@@ -112,11 +112,20 @@ class Dense:
 
 
 def dense(
-    phi: Activation, sigma_w: ArrayLike, sigma_b: ArrayLike, dropout: ArrayLike, kinks: Sequence[float] | None
+    phi: Activation,
+    sigma_w: ArrayLike,
+    sigma_b: ArrayLike,
+    dropout: ArrayLike,
+    kinks: Sequence[float] | None,
+    start: ArrayLike = 1.0,
 ) -> Dense:
-    """The layer, after a look at its numbers; raises ``ValueError`` for those that no layer has."""
+    """The layer, after a look at its numbers and at the length that a walk through many of it starts with.
+
+    Raises ``ValueError`` for those that no layer has, and for a ``start`` that is not positive.
+    """
     checks.require(lambda s: s >= 0, "`{}` must satisfy {} >= 0", sigma_w=sigma_w, sigma_b=sigma_b)
     checks.require(lambda p: (p >= 0) & (p < 1), "`{}` must satisfy 0 <= {} < 1", dropout=dropout)
+    checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
     w, b, p = numbers(sigma_w, sigma_b, dropout)
     return Dense(callables.wrap(phi), w, b, p, static(kinks))
 

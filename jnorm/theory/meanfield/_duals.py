@@ -19,7 +19,7 @@ from jnorm._ground import callables, nodes
 from jnorm.gaussian._kinks import places
 from jnorm.gaussian._limits import root
 from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
-from jnorm.theory._parts import Activation
+from jnorm.theory._parts import Activation, known_kinks
 
 
 class Dual(NamedTuple):
@@ -54,7 +54,7 @@ def rule(phi: Activation, kinks: tuple[float, ...] | None, nodes: int = PAIR_NOD
         function, *_ = callables.unwrap(function.__wrapped__)  # type: ignore[attr-defined]
     if kinks is None and not args and function in _CLOSED:
         return _Closed(_CLOSED[function], keywords)
-    return _Quadrature(phi, activations.kinks(phi) if kinks is None else kinks, nodes)
+    return _Quadrature(phi, known_kinks(phi, kinks), nodes)
 
 
 @jax.custom_jvp

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import jax
 from jax.typing import ArrayLike
 
-from jnorm._ground import checks
 from jnorm.theory._parts import Activation
 from jnorm.theory.meanfield._dense import Dense, Slopes, dense
 
@@ -48,8 +47,7 @@ def length(
     >>> [f"{q:.4f}" for q in length(relu, sigma_w=jnp.array([1.2, 1.6]), sigma_b=0.1)]
     ['0.0357', 'inf']
     """
-    layer = dense(phi, sigma_w, sigma_b, dropout, kinks)
-    checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
+    layer = dense(phi, sigma_w, sigma_b, dropout, kinks, start)
     return _length(layer.settled(start=start), start)
 
 
@@ -85,8 +83,7 @@ def slopes(
     >>> [round(float(slope), 4) for slope in slopes(selu, sigma_w=1.0)]
     [0.7826, 1.0716, 1.0716]
     """
-    layer = dense(phi, sigma_w, sigma_b, dropout, kinks)
-    checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
+    layer = dense(phi, sigma_w, sigma_b, dropout, kinks, start)
     return _slopes(layer.settled(start=start), start)
 
 

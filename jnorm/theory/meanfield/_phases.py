@@ -11,9 +11,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.polynomial import chebyshev
 
-from jnorm import activations, gaussian
-from jnorm._ground import callables, checks, nodes
-from jnorm.theory._parts import Activation
+from jnorm import gaussian
+from jnorm._ground import callables, nodes
+from jnorm.theory._parts import Activation, known_kinks
 from jnorm.theory.meanfield._dense import LONGEST, Dense, dense, inner
 from jnorm.theory.meanfield._duals import rule
 from jnorm.theory.meanfield._steady import DepthScales, steady
@@ -72,8 +72,7 @@ def critical_line(
     >>> [f"{w:.4f}" for w in critical_line(relu, sigma_b=jnp.array([0.0, 0.1]))]
     ['1.4142', 'nan']
     """
-    layer = dense(phi, 1.0, sigma_b, 0.0, kinks)
-    checks.require(lambda q: q > 0, "`{}` must satisfy {} > 0", start=start)
+    layer = dense(phi, 1.0, sigma_b, 0.0, kinks, start)
     return _critical_line(layer.settled(start=start), start)
 
 
@@ -156,7 +155,7 @@ class _Squares:
 
 @partial(jax.jit, static_argnames="kinks")
 def _products(phi: Activation, kinks: tuple[float, ...] | None, q: jax.Array, corr: jax.Array) -> jax.Array:
-    known = activations.kinks(phi) if kinks is None else kinks
+    known = known_kinks(phi, kinks)
     many = known is None or len(known) > 1
     return rule(phi, kinks, 40 if many else 48)(q, q, corr).value
 
@@ -180,7 +179,7 @@ class _Lengths:
         self.edges = np.linspace(np.log(SHORTEST), np.log(LONGEST), PANELS + 1)
         self.half = (self.edges[1] - self.edges[0]) / 2
         places = self.edges[:-1, None] + self.half * (1 + _nodes(NODES)[::-1])
-        split = activations.kinks(phi) if kinks is None else kinks
+        split = known_kinks(phi, kinks)
         squares = gaussian.expectation(_Squares(phi), 0.0, np.exp(places), kinks=split)
         second, slope = (np.asarray(a) for a in squares)
         self.places, self.second = places.ravel(), np.where(np.isnan(second), np.inf, second).ravel()
