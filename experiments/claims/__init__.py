@@ -33,9 +33,9 @@ class Config:
     """A summary.json of other seeds: how many verdicts agree, and which do not."""
     seeds: int = 32
     """Runs of each arm where their number is fixed, 4 with --quick; where they are added until a verdict stands, at
-    most thirty-two times as many."""
-    first_seed: int = 2000
-    """The first seed: another one repeats everything with other runs. Those below 2000 were for trying things out."""
+    most 128 times as many."""
+    first_seed: int = 10000
+    """The first seed: another one repeats everything with other runs. Those below 10000 were for trying things out."""
     data: str = "digits"
     """The data set on which networks classify, where a claim has none of its own: digits, mnist, uci/NAME."""
     data_dir: Path | None = None

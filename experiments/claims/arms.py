@@ -8,6 +8,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from experiments import classification
 from experiments.checks import Refused
-from experiments.claims.claim import Comparison, Decided, Setup, Skipped
+from experiments.claims.claim import Comparison, Decided, Settling, Setup, Skipped
 from jnorm import statistics, sweeps
 from jnorm.data import splits
 from jnorm.statistics import Rule, Runs
@@ -111,16 +112,24 @@ def few(data: classification.Sets, count: int, *, spared: int = 0) -> classifica
 def swept(
     train: Any, setup: Setup, name: str, parts: Sequence[Any], *, looks: Sequence[int] | None = None, **options: Any
 ) -> Decided:
-    """Train until the comparisons among ``parts`` that are about the quantity ``name`` are decided, or seeds run out.
+    """Train until the comparisons among ``parts`` that are about the quantity ``name`` are settled, or seeds run out.
 
-    ``options`` are those of `jnorm.sweeps.sweep`: ``grid``, ``static``, ``shared``. Finished runs are in a store; runs
-    of another program, of other data or by other rules have another one.
+    The result has the seeds that any arm needed. ``options`` are those of `jnorm.sweeps.sweep`: ``grid``, ``static``,
+    ``shared``. Finished runs are in a store; runs of another program, of other data or by other rules have another one.
     """
     rules = [part.rule for part in parts if isinstance(part, Comparison) and part.quantity == name]
     until = statistics.sequential(rules, looks=looks or setup.looks, boundary="pocock")
     numbers = range(setup.seeds.start, setup.seeds.start + until.looks[-1])
-    result = _stored(train, setup, name, seeds=numbers, until=until, **options)
-    return Decided(result, until)
+    result = _stored(train, setup, name, seeds=numbers, until=Settling(until), **options)
+    return Decided(_taken(result), until)
+
+
+def _taken(result: sweeps.SweepResult) -> sweeps.SweepResult:
+    """A result without the seeds that no configuration needed."""
+    taken = slice(int(np.sum(np.any(result.done, 0))))
+    outputs = {name: array[:, taken] for name, array in result.outputs.items()}
+    cut = {"failed": result.failed[:, taken], "done": result.done[:, taken], "seeds": result.seeds[taken]}
+    return replace(result, outputs=outputs, **cut)
 
 
 class Chosen(NamedTuple):
@@ -146,7 +155,6 @@ def tuned(
     *,
     on: str = "dev_accuracy",
     best: str = "highest",
-    seeds: int | None = None,
     names: Sequence[str] | None = None,
     data: str = "dev data",
     **options: Any,
@@ -157,8 +165,7 @@ def tuned(
     measured on.
     A rule about the arms names in ``own`` what was chosen, which makes no setting.
     """
-    count = setup.tuning if seeds is None else min(seeds, setup.tuning)
-    numbers = range(TUNING + setup.seeds.start, TUNING + setup.seeds.start + count)
+    numbers = range(TUNING + setup.seeds.start, TUNING + setup.seeds.start + setup.tuning)
     grid: list[dict[str, Any]] = [dict(arm) for arm in arms]
     for key, some in values.items():
         grid = [{**one, key: value} for one in grid for value in some]
@@ -169,7 +176,9 @@ def tuned(
         f"{name}: {', '.join(f'{key} {one[key]:.3g}' for key in values)}"
         for name, one in zip(names or map(_words, arms), chosen, strict=True)
     )
-    return Chosen(chosen, f"Tuned on {data} with {count} seeds of their own, for each arm {tried}. {words}.", result)
+    return Chosen(
+        chosen, f"Tuned on {data} with {setup.tuning} seeds of their own, for each arm {tried}. {words}.", result
+    )
 
 
 def _words(arm: Mapping[str, Any]) -> str:

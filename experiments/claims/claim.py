@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jnorm.statistics import Result, Rule, Sequential, Setting, judge
 
 ALONE = 0.05
@@ -38,14 +40,39 @@ class Setup(NamedTuple):
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """The numbers of seeds after which a sweep is judged: from a fourth to thirty-two times the fixed number."""
+        """The numbers of seeds after which a sweep is judged: from a fourth to 128 times the fixed number."""
         n = len(self.seeds)
-        return tuple(n * 2**k // 4 for k in range(8)) if n >= 16 else (max(n // 2, 2), max(n, 4))
+        return tuple(n * 2**k // 4 for k in range(10)) if n >= 16 else (max(n // 2, 2), max(n, 4))
 
     @property
     def tuning(self) -> int:
         """Seeds for each value that tuning tries."""
-        return max(len(self.seeds) // 8, 1)
+        return max(len(self.seeds) // 2, 1)
+
+
+@dataclass(frozen=True)
+class Settling:
+    """Seeds are added until all rules are decided, or one supports the claim and one does not: it is mixed then."""
+
+    rules: Sequential
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds after which the rules are judged."""
+        return self.rules.looks
+
+    def check(self, configurations: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse configurations in which an arm of a rule is missing."""
+        self.rules.check(configurations)
+
+    def __call__(self, result: Result) -> np.ndarray:
+        """The configurations that need more seeds."""
+        interim = self.rules.judge(result)
+        found = [setting.verdict for verdict in interim.verdicts for setting in verdict.settings]
+        return interim.needed & (together(found) != "mixed")
+
+    def __str__(self) -> str:
+        return f"no more once the claim is mixed; {self.rules}"
 
 
 class Decided(NamedTuple):

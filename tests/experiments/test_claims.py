@@ -119,19 +119,41 @@ def test_trained_arms_are_tuned_alike_and_trained_until_they_are_decided(tmp_pat
     setup = Setup(range(3, 35), tmp_path)
     chosen = arms.tuned(train, setup, "score", [{"arm": 0.0}, {"arm": 1.0}], {"rate": (0.5, 1.0, 2.0)})
     assert chosen.arms == [{"arm": 0.0, "rate": 1.0}, {"arm": 1.0, "rate": 2.0}]
-    assert min(chosen.result.seeds) > 2**30 > 4 * 32
+    assert min(chosen.result.seeds) > 2**30 > 128 * 32
     assert "3 of rate" in chosen.budget
-    assert f"{len(setup.seeds) // 8} seeds" in chosen.budget
+    assert f"{len(setup.seeds) // 2} seeds" in chosen.budget
     part = arms.compared("one", "score", "greater", 0.02, a={"arm": 1.0}, b={"arm": 0.0}, own=("rate",))
     decided = arms.swept(train, setup, "score", [part, Number("another", "x")], grid=chosen.arms)
-    assert decided.until.looks == (8, 16, 32, 64, 128, 256, 512, 1024)
+    assert decided.until.looks == (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
     assert part.decide({"score": decided})[6:8] == (ALONE, "supported")
     assert decided.result.seeds[0] == 3
-    assert decided.result.done.sum() == 16
+    assert decided.result.done.sum() == decided.result.done.size == 16
     stores = sorted(path.name for path in tmp_path.iterdir())
     again = lambda key, *, arm, rate: train(key, arm=arm, rate=rate) | {"more": arm}
     arms.swept(again, setup, "score", [part], grid=chosen.arms)  # another program: the store of this one stays
     assert len(list(tmp_path.iterdir())) == len(stores) + 1
+
+
+def test_no_seeds_are_added_to_a_claim_that_is_mixed(tmp_path):
+    """What holds and what fails are told from each other by the first look; what no number decides gets no more."""
+
+    def train(key, *, arm):
+        noise = (1 + arm) * jax.random.normal(key, (3,))
+        return {"holds": arm + 0.01 * noise[0], "fails": -arm + 0.01 * noise[1], "open": 0.1 * arm + 10 * noise[2]}
+
+    arm = {"a": {"arm": 1.0}, "b": {"arm": 0.0}}
+    part = {
+        name: arms.compared(name, "runs", "greater", 0.1, metric=name, **arm) for name in ("holds", "fails", "open")
+    }
+    seeds = {}
+    for names in (("holds", "open"), ("holds", "fails", "open")):
+        parts = [part[name] for name in names]
+        setup = Setup(range(32), tmp_path / str(len(names)))
+        decided = arms.swept(train, setup, "runs", parts, looks=(8, 16, 32), grid={"arm": (0.0, 1.0)})
+        verdicts = [one.decide({"runs": decided}).verdict for one in parts]
+        assert verdicts == {2: ["supported", "undecided"], 3: ["supported", "not supported", "undecided"]}[len(names)]
+        seeds[len(names)] = decided.result.done.shape[1]
+    assert seeds == {2: 32, 3: 8}
 
 
 def test_what_is_decided_by_itself_alone_is_shown_as_it_was_when_it_was_decided():
@@ -152,8 +174,8 @@ def test_looks_grow_with_the_seeds():
     assert [Setup(range(n), None).looks for n in (2, 4, 16, 32)] == [
         (2, 4),
         (2, 4),
-        (4, 8, 16, 32, 64, 128, 256, 512),
-        (8, 16, 32, 64, 128, 256, 512, 1024),
+        tuple(4 * 2**k for k in range(10)),
+        tuple(8 * 2**k for k in range(10)),
     ]
 
 
@@ -163,9 +185,9 @@ def test_two_runs_of_all_claims_are_compared(declare, tmp_path, capsys):
     declare(claim(0.5), replace(claim(-0.5), id="N2"), replace(claim(), id="N3", parts=[Number("x", "value", low=0.0)]))
     capsys.readouterr()
     against = tmp_path / "first" / "summary.json"
-    claims.run(claims.Config(out=tmp_path / "second", first_seed=2032, against=against))
+    claims.run(claims.Config(out=tmp_path / "second", first_seed=10032, against=against))
     said = capsys.readouterr().out
-    assert "(2032 to 2063 where the first run had 2000 to 2031) 1 of 2 verdicts are the same (50.0 %)." in said
+    assert "(10032 to 10063 where the first run had 10000 to 10031) 1 of 2 verdicts are the same (50.0 %)." in said
     assert "- **N2**: supported, then mixed (" in said
     for path in (tmp_path / "none.json", tmp_path / "first" / "index.html"):
         with pytest.raises(Refused, match=r"`against` must be the summary\.json of claims"):

@@ -33,7 +33,7 @@ class Config:
     size: int = 2**18
     units: int = 256
     batch: int = 256
-    turns: int = 200
+    turns: int = 800
 
 
 QUICK = Config(others=("elu", "selu"), size=2**12, units=32, batch=16, turns=8)
