@@ -89,7 +89,8 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
     """Where Sphinx knows no object of that name: its public one, plain text for words of docstrings, else a warning.
 
     Docstrings set parameters, local names and modules of others in single backticks; those stay what they are. A name
-    that begins with ``jnorm.`` must lead somewhere, and so must every reference of a page.
+    that begins with ``jnorm.`` must lead somewhere, if it is not that of a private class, which the type of a field may
+    be; and so must every reference of a page.
     """
     if node.get("refdomain") != "py":
         return None
@@ -99,8 +100,8 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
         return env.get_domain("py").resolve_xref(env, node["refdoc"], app.builder, "obj", full, node, content)
     if full:
         node["reftarget"] = full  # for the inventories of others, which are asked next
-    in_api = node["refdoc"].startswith("api/")
-    return content if in_api and not full and not _elsewhere(target) and not target.startswith("jnorm.") else None
+    own = target.startswith(f"{_api.SELF}.") and "._" not in target
+    return content if node["refdoc"].startswith("api/") and not full and not _elsewhere(target) and not own else None
 
 
 @cache
