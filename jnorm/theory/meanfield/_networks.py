@@ -16,7 +16,7 @@ from jnorm.theory.moments import activation_moments, gradient_factor
 
 
 def inputs(x1: ArrayLike, x2: ArrayLike, *, sigma_w: ArrayLike = 1.0, sigma_b: ArrayLike = 0.0) -> Kernels:
-    """The kernels of two inputs after the first, linear layer, ``sigma_w^2 x1 . x2 / features + sigma_b^2``.
+    """The kernels of two inputs after the first, linear layer, ``sigma_w^2 <x1, x2> / features + sigma_b^2``.
 
     Args:
         x1: First inputs, ``[..., features]``.
