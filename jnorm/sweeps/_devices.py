@@ -13,6 +13,7 @@ from jnorm.sweeps import _processes as processes
 
 AXIS = "runs"
 PATIENCE = 10.0  # seconds that a sweep must have to go before cores that are idle are worth a word
+THREADS = 32  # of XLA for each core, if it is `use_cores` that says how many
 _told = False
 
 
@@ -49,7 +50,10 @@ def use_cores() -> None:
     XLA does small matrix products on one core of a CPU device, so that with one device a sweep leaves all other cores
     idle. To be called before JAX computes anything, in a script below its imports, in a notebook in the first cell.
     Nothing changes where the number of devices is chosen already (``JAX_NUM_CPU_DEVICES``, ``jax_num_cpu_devices``, or
-    ``--xla_force_host_platform_device_count`` in ``XLA_FLAGS``), and nothing for GPUs and TPUs.
+    ``--xla_force_host_platform_device_count`` in ``XLA_FLAGS``), and nothing for GPUs and TPUs. XLA gets more threads
+    than cores, if the variable ``NPROC`` does not say how many: factorizations of vmapped matrices (orthogonal
+    initial weights, singular values) keep a thread each while others do the work, and would wait forever if none were
+    left.
 
     Raises:
         RuntimeError: JAX has made its devices already.
@@ -59,6 +63,7 @@ def use_cores() -> None:
     """
     if _chosen():
         return
+    os.environ.setdefault("NPROC", str(THREADS * cores()))
     try:
         jax.config.update("jax_num_cpu_devices", cores())
     except RuntimeError:

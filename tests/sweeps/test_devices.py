@@ -155,8 +155,20 @@ print(*(warning.message for warning in told))
 """
 
 
+FACTORS = """
+import jax
+import jax.numpy as jnp
+from jnorm import sweeps
+sweeps.use_cores()
+values = lambda key: jnp.linalg.svd(jax.random.normal(key, (16, 16)), compute_uv=False)[0]
+train = lambda key: {"x": sum(values(k) for k in jax.random.split(key, 12))}
+print(sweeps.sweep(train, seeds=32, chunk=16)["x"].shape)
+"""
+
+
 def fresh(code):
-    kept = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
+    chosen = ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS", "NPROC")
+    kept = {name: value for name, value in os.environ.items() if name not in chosen}
     environment = kept | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", code]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -174,6 +186,15 @@ def test_cores_become_devices_before_jax_starts_and_idle_ones_are_told():
     )
     assert late[2].startswith("this sweep runs on one of 3 cores, for about ")
     assert late[2].count("with `jnorm.sweeps.use_cores()` before JAX") == 1
+
+
+def test_factorizations_in_vmapped_runs_do_not_wait_for_each_other():
+    """With as many threads as cores they do, forever: all of XLA's threads wait for parts of their own in its pool."""
+    run = fresh(FACTORS)
+    try:
+        assert run.communicate(timeout=100) == ("(1, 32)\n", "")
+    finally:
+        run.kill()
 
 
 def test_cores_are_left_alone_where_the_user_has_said_how_many(monkeypatch):
