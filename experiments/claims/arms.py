@@ -155,17 +155,19 @@ def tuned(
     *,
     on: str = "dev_accuracy",
     best: str = "highest",
+    seeds: int | None = None,
     names: Sequence[str] | None = None,
     data: str = "dev data",
     **options: Any,
 ) -> Chosen:
     """The best of ``values`` for each arm by the mean score of a few seeds: the same budget for all arms.
 
-    ``names`` are the arms in words, where their values do not say what they are; ``data`` says what ``on`` is
-    measured on.
+    ``seeds`` is how many, by default those of the setup; ``names`` are the arms in words, where their values do not say
+    what they are; ``data`` says what ``on`` is measured on.
     A rule about the arms names in ``own`` what was chosen, which makes no setting.
     """
-    numbers = range(TUNING + setup.seeds.start, TUNING + setup.seeds.start + setup.tuning)
+    count = setup.tuning if seeds is None else max(seeds, 1)
+    numbers = range(TUNING + setup.seeds.start, TUNING + setup.seeds.start + count)
     grid: list[dict[str, Any]] = [dict(arm) for arm in arms]
     for key, some in values.items():
         grid = [{**one, key: value} for one in grid for value in some]
@@ -176,9 +178,7 @@ def tuned(
         f"{name}: {', '.join(f'{key} {one[key]:.3g}' for key in values)}"
         for name, one in zip(names or map(_words, arms), chosen, strict=True)
     )
-    return Chosen(
-        chosen, f"Tuned on {data} with {setup.tuning} seeds of their own, for each arm {tried}. {words}.", result
-    )
+    return Chosen(chosen, f"Tuned on {data} with {count} seeds of their own, for each arm {tried}. {words}.", result)
 
 
 def _words(arm: Mapping[str, Any]) -> str:

@@ -81,7 +81,7 @@ def _sizes(config: Config, setup: Setup) -> dict[str, Any]:
     arms = [{"norm": float(i), "batch": batch} for batch in config.batches for i in range(len(NORMS))]
     names = [f"{name} at {batch}" for batch in config.batches for name in NORMS]
     options: dict[str, Any] = {"static": ["batch"], "shared": data.parts}
-    chosen = tuned(train, setup, "sizes", arms, {"rate": config.rates}, names=names, **options)
+    chosen = tuned(train, setup, "sizes", arms, {"rate": config.rates}, seeds=setup.tuning // 2, names=names, **options)
     runs = swept(train, setup, "sizes", _SIZES, looks=setup.looks[:4], grid=chosen.arms, **options)
     notes = f"{config.examples} examples to train on, {config.epochs} epochs; rates times the root of batch / 64. "
     notes += chosen.budget

@@ -147,7 +147,7 @@ def _pictured(config: Config, setup: Setup) -> dict[str, Any]:
 
     arms, values = [{"normed": 1.0}, {"normed": 0.0}], {"rate": config.picture_rates}
     names = ["with batch norm", "without"]
-    chosen = tuned(train, setup, "figure 1a", arms, values, names=names, shared=data.parts)
+    chosen = tuned(train, setup, "figure 1a", arms, values, seeds=setup.tuning // 2, names=names, shared=data.parts)
     runs = swept(train, setup, "figure 1a", _PARTS, grid=chosen.arms, shared=data.parts)
     steps = config.picture_every * np.arange(1, config.picture_points + 1)
     return {"figure 1a": runs, "figure step": steps, "notes": f"Figure 1a on {name}. {chosen.budget}"}

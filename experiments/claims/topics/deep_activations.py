@@ -88,9 +88,13 @@ def named(config: Config, setup: Setup) -> dict[str, Any]:
     options: dict[str, Any] = {"static": ("norm", "depth"), "integers": ("phi",), "shared": data.parts}
     name = lambda arm: f"{NAMES[arm['phi']]}{' + batch norm' if arm['norm'] else ''}, {arm['depth']} layers"
     rates = {"rate": config.rates}
-    first = tuned(train, setup, "one initializer", one, rates, names=[*map(name, one)], **options)
+    first = tuned(
+        train, setup, "one initializer", one, rates, seeds=setup.tuning // 2, names=[*map(name, one)], **options
+    )
     both = rates | {"gain": config.gains}
-    second = tuned(train, setup, "best initializers", own, both, names=[*map(name, own)], **options)
+    second = tuned(
+        train, setup, "best initializers", own, both, seeds=setup.tuning // 2, names=[*map(name, own)], **options
+    )
     trained = swept(train, setup, "activations", NAMED, grid=[*first.arms, *second.arms], **options)
     shape = (len(config.depths), len(NAMES))
     found: dict[str, Any] = {"activations": trained, "notes": f"{SHARED}: {first.budget} {BEST}: {second.budget}"}
@@ -153,7 +157,9 @@ def straight(config: Config, setup: Setup) -> dict[str, Any]:
     ]
     names = [_words(arm) for arm in arms]
     options: dict[str, Any] = {"static": ("depth",), "shared": data.parts}
-    chosen = tuned(train, setup, "straight", arms, {"rate": config.rates}, names=names, **options)
+    chosen = tuned(
+        train, setup, "straight", arms, {"rate": config.rates}, seeds=setup.tuning // 2, names=names, **options
+    )
     trained = swept(train, setup, "straight", STRAIGHT, grid=chosen.arms, **options)
     means, halves = averages(trained, "test_accuracy", arms, diverged=0.1)
     size = (len(config.straight), len(KINDS))

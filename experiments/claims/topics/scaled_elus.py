@@ -123,7 +123,7 @@ def exact(config: Config, setup: Setup) -> dict[str, Any]:
     arms = [{"lam": lam, "alpha": alpha} for lam in FACTORS for alpha in FACTORS]
     words = [f"lambda x {arm['lam']:g}, alpha x {arm['alpha']:g}" for arm in arms]
     rates = {"rate": config.rates}
-    chosen = tuned(train, setup, "constants", arms, rates, names=words, shared=data.parts)
+    chosen = tuned(train, setup, "constants", arms, rates, seeds=setup.tuning // 2, names=words, shared=data.parts)
     trained = swept(train, setup, "constants", EXACT, grid=chosen.arms, shared=data.parts)
     return {
         "constants": trained,
@@ -191,7 +191,9 @@ def points(config: Config, setup: Setup) -> dict[str, Any]:
 
         run = partial(train, classes=data.classes)
         options: dict[str, Any] = {"names": list(POINTS), "shared": data.parts}
-        chosen = tuned(run, setup, f"points on {problem}", arms, {"rate": config.rates}, **options)
+        chosen = tuned(
+            run, setup, f"points on {problem}", arms, {"rate": config.rates}, seeds=setup.tuning // 2, **options
+        )
         quantity = f"accuracy on {problem}"
         numbers[quantity] = swept(run, setup, quantity, PARTS_OF_POINTS, grid=chosen.arms, shared=data.parts)
         numbers[f"mean {quantity}"] = np.stack(averages(numbers[quantity], "test_accuracy", arms, diverged=0.0))

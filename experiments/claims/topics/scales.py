@@ -58,7 +58,7 @@ def _both(
     **options: Any,
 ) -> dict[str, Any]:
     """Arms [kind, scale] twice: each with a rate tuned for it, and each with the rate of its kind at scale 1."""
-    chosen = tuned(train, setup, name, arms, {"rate": rates}, names=names, **options)
+    chosen = tuned(train, setup, name, arms, {"rate": rates}, seeds=setup.tuning // 2, names=names, **options)
     middle = next(i for i, arm in enumerate(arms) if arm["scale"] == 1)
     kept = [arm | {"rate": chosen.arms[i - i % shape[1] + middle]["rate"]} for i, arm in enumerate(arms)]
     found: dict[str, Any] = {"notes": chosen.budget}
