@@ -82,9 +82,10 @@ def _entries(x: Any) -> list[Any] | None:
     """The numbers that may be looked up, where a term is one of a table."""
     if isinstance(x, Term) and x.op in PASSING | SHAPES:
         return _entries(x.inputs[0])
-    table = x.inputs[0] if isinstance(x, Term) and x.op == "gather" else None
-    is_list = table is not None and not isinstance(table, Term) and np.ndim(table) == 1 and len(table) <= MOST
-    return [table[i] for i in range(len(table))] if is_list else None
+    if not isinstance(x, Term) or x.op != "gather" or isinstance(x.inputs[0], Term):
+        return None
+    table = x.inputs[0]
+    return [table[i] for i in range(len(table))] if np.ndim(table) == 1 and len(table) <= MOST else None
 
 
 def _never(x: Any, y: Any) -> bool:

@@ -45,8 +45,9 @@ def kinks(f: Callable[[jax.Array], Any]) -> tuple[float, ...]:
 
     Read from the jaxpr of ``f``, calls inside of it opened: where the two sides of a comparison, a maximum, a minimum
     or a clamp meet, where the argument of a sign, an absolute value or a sigmoid is zero, and where a rounding steps.
-    Chains of invertible operations are solved, other comparisons searched for changes of sign between -1e6 and 1e6, on
-    a grid of steps of .35 %. Places that make no difference in the end may be among them.
+    Chains of invertible operations are solved, and so are broken lines between kinks that are known, as in a second
+    layer; other comparisons are searched for changes of sign between -1e6 and 1e6, on a grid of steps of .35 %. Places
+    that make no difference in the end may be among them.
 
     Integrals with ``kinks=None`` read their integrand in the same way, places that are traced included: parameters that
     a transformation differentiates or maps.

@@ -23,7 +23,8 @@ SHAPES = frozenset(
 )
 PASSING = frozenset({"convert_element_type", "copy", "copy_p", "name", "reduce_precision", "stop_gradient", "pvary"})
 PIECES = frozenset({"max", "min", "clamp", "select_n"})
-_SUMS = SHAPES | (PASSING - {"reduce_precision"}) | PIECES | {"reduce_sum", "concatenate", "stack", "neg", "add", "sub", "add_any", "add_jaxvals", "abs"}
+_SUMS = SHAPES | PIECES | (PASSING - {"reduce_precision"})
+_SUMS |= {"reduce_sum", "concatenate", "stack", "neg", "add", "sub", "add_any", "add_jaxvals", "abs"}
 
 
 class Unreadable(ValueError):
