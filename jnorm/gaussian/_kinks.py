@@ -164,7 +164,8 @@ def _collected(results: Sequence[Any], points: Any) -> Kinks:
     degrees = [part.degree if isinstance(part, Term) else 0 for part in results]
     known = [degree for degree in degrees if degree is not None]
     found.degree = max(known) if not searched and len(known) == len(degrees) > 0 else None
-    numbers = _search.without_guards(results, numbers, points)
+    if found.degree is None:
+        numbers = _search.without_guards(results, numbers, points)
     features = [_divided(_spread(place, len(points.shape)), points) for term in own for place in _features(term)]
     extra = set[float]().union(*(at for at, _ in features)) - numbers
     moving = [row for _, rows in features for row in rows]

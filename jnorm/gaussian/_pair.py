@@ -22,9 +22,9 @@ def expectation2(
 ) -> jax.Array:
     """Mean of a function of two correlated Gaussians, ``E[f(u, v)]``, ``(u, v) ~ N(mean, cov)``.
 
-    Integrates ``v`` given ``u`` inside, ``u`` outside. Both are split at ``kinks``; the outer rule also where the
-    conditional mean of ``v`` meets a kink, and on either side of that as far as the conditional spread reaches, so that
-    correlations near one are as exact as small ones. Products ``g(u) h(v)`` are found in the program of ``f``. Where one
+    Integrates ``v`` given ``u`` inside, ``u`` outside. Both are split at ``kinks``; the outer rule also where
+    the conditional mean of ``v`` meets a kink, and on either side of that as far as the conditional spread reaches, so
+    that correlations near one are as exact as small ones. Products ``g(u) h(v)`` are found in the program. Where one
     of the two is a polynomial of degree two at most between its kinks, the other alone is integrated; else they are
     taken on a fixed grid where all correlations are at most .8, in a fraction of the time. The error is below
     ``1e-10 * max(E[f^2], 1e-3)`` in float64 for products ``phi(u) * phi(v)`` of the elementwise functions of

@@ -126,7 +126,12 @@ def number(value: Any) -> float | None:
         return None
     array = np.asarray(value)
     first = array.flat[0]
-    uniform = array.ndim == 0 or not any(array.strides) or bool(np.all(array == first))
+    floating = array.dtype.kind == "f"
+    uniform = (
+        array.ndim == 0
+        or not any(array.strides)
+        or np.array_equal(array, np.broadcast_to(first, array.shape), equal_nan=floating)
+    )
     return float(first) if uniform and array.dtype.kind in "fiub" else None
 
 

@@ -92,8 +92,8 @@ def test_expectations_against_40_digits(name, dtype):
         got = np.asarray(jax.jit(partial(gaussian.expectation, f))(mean, var), float)
         truth = [float(exact(edges, rows, float(m), float(v))) for m, v in zip(mean, var, strict=True)]
         size = [float(v) ** 0.5 for v in gaussian.expectation(lambda z: f(z) ** 2, mean, var)]
-    # Sixteen roundings of the root of the mean square.
-    assert np.all(np.abs(got - truth) <= 16 * float(jnp.finfo(dtype).eps) * np.array(size))
+    # Sixteen roundings of the root of the mean square, and what underflows.
+    assert np.all(np.abs(got - truth) <= 16 * float(jnp.finfo(dtype).eps) * np.array(size) + 1e-35)
 
 
 @pytest.mark.parametrize("name", RAMPS)

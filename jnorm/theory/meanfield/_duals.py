@@ -3,7 +3,8 @@
 ``u`` and ``v`` are normal with mean zero. The first of the two is the dual function of the activation; the second is
 its derivative by the covariance (Price 1958), at a correlation of one too, where no limit has to be taken. (The rule of
 `jnorm.gaussian.expectation2` serves any ``f(u, v)``. Here ``v`` is integrated given ``u`` and the activation taken once
-for each node of ``u``; slope and value share their nodes.)
+for each node of ``u``; slope and value share their nodes. Of a broken line what is expected given ``u`` is in closed
+form, and all is where it is straight on either side of zero.)
 """
 
 import math
