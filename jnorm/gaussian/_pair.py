@@ -106,7 +106,10 @@ def _turned(f: Callable[..., Any], u: jax.Array, v: jax.Array) -> Any:
 
 
 class _Summed(NamedTuple):
-    """``E[f(u, v)]`` given ``u`` by a rule; ``f`` is the product of ``pair``, if that is not ``None``."""
+    """The terms of ``E[f(u, v)]`` given ``u`` by a rule, behind two axes more.
+
+    ``f`` is the product of ``pair``, if that is not ``None``.
+    """
 
     f: Callable[..., Any]
     pair: tuple[Function, Function] | None
@@ -127,7 +130,7 @@ class _Summed(NamedTuple):
             values = at_points(self.f, 4)(jnp.broadcast_to(u[None, None], v.shape), v)
         else:
             values = at_points(self.pair[0], 2)(u)[None, None] * at_points(self.pair[1], 4)(v)
-        return jnp.sum(half[:, None] * weights * density(y) * values, (0, 1))
+        return half[:, None] * weights * density(y) * values
 
 
 class _Solved(NamedTuple):
@@ -145,7 +148,7 @@ class _Solved(NamedTuple):
         return len(self.at) + 1
 
     def __call__(self, u: jax.Array, along: jax.Array, across: jax.Array) -> jax.Array:
-        """As `_Summed`."""
+        """The whole, for such arrays."""
         g, h = self.pair
         parts, _ = pieces(h, self.at, self.mean, root(self.var), self.degree)
         (inner,) = expected(parts, along, across)
@@ -176,7 +179,9 @@ def _given_u(
         x = center[:, None] + radius[:, None] * turn[0]
         along, across = mv[None, None] + slope[None, None] * x, jnp.broadcast_to(sv[None, None], x.shape)
         given = inside(mu[None, None] + su[None, None] * x, along, across)
-        return jnp.sum(radius[:, None] * turn[1] * density(x) * given, (0, 1))
+        more = given.ndim - x.ndim
+        weight = (radius[:, None] * turn[1] * density(x)).reshape((1,) * more + x.shape)
+        return jnp.sum(weight * given, tuple(range(more + 2)))
 
     turns = blocks(PAIR_NODES, center, inside.nodes * center.size)  # [turn, 1, node, 1, ...]
     return total(terms, turns) + on_a_line((kinks.of_u, kinks.of_v), f, *law)

@@ -137,7 +137,7 @@ class _Quadrature:
             return Dual(*(jnp.sum(outer * g * h, (0, 1)) for g, h in zip(left, right, strict=True)))
 
         count = self.nodes if len(at) else 2 * self.nodes
-        return total(terms, blocks(count, center, inside.count * center.size))
+        return total(terms, blocks(count, center, inside.each * center.size))
 
 
 class _Summed(NamedTuple):
@@ -148,14 +148,14 @@ class _Summed(NamedTuple):
     nodes: int
 
     @property
-    def count(self) -> int:
+    def each(self) -> int:
         """How many values it takes for a mean."""
         return (self.nodes if len(self.at) else 2 * self.nodes) * (len(self.at) + 1)
 
     def __call__(self, mean: jax.Array, deviation: jax.Array) -> list[jax.Array]:
         """The two, of the shape of the mean."""
         middle, half = panels(splits(self.at[:, None, None], mean, deviation))  # [inner panel, panel, node, ...]
-        points, weights = (a[0] for a in blocks(self.count // len(middle), middle, 0))
+        points, weights = (a[0] for a in blocks(self.each // len(middle), middle, 0))
         y = middle[:, None] + half[:, None] * points
         weight = half[:, None] * weights * density(y)
         z = mean[None, None] + deviation[None, None] * y
@@ -169,7 +169,7 @@ class _Straight(NamedTuple):
     line: Pieces
 
     @property
-    def count(self) -> int:
+    def each(self) -> int:
         """How many values it takes for a mean."""
         return len(self.line.anchor)
 
