@@ -18,6 +18,8 @@ Common to the functions:
   They are found (`kinks`), also where they are traced: a threshold that is learned has its derivative. A comparison
   that has no inverse and holds traced numbers is searched within the reach, on 255 points, for up to seven zeros;
   with more of them the result is NaN. What cannot be read raises ``ValueError``, and is given as ``kinks=``.
+- **Piecewise polynomials** of degree two at most, such as a relu in whatever spelling and the square of it, are
+  recognized where kinks are found, and have their expectations in closed form. Giving ``kinks`` forces the quadrature.
 - **Shapes and types.** Arguments broadcast; the dtype is kept, and half precision is computed in float32.
 - **Singular points.** A negative or NaN variance gives NaN in its own lane; a negative one among Python numbers and
   NumPy arrays raises ``ValueError``.

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnorm.gaussian._rules import PASSING, PIECES
-from jnorm.gaussian._terms import MOST, Meeting, Term, Unreadable, is_known, number
+from jnorm.gaussian._terms import MOST, PASSING, PIECES, SHAPES, Meeting, Term, Unreadable, is_known, number
 
 STEPS = 1024  # of the way to them
 
@@ -67,6 +66,9 @@ def _steps(a: Any, b: Any) -> Iterator[Place | Meeting | tuple[Any, Any]]:
         yield _straight(a, a.line, (b.line if isinstance(b, Term) else None) or (0, b), b)
         return
     for x, y in ((a, b), (b, a)):
+        if (entries := _entries(x)) is not None:
+            yield from ((y, entry) for entry in entries)
+            return
         if isinstance(x, Term) and x.op in PIECES:
             yield from ((case, y) for case in (x.inputs[1:] if x.op == "select_n" else x.inputs))
             return
@@ -74,6 +76,16 @@ def _steps(a: Any, b: Any) -> Iterator[Place | Meeting | tuple[Any, Any]]:
         yield Meeting(a, b)
         return
     yield from _inverted(a, b)
+
+
+def _entries(x: Any) -> list[Any] | None:
+    """The numbers that may be looked up, where a term is one of a table."""
+    if isinstance(x, Term) and x.op in PASSING | SHAPES:
+        return _entries(x.inputs[0])
+    if not isinstance(x, Term) or x.op != "gather" or isinstance(x.inputs[0], Term):
+        return None
+    table = x.inputs[0]
+    return [table[i] for i in range(len(table))] if np.ndim(table) == 1 and len(table) <= MOST else None
 
 
 def _never(x: Any, y: Any) -> bool:

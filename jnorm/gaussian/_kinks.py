@@ -11,7 +11,7 @@ import numpy as np
 
 from jnorm import jaxprs
 from jnorm._ground import _programs, callables
-from jnorm.gaussian import _search
+from jnorm.gaussian import _roots, _search
 from jnorm.gaussian._crossings import Place, crossings, levels
 from jnorm.gaussian._panels import Static
 from jnorm.gaussian._rules import COMPARED, LEVELS, rule
@@ -30,12 +30,14 @@ class Kinks:
         traced: Places that are data, ``[k, *shape]`` with axes of length one where they are the same.
         searched: Differences whose zeros are searched for in every lane.
         mixed: Whether one variable is compared with another.
+        degree: Of the polynomials between all of the kinks; ``None`` where it is none, or some are searched for.
     """
 
     known: tuple[float, ...] = ()
     traced: list[Any] = field(default_factory=list)
     searched: list[Meeting] = field(default_factory=list)
     mixed: bool = False
+    degree: int | None = None
 
 
 def kinks(f: Callable[[jax.Array], Any]) -> tuple[float, ...]:
@@ -43,8 +45,9 @@ def kinks(f: Callable[[jax.Array], Any]) -> tuple[float, ...]:
 
     Read from the jaxpr of ``f``, calls inside of it opened: where the two sides of a comparison, a maximum, a minimum
     or a clamp meet, where the argument of a sign, an absolute value or a sigmoid is zero, and where a rounding steps.
-    Chains of invertible operations are solved, other comparisons searched for changes of sign between -1e6 and 1e6, on
-    a grid of steps of .35 %. Places that make no difference in the end may be among them.
+    Chains of invertible operations are solved, and so are broken lines between kinks that are known, as in a second
+    layer; other comparisons are searched for changes of sign between -1e6 and 1e6, on a grid of steps of .35 %. Places
+    that make no difference in the end may be among them.
 
     Integrals with ``kinks=None`` read their integrand in the same way, places that are traced included: parameters that
     a transformation differentiates or maps.
@@ -136,20 +139,34 @@ def _collected(results: Sequence[Any], points: Any) -> Kinks:
             raise term.error
     found = Kinks(mixed=any(_is_mixed(term) for term in terms))
     own = [term for term in terms if not term.other]
-    numbers: set[float] = set()
-    for place in (place for term in own for place in jumps(term)):
-        if not isinstance(place, Meeting):
-            at, rows = _divided(place, points)
+    solved: dict[int, list[Any]] = {}  # rows of places by the term that jumps there
+    searched, numbers = set[int](), set[float]()
+    for term in own:
+        rows = solved[id(term)] = list[Any]()
+        for place in jumps(term):
+            if not isinstance(place, Meeting):
+                rows.append(_spread(place, len(points.shape)))
+            elif _roots.is_broken_line(place) and searched.isdisjoint(parts := _parts(place)):
+                at = _roots.zeros(place, [row for part in parts for row in solved[part]], points)
+                rows.append(_spread(Place(at, (None, *_roots.axes_of(place))), len(points.shape)))
+            elif any(isinstance(x, Term) and x.shape != points.shape for x in (place.first, place.second)):
+                raise Unreadable("what is compared along an axis of its own has no inverse", _search.site_of(place))
+            elif _search.is_known(place):
+                searched.add(id(term))
+                numbers |= set(_search.zeros(place, points))
+            else:
+                searched.add(id(term))
+                found.searched.append(place)
+        for row in rows:
+            at, moving = _divided(row, points)
             numbers |= at
-            found.traced += rows
-        elif any(isinstance(x, Term) and x.shape != points.shape for x in (place.first, place.second)):
-            raise Unreadable("what is compared along an axis of its own has no inverse", _search.site_of(place))
-        elif _search.is_known(place):
-            numbers |= set(_search.zeros(place, points))
-        else:
-            found.searched.append(place)
-    numbers = _search.without_guards(results, numbers, points)
-    features = [_divided(place, points) for term in own for place in _features(term)]
+            found.traced += moving
+    degrees = [part.degree if isinstance(part, Term) else 0 for part in results]
+    known = [degree for degree in degrees if degree is not None]
+    found.degree = max(known) if not searched and len(known) == len(degrees) > 0 else None
+    if found.degree is None:
+        numbers = _search.without_guards(results, numbers, points)
+    features = [_divided(_spread(place, len(points.shape)), points) for term in own for place in _features(term)]
     extra = set[float]().union(*(at for at, _ in features)) - numbers
     moving = [row for _, rows in features for row in rows]
     if len(extra) + sum(map(len, moving)) <= FEATURES:
@@ -161,9 +178,13 @@ def _collected(results: Sequence[Any], points: Any) -> Kinks:
     return found
 
 
-def _divided(place: Place, points: Any) -> tuple[set[float], list[Any]]:
-    """The numbers among places, and the rows that are data."""
-    rows = _spread(place, len(points.shape))
+def _parts(place: Meeting) -> list[int]:
+    """The terms that what meets is made of."""
+    return [id(term) for term in ancestors([place.first, place.second])]
+
+
+def _divided(rows: Any, points: Any) -> tuple[set[float], list[Any]]:
+    """The numbers among places ``[k, *shape]``, and the rows that are data."""
     numbers = [number(row) for row in rows] if is_known(rows) else [None]
     if None in numbers:
         return set(), [rows.astype(points.dtype)]

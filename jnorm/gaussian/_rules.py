@@ -8,12 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm import jaxprs
-from jnorm.gaussian._terms import Term, Unreadable, folded, is_known
+from jnorm.gaussian._terms import PASSING, PIECES, SHAPES, Term, Unreadable, folded, is_known
 
 COMPARED = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "eq_to", "lt_to", "le_to"})
 LEVELS = frozenset({"floor", "ceil", "round", "rem"})
-PIECES = frozenset({"max", "min", "clamp", "select_n"})
-PASSING = frozenset({"convert_element_type", "copy", "copy_p", "name", "reduce_precision", "stop_gradient", "pvary"})
 BOUNDS = {
     **{"tanh": (-1, 1), "erf": (-1, 1), "sin": (-1, 1), "cos": (-1, 1), "sign": (-1, 1), "logistic": (0, 1)},
     **{"erfc": (0, 2), "exp": (0, math.inf), "exp2": (0, math.inf), "sqrt": (0, math.inf), "rsqrt": (0, math.inf)},
@@ -138,7 +136,7 @@ def _range(term: Term) -> tuple[float, float]:
     if term.op in ("floor", "ceil", "round"):
         low, high = ranges[0]
         return low - 1, high + 1
-    if term.op in PASSING or term.op in ("reshape", "broadcast_in_dim", "squeeze", "transpose", "slice"):
+    if term.op in PASSING | SHAPES:
         return ranges[0]
     if term.op in BOUNDS:
         return BOUNDS[term.op]
@@ -244,6 +242,18 @@ def _kept(site: jaxprs.Site, inputs: Sequence[Any]) -> tuple[int | None, ...]:
     return tuple(inputs[0].axes)
 
 
+def _looked_up(site: jaxprs.Site, inputs: Sequence[Any]) -> tuple[int | None, ...]:
+    """Each point takes an entry of its own of what does not depend on the points."""
+    sides = [part.axes if isinstance(part, Term) else (None,) * np.ndim(part) for part in inputs]
+    numbers = site.params["dimension_numbers"]
+    gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
+    if any(axis is not None and i not in numbers.operand_batching_dims for i, axis in enumerate(sides[0])):
+        raise Unreadable("entries are taken of what depends on the points", site)
+    rest, chosen = iter([axis for i, axis in enumerate(sides[0]) if i not in gone]), iter(sides[1][:-1])
+    rank = len(site.equation.outvars[0].aval.shape)  # type: ignore[attr-defined]
+    return tuple(next(rest) if i in numbers.offset_dims else next(chosen) for i in range(rank))
+
+
 _SHAPES: dict[str, Callable[[jaxprs.Site, Sequence[Any]], tuple[int | None, ...]]] = {
     "broadcast_in_dim": _broadcast,
     "reshape": _reshape,
@@ -254,6 +264,7 @@ _SHAPES: dict[str, Callable[[jaxprs.Site, Sequence[Any]], tuple[int | None, ...]
     "concatenate": _joined,
     "stack": _stacked,
     "slice": _kept,
+    "gather": _looked_up,
 }
 _COUNTED: dict[str, Callable[[jaxprs.Site, Sequence[Any]], tuple[int | None, ...]]] = {  # of piecewise constants
     **dict.fromkeys(("argmax", "argmin", "reduce_max", "reduce_min", "reduce_and", "reduce_or"), _reduce),

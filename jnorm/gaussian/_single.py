@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
-from jnorm.gaussian._kinks import places
+from jnorm.gaussian._kinks import fixed, located, read
 from jnorm.gaussian._limits import at_a_point, root
 from jnorm.gaussian._panels import (
     Static,
@@ -23,6 +23,7 @@ from jnorm.gaussian._panels import (
     summed,
     total,
 )
+from jnorm.gaussian._pieces import DEGREE, expected, pieces
 
 NODES = 256  # shared out over the panels, evenly and in sixteens
 LEAST = 48  # of a panel, however many there are: most of them may be empty
@@ -34,7 +35,8 @@ def expectation(
     """Mean of a function of a Gaussian, ``E[f(z)]``, ``z ~ N(mean, var)``.
 
     Every panel of the rule ends at a kink, and kinks are found if they are not given; 256 nodes are shared out evenly
-    over the panels, and each has 48 at least.
+    over the panels, and each has 48 at least. A polynomial of degree two at most between its kinks is recognized, and
+    its expectation computed in closed form.
 
     The error is below ``1e-10 * max(E[f^2], 1e-3)`` in float64 for each elementwise function of `jnorm.activations`,
     its square and the square of its derivative, on the domain ``|mean| <= 10``, ``sqrt(var) <= 10``; in float32 it is a
@@ -118,7 +120,7 @@ def _moments(f: Any, mean: ArrayLike, var: ArrayLike, kinks: Static) -> Any:
     sides = [mean - jnp.sqrt(var), mean + jnp.sqrt(var)]
     center = jax.lax.stop_gradient(sum(at_points(f, 0)(z) for z in sides) / 2)
 
-    first, second = _integral(jax.tree_util.Partial(_centred, f, center), f, mean, var, kinks)
+    first, second = _integral(jax.tree_util.Partial(_centred, f, center), f, mean, var, kinks, power=2)
     spread = second - first * first
     # Not a maximum, whose derivative is halved where the variance is zero.
     return (center + first).astype(dtype), jnp.where(spread < 0, 0.0, spread).astype(dtype)
@@ -129,10 +131,21 @@ def _centred(f: Callable[[jax.Array], jax.Array], center: jax.Array, z: jax.Arra
     return gap, gap * gap
 
 
-def _integral(f: Any, kinked: Any, mean: jax.Array, var: jax.Array, kinks: Static) -> Any:
-    """The expectation of ``f``; its kinks are those of ``kinked``, if they are not given."""
-    scale = root(var)
-    at = places(kinked, jax.ShapeDtypeStruct((1, *mean.shape), mean.dtype), mean, scale, kinks)
+def _integral(f: Any, kinked: Any, mean: jax.Array, var: jax.Array, kinks: Static, power: int = 1) -> Any:
+    """The expectation of ``f``, whose kinks, if they are not given, are those of ``kinked``, and degree its power."""
+    scale, degree = root(var), None
+    if kinks is None:
+        point = jax.ShapeDtypeStruct((1, *mean.shape), mean.dtype)
+        found = read(kinked, (point,))
+        at, degree = located(found, point, mean, scale), found.degree
+    else:
+        at = fixed(kinks, mean)
+    edge = at_a_point(at, f, mean, var)
+    if degree is not None and degree * power <= DEGREE:
+        parts, tree = pieces(f, at, mean, scale, degree * power)
+        within = jax.tree.unflatten(tree, expected(parts, mean, scale))
+        at_mean = at_points(f, 0)(mean)
+        return jax.tree.map(lambda a, b, zero: jnp.where(scale == 0, b, a) + zero, within, at_mean, edge)
     center, radius = panels(splits(at, mean, scale))
 
     def terms(turn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
@@ -145,4 +158,4 @@ def _integral(f: Any, kinked: Any, mean: jax.Array, var: jax.Array, kinks: Stati
 
     count = max(NODES // (len(at) + 1) // 16 * 16, LEAST)
     mass, sums = total(terms, blocks(count, center, center.size))
-    return jax.tree.map(lambda a, zero: a / mass + zero, sums, at_a_point(at, f, mean, var))
+    return jax.tree.map(lambda a, zero: a / mass + zero, sums, edge)

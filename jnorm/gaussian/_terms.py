@@ -5,6 +5,7 @@ tracer; what depends on it is a `Term`. Equal terms are one object, so that what
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,13 @@ from jnorm._ground import _programs
 
 UNROLLED = 64  # turns of a scan that are read
 MOST = 64  # jumps that are listed
+SHAPES = frozenset(
+    {"broadcast_in_dim", "reshape", "squeeze", "transpose", "reduce_sum", "concatenate", "stack", "slice"}
+)
+PASSING = frozenset({"convert_element_type", "copy", "copy_p", "name", "reduce_precision", "stop_gradient", "pvary"})
+PIECES = frozenset({"max", "min", "clamp", "select_n"})
+_SUMS = SHAPES | PIECES | (PASSING - {"reduce_precision"})
+_SUMS |= {"reduce_sum", "concatenate", "stack", "neg", "add", "sub", "add_any", "add_jaxvals", "abs"}
 
 
 class Unreadable(ValueError):
@@ -67,6 +75,29 @@ class Term:
         """The parameters of the equation."""
         return self.site.params if self.site else {}
 
+    @functools.cached_property
+    def degree(self) -> int | None:
+        """Of the polynomial that it is between jumps; ``None`` where it is none, or is rounded on the way."""
+        if self.flat or self.op == "z":
+            return 0 if self.flat else 1
+        parts = [part.degree if isinstance(part, Term) else 0 for part in self.inputs]
+        known = [part for part in parts if part is not None]
+        if self.other or len(known) < len(parts) or np.dtype(self.dtype).itemsize < _bytes(self.inputs):
+            return None
+        if self.op in _SUMS:
+            return max(known)
+        if self.op in ("mul", "dot_general"):
+            return sum(known)
+        if self.op in ("div", "gather"):
+            return None if known[1] else known[0]
+        power = 2 if self.op == "square" else self.params["y"] if self.op == "integer_pow" else -1
+        return power * known[0] if power >= 0 else None
+
+
+def _bytes(parts: Sequence[Any]) -> int:
+    """Of the widest number among those that move with the variable."""
+    return max((np.dtype(part.dtype).itemsize for part in parts if isinstance(part, Term) and not part.flat), default=0)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Meeting:
@@ -95,7 +126,12 @@ def number(value: Any) -> float | None:
         return None
     array = np.asarray(value)
     first = array.flat[0]
-    uniform = array.ndim == 0 or not any(array.strides) or bool(np.all(array == first))
+    floating = array.dtype.kind == "f"
+    uniform = (
+        array.ndim == 0
+        or not any(array.strides)
+        or np.array_equal(array, np.broadcast_to(first, array.shape), equal_nan=floating)
+    )
     return float(first) if uniform and array.dtype.kind in "fiub" else None
 
 
@@ -120,6 +156,8 @@ class Reader:
                     return self._branches(site, inputs)
                 if site.primitive == "scan":
                     return self._turns(site, inputs)
+                if site.primitive == "while":
+                    return self._while(site, inputs)
             except ValueError as why:
                 error = why
         if error:
@@ -167,6 +205,20 @@ class Reader:
         for turn in reversed(turns) if params["reverse"] else turns:
             carry = site.open(body, *consts, *carry, *(x[turn] for x in xs))[:carried]
         return carry
+
+    def _while(self, site: jaxprs.Site, inputs: Sequence[Any]) -> list[Any]:
+        condition, body = site.bodies
+        first = site.params["cond_nconsts"]
+        second = first + site.params["body_nconsts"]
+        carry = list(inputs[second:])
+        for _ in range(UNROLLED):
+            go_on = number(site.open(condition, *inputs[:first], *carry)[0])
+            if go_on is None:
+                raise Unreadable("how often a loop turns depends on the point, or is data", site)
+            if not go_on:
+                return carry
+            carry = site.open(body, *inputs[first:second], *carry)
+        raise Unreadable(f"a loop is read up to {UNROLLED} turns", site)
 
 
 def _identity(value: Any) -> Any:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jnorm._ground import elementary
-from jnorm.theory.mills import differences
+from jnorm._ground.mills import differences
 
 
 class Sides(NamedTuple):

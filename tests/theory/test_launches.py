@@ -62,7 +62,11 @@ def solved(layer_map, mean, var):
 
 
 def product(u, v):
-    return jnp.tanh(u) * v
+    return jnp.tanh(u) * jnp.sin(v)
+
+
+def line(u, v):
+    return jnp.tanh(u) * jnp.abs(v)
 
 
 CASES = {
@@ -75,6 +79,7 @@ CASES = {
     # Of a product two rules are compiled, of which one runs: the choice and both are counted.
     "of a product": (partial(gaussian.expectation2, product), pairs(4), [], 5),
     "of 100 products": (partial(gaussian.expectation2, product), pairs(100), [("scan", 28), ("scan", 5)], 30 + 8),
+    "of 100 products with a broken line": (partial(gaussian.expectation2, line), pairs(100), [], 4),
     "layer_map": (lambda m, v: GELU(Moments(m, v)), points(512), [], 3),
     "layer_map of random weights": (
         lambda m, v: meanfield.layer_map(activations.gelu, sigma_w=1.2)(Moments(m, v)),

@@ -11,8 +11,9 @@ Common to the functions:
 - **Activations and kinks** are as in `jnorm.theory.moments`. The derivative of ``E[phi(u) phi(v)]`` by the covariance
   is ``E[phi'(u) phi'(v)]``, also where ``u = v``; further ones there do not exist for an activation with a kink, and
   come out without the infinite part. Activations that jump themselves have the right values, not the right derivatives.
-- **Accuracy.** In closed form where there is one, for others by quadrature that is split at the kinks. In float64 its
-  error is below 1e-12 for lengths up to 4, and below 1e-8 up to 30, of ``E[phi^2]`` and ``E[phi'^2]``.
+- **Accuracy.** In closed form where there is one, for copies of leaky relu too, however they are written; for others by
+  quadrature that is split at the kinks. In float64 its error is below 1e-12 for lengths up to 4, and below 1e-8 up to
+  30, of ``E[phi^2]`` and ``E[phi'^2]``.
 - **Shapes and types.** Arguments broadcast; the dtype is kept, and half precision is computed in float32.
 - **Singular points.** A negative or NaN length gives NaN in its own lane. Length zero is allowed everywhere.
 - **Compiling.** Each function is one program for each activation, shape and dtype, under ``jit`` or not.

@@ -3,7 +3,8 @@
 ``u`` and ``v`` are normal with mean zero. The first of the two is the dual function of the activation; the second is
 its derivative by the covariance (Price 1958), at a correlation of one too, where no limit has to be taken. (The rule of
 `jnorm.gaussian.expectation2` serves any ``f(u, v)``. Here ``v`` is integrated given ``u`` and the activation taken once
-for each node of ``u``; slope and value share their nodes.)
+for each node of ``u``; slope and value share their nodes. Of a broken line what is expected given ``u`` is in closed
+form, and all is where it is straight on either side of zero.)
 """
 
 import math
@@ -16,9 +17,10 @@ import jax.numpy as jnp
 
 from jnorm import activations
 from jnorm._ground import callables, nodes
-from jnorm.gaussian._kinks import places
+from jnorm.gaussian._kinks import Kinks, located, places, read
 from jnorm.gaussian._limits import root
 from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
+from jnorm.gaussian._pieces import Pieces, expected, pieces
 from jnorm.theory._parts import Activation, known_kinks
 
 
@@ -43,7 +45,8 @@ def rule(phi: Activation, kinks: tuple[float, ...] | None, nodes: int = PAIR_NOD
 
     Args:
         phi: The activation, settled for points ``[1, *shape]``.
-        kinks: Where it or a derivative jumps; None where its table says so, or they are found.
+        kinks: Where it or a derivative jumps; None where its table says so, or they are found. Then broken lines are
+            recognized, and their conditional expectations, or all, are in closed form.
         nodes: Of a panel of the quadrature, in either direction.
 
     Returns:
@@ -54,7 +57,7 @@ def rule(phi: Activation, kinks: tuple[float, ...] | None, nodes: int = PAIR_NOD
         function, *_ = callables.unwrap(function.__wrapped__)  # type: ignore[attr-defined]
     if kinks is None and not args and function in _CLOSED:
         return _Closed(_CLOSED[function], keywords)
-    return _Quadrature(phi, known_kinks(phi, kinks), nodes)
+    return _Quadrature(phi, kinks, nodes)
 
 
 @jax.custom_jvp
@@ -91,7 +94,8 @@ class _Quadrature:
     """``v`` given ``u`` inside, ``u`` outside, both split at the kinks of the activation.
 
     The outer rule is split too where the conditional mean of ``v`` meets a kink, and on either side of that as far as
-    the conditional spread reaches.
+    the conditional spread reaches. The inner one is not needed where the activation is a broken line, and neither is
+    where its one kink is at zero.
     """
 
     phi: Activation
@@ -99,37 +103,93 @@ class _Quadrature:
     nodes: int = field(metadata={"static": True})
 
     def __call__(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
-        zero, su, sv = jnp.zeros_like(corr), root(var1), root(var2)
+        su, sv, wide = root(var1), root(var2), root(jnp.maximum(var1, var2))
+        zero, point = jnp.zeros_like(corr), jax.ShapeDtypeStruct((1, *corr.shape), corr.dtype)
+        known = known_kinks(self.phi, self.kinks)
+        found = read(self.phi, (point,)) if self.kinks is None else Kinks()
+        if found.degree is None or found.degree > 1:
+            at = places(self.phi, point, zero, wide, known)
+            return self._given_u(at, known, su, sv, corr, _Summed(self.phi, at, self.nodes))
+        at = located(found, point, zero, wide)
+        ((line,), _) = pieces(self.phi, at, zero, wide, 1)
+        if not found.traced and set(found.known) <= {0.0}:
+            return _angular(line, at_points(self.phi, 0)(zero), su, sv, corr)
+        return self._given_u(at, found.known or None, su, sv, corr, _Straight(line))
+
+    def _given_u(
+        self, at: jax.Array, known: tuple[float, ...] | None, su: jax.Array, sv: jax.Array, corr: jax.Array, inside: Any
+    ) -> Dual:
         along, across = sv * corr, sv * sine(corr)
-        steep = jnp.maximum(jnp.abs(along), 8 * jnp.finfo(corr.dtype).eps * sv)
-        at = places(self.phi, jax.ShapeDtypeStruct((1, *corr.shape), corr.dtype), zero, jnp.maximum(su, sv), self.kinks)
+        zero, steep = jnp.zeros_like(corr), jnp.maximum(jnp.abs(along), 8 * jnp.finfo(corr.dtype).eps * sv)
         turns = splits(at, zero, along) * jnp.where(along == 0, 0.0, 1.0)[None]
         spread = jnp.where(steep == 0, REACH, REACH * across / jnp.where(steep == 0, 1.0, steep))[None]
-        is_middle = self.kinks is not None and not any(self.kinks)
+        is_middle = known is not None and not any(known)
         own = jnp.zeros((0, *corr.shape), corr.dtype) if is_middle else splits(at, zero, su)
         inner = jnp.concatenate([own, turns, turns - spread, turns + spread])  # kinks at zero are turns themselves
         center, radius = panels(jnp.sort(jnp.clip(inner, -REACH, REACH), 0))
-        count = self.nodes if len(at) else 2 * self.nodes
         f = _with_slope(at_points(self.phi, 1))
 
         def terms(turn: tuple[jax.Array, jax.Array]) -> Dual:
             x = center[:, None] + radius[:, None] * turn[0]
             outer = radius[:, None] * turn[1] * density(x)
-            mean, deviation = along[None, None] * x, jnp.broadcast_to(across[None, None], x.shape)
-            middle, half = panels(
-                splits(at[:, None, None], mean, deviation)
-            )  # [inner panel, outer panel, outer node, ...]
-            points, weights = (a[0] for a in blocks(count, middle, 0))
-            y = middle[:, None] + half[:, None] * points
-            weight = half[:, None] * weights * density(y)
-            flat = lambda a: a.reshape(math.prod(a.shape[: a.ndim - corr.ndim]), *corr.shape)
-            right = [a.reshape(y.shape) for a in f(flat(mean[None, None] + deviation[None, None] * y))]
-            left = [a.reshape(x.shape) for a in f(flat(su[None, None] * x))]
-            return Dual(
-                *(jnp.sum(outer * g * jnp.sum(weight * h, (0, 1)), (0, 1)) for g, h in zip(left, right, strict=True))
-            )
+            right = inside(along[None, None] * x, jnp.broadcast_to(across[None, None], x.shape))
+            left = [a.reshape(x.shape) for a in f((su[None, None] * x).reshape(-1, *corr.shape))]
+            return Dual(*(jnp.sum(outer * g * h, (0, 1)) for g, h in zip(left, right, strict=True)))
 
-        return total(terms, blocks(count, center, count * (len(at) + 1) * center.size))
+        count = self.nodes if len(at) else 2 * self.nodes
+        return total(terms, blocks(count, center, inside.each * center.size))
+
+
+class _Summed(NamedTuple):
+    """``E[phi(v)]`` and ``E[phi'(v)]`` by a rule, for means and deviations ``[panel, node, ...]``."""
+
+    phi: Activation
+    at: jax.Array
+    nodes: int
+
+    @property
+    def each(self) -> int:
+        """How many values it takes for a mean."""
+        return (self.nodes if len(self.at) else 2 * self.nodes) * (len(self.at) + 1)
+
+    def __call__(self, mean: jax.Array, deviation: jax.Array) -> list[jax.Array]:
+        """The two, of the shape of the mean."""
+        middle, half = panels(splits(self.at[:, None, None], mean, deviation))  # [inner panel, panel, node, ...]
+        points, weights = (a[0] for a in blocks(self.each // len(middle), middle, 0))
+        y = middle[:, None] + half[:, None] * points
+        weight = half[:, None] * weights * density(y)
+        z = mean[None, None] + deviation[None, None] * y
+        values = _with_slope(at_points(self.phi, 1))(z.reshape(-1, *self.at.shape[1:]))
+        return [jnp.sum(weight * a.reshape(y.shape), (0, 1)) for a in values]
+
+
+class _Straight(NamedTuple):
+    """The same of a broken line, in closed form."""
+
+    line: Pieces
+
+    @property
+    def each(self) -> int:
+        """How many values it takes for a mean."""
+        return len(self.line.anchor)
+
+    def __call__(self, mean: jax.Array, deviation: jax.Array) -> list[jax.Array]:
+        """The two, of the shape of the mean."""
+        level = self.line._replace(value=self.line.slope, slope=jnp.zeros_like(self.line.slope))
+        return expected([self.line, level], mean, deviation)
+
+
+def _angular(line: Pieces, at_zero: jax.Array, su: jax.Array, sv: jax.Array, corr: jax.Array) -> Dual:
+    """The arc-cosine kernels of what is straight on either side of zero (Cho and Saul 2009)."""
+    ends = line.value - line.slope * line.anchor
+    shift, jump = (ends[0] + ends[-1]) / 2, (ends[-1] - ends[0]) / 2
+    slope, bend = (line.slope[0] + line.slope[-1]) / 2, (line.slope[-1] - line.slope[0]) / 2
+    height, angle, one, half = sine(corr), jnp.arctan2(corr, sine(corr)), math.sqrt(2 / math.pi), 2 / math.pi
+    even = shift * shift + shift * bend * (su + sv) * one + half * bend * bend * su * sv * (height + corr * angle)
+    odd = half * jump * jump * angle + jump * slope * corr * (su + sv) * one + slope * slope * su * sv * corr
+    left, right = (jnp.where(scale == 0, at_zero, shift + bend * scale * one) for scale in (su, sv))
+    value = jnp.where((su == 0) | (sv == 0), left * right, even + odd)
+    return Dual(value, slope * slope + half * bend * bend * angle)
 
 
 def sine(corr: jax.Array) -> jax.Array:
