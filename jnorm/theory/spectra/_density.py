@@ -48,9 +48,10 @@ def density(
     """The density of the squared singular values of the Jacobian of a wide network.
 
     With ``m(w) = E[x / (w - x)]``, ``x = sigma_w^2 phi'(z)^2``, the Green's function ``G`` of ``J J^T`` is given by
-    ``z G(z) = 1 + m(w)`` where ``z = w^L (m / (1 + m))^(L - 1) (1 + m)^(g L)``, ``g = 1`` for Gaussian weights and 0 for
-    orthogonal ones, and the density is ``-Im G / pi`` on the real axis. On the negative axis ``w`` is real and unique;
-    from there it is followed on a half circle, on which nothing is singular, at every point by itself.
+    ``z G(z) = 1 + m(w)`` where ``z = w^L (m / (1 + m))^(L - 1) (1 + m)^(g L)``, ``g = 1`` for Gaussian weights and 0
+    for orthogonal ones, and the density is ``-Im G / pi`` on the real axis. On the negative axis ``w`` is real and
+    unique; from there Newton's iteration follows it on a half circle, on which nothing is singular, for every point by
+    itself.
 
     The integral is one, less the atoms of `support`; at zero the density is infinite for more than one layer. At the
     ends it goes to zero as a square root, and Newton's iteration is slow on them.
@@ -94,10 +95,11 @@ def _density(layer: Dense, squared: ArrayLike, depth: ArrayLike, start: ArrayLik
     usable = (squared > 0) & (squared < jnp.inf) & (depth + excess > 1) & (lost == 0)
     squared, depth = jnp.where(usable, squared, 1.0), jnp.where(usable, depth, 2.0)
     fine, coarse = law(layer, q, 2 * NODES), law(layer, q)
-    target = jnp.log(squared) - depth * fine.log_mean - 1j * math.pi
+    target = jax.lax.complex(jnp.log(squared) - depth * fine.log_mean, jnp.full_like(depth, -math.pi))
     at = jax.lax.stop_gradient(_followed(fine, target.real, depth, excess))
     value, residual = _value(image(fine, at, depth, excess), target)
-    other, _ = _value(image(coarse, at, depth, excess), target + depth * (fine.log_mean - coarse.log_mean))
+    shift = depth * (fine.log_mean - coarse.log_mean)
+    other, _ = _value(image(coarse, at, depth, excess), target + shift.astype(target.dtype))
     eps = float(jnp.finfo(squared.dtype).eps)
     good = usable & (residual <= 64 * eps * (depth + jnp.abs(target)))
     lost = jnp.where(good, 0.0, jnp.nan)
@@ -126,12 +128,13 @@ def _followed(slopes: Law, log_square: jax.Array, depth: jax.Array, excess: floa
     def advance(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         turn, stage, at, active = state
         found = image(slopes, at, depth, excess)
-        toward = lambda stage: (log_square - 1j * math.pi * (1 - (1 - stage / STAGES) ** 2) - found.place) / found.slope
+        angle = lambda stage: -math.pi * (1 - (1 - stage / STAGES) ** 2)
+        toward = lambda stage: (jax.lax.complex(log_square, angle(stage)) - found.place) / found.slope
         near = jnp.abs(toward(stage)) <= NEAR
         stage = jnp.where(near & (stage < STAGES), stage + 1, stage)
         step = toward(stage)
-        after = at + step / jnp.maximum(jnp.abs(step), 1.0)
-        after = after.real + 1j * jnp.clip(after.imag, -math.pi, 0.0)
+        after = at + step / jnp.maximum(jnp.abs(step), 1.0).astype(at.dtype)
+        after = jax.lax.complex(after.real, jnp.clip(after.imag, -math.pi, 0.0))
         rests = (stage == STAGES) & (jnp.abs(after - at) <= 4 * eps * (1 + jnp.abs(at)))
         return turn + 1, stage, jnp.where(active, after, at), active & ~rests
 

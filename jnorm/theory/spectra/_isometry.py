@@ -61,7 +61,7 @@ class _Layer(NamedTuple):
 
 
 def isometry(phi: Activation, *, weights: str = "orthogonal", kinks: Sequence[float] | None = None) -> Isometry:
-    """Whether there are critical points at which all singular values stay near one however deep the network is.
+    """Whether critical points exist at which all singular values stay near one however deep the network is.
 
     At a critical point, ``sigma_w^2 E[phi'(z)^2] = 1``, a layer adds ``E[x^2] / E[x]^2 - 1 + g`` to the variance of the
     squared singular values, ``x = phi'(z)^2``, ``g = 1`` for Gaussian weights and 0 for orthogonal ones. With the length
@@ -166,7 +166,7 @@ def _critical_point(layer: Dense, depth: ArrayLike, var: ArrayLike, excess: floa
     dtype, layer, (depth, var) = layer.spread(depth=depth, var=var)
     lengths, found = _scanned(layer, var, excess)
     aim = var / depth
-    below = found.variance < aim
+    below = found.variance < aim[None]
     crosses = below[:-1] & ~below[1:] & found.exists[:-1] & found.exists[1:]
     first = jnp.argmax(crosses, 0)
     there = jnp.any(crosses, 0)

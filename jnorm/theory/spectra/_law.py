@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jnorm._ground import checks
 from jnorm.gaussian._kinks import places
 from jnorm.gaussian._panels import REACH, at_points, blocks, density, panels, splits
+from jnorm.theory._leaps import leaps
 from jnorm.theory._parts import Activation
 from jnorm.theory.meanfield._dense import Dense, dense, inner
 
@@ -55,14 +56,16 @@ def law(layer: Dense, q: jax.Array, nodes: int = NODES) -> Law:
     points, weights = (a[0] for a in blocks(nodes, center, 0))
     x = center[:, None] + radius[:, None] * points
     flat = lambda a: a.reshape(-1, *q.shape)
-    slope = _slope(layer.phi, flat(scale * x))
+    slope = _slope(layer.phi, flat(scale[None, None] * x))
     mass = flat(radius[:, None] * weights * density(x))
-    mass = mass / jnp.sum(mass, 0)
+    mass = mass / jnp.sum(mass, 0)[None]
     square = slope * slope
     mean = jnp.sum(mass * square, 0)
     flatten = mean == 0
-    value = jnp.where(flatten, 1.0, square / jnp.where(flatten, 1.0, mean))
-    return Law(value, mass, 2 * jnp.log(layer.sigma_w) + jnp.log(mean))
+    value = jnp.where(flatten[None], 1.0, square / jnp.where(flatten, 1.0, mean)[None])
+    log_mean = 2 * jnp.log(layer.sigma_w) + jnp.log(mean)
+    jumps = leaps(layer.phi, zero, scale, layer.kinks)
+    return Law(value, mass, log_mean if jumps is None else jnp.where(jumps, jnp.nan, log_mean))
 
 
 def prepared(

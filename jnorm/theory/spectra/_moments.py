@@ -85,7 +85,7 @@ def support(
     start: ArrayLike = 1.0,
     kinks: Sequence[float] | None = None,
 ) -> Support:
-    """The extreme squared singular values of the Jacobian of a wide network, and what is not spread between them.
+    """The extreme squared singular values of the Jacobian of a wide network, and its atoms.
 
     The largest is where the inverse of the moment transform turns. Slopes of zero (`relu`) give singular values of zero,
     and a slope that more than ``1 - 1/L`` of the units share gives, under orthogonal weights, an atom. The law of the

@@ -1,8 +1,8 @@
-"""The transform of a product of free factors: where a squared singular value is seen through the law of one layer.
+"""The transform of a product of free factors, by the law of one of them.
 
-With ``m(w) = E[x / (w - x)]`` of a layer's squared slopes, the moment transform of ``J J^T`` takes the value ``m(w)`` at
-``z(w) = w^L (m / (1 + m))^(L - 1) (1 + m)^(g L)``, ``g = 1`` for Gaussian weights and 0 for orthogonal ones: S-transforms
-multiply. All is done with logarithms, of ``-w`` and ``-z``, which are real on the negative axis.
+With ``m(w) = E[x / (w - x)]`` of a layer's squared slopes, the moment transform of ``J J^T`` is ``m(w)`` at
+``z(w) = w^L (m / (1 + m))^(L - 1) (1 + m)^(g L)``, ``g = 1`` for Gaussian weights and 0 for orthogonal ones, since
+S-transforms multiply. All is done with logarithms, of ``-w`` and ``-z``, which are real on the negative axis.
 """
 
 import math
@@ -42,10 +42,10 @@ def image(law: Law, at: jax.Array, depth: jax.Array, excess: float) -> Image:
     Returns:
         The image.
     """
-    w = -jnp.exp(at)
-    pole = 1 / (w - law.value)
-    m, total = law.mean(law.value * pole), w * law.mean(pole)
-    push = w * law.mean(law.value * pole * pole)
+    value, weight, depth = (a.astype(at.dtype) for a in (law.value, law.weight, depth))
+    mean, w = lambda f: jnp.sum(weight * f, 0), -jnp.exp(at)
+    pole = 1 / (w[None] - value)
+    m, total, push = mean(value * pole), w * mean(pole), w * mean(value * pole * pole)
     # -m is in the upper half plane and 1 + m in the lower one, the real axis included: the cut is turned away.
     quarter = 1j * math.pi / 2
     log_m, log_total = jnp.log(1j * m) + quarter, jnp.log(1j * total) - quarter
@@ -70,11 +70,11 @@ def edge(law: Law, depth: jax.Array, excess: float, turns: int = 44) -> jax.Arra
         ``log z``.
     """
     most = jnp.max(law.value, 0)
-    gap = most - law.value
+    gap = most[None] - law.value
 
     def beside(place: jax.Array) -> tuple[jax.Array, jax.Array]:
         """``log z`` and its slope at ``w = most (1 + exp(place))``, where all terms are positive."""
-        ratio = law.value / (gap + most * jnp.exp(place))
+        ratio = law.value / (gap + (most * jnp.exp(place))[None])
         m, push = law.mean(ratio), law.mean(ratio * (1 + ratio))
         log_total = jnp.log1p(m)
         log_z = depth * (jnp.log(most) + jnp.log1p(jnp.exp(place)))
