@@ -117,7 +117,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("case", beside(CASES[:2], CASES), ids=lambda case: case[0])
+@pytest.mark.parametrize("case", beside(CASES[1:2], CASES), ids=lambda case: case[0])
 def test_the_density_has_the_exact_moments(case, law):
     name, weights, depth = case
     of = {"depth": depth, "weights": law, **weights}
@@ -205,7 +205,7 @@ def test_isometry_has_the_published_answers():
 
 
 def test_a_critical_point_has_the_variance_that_is_asked_for():
-    depth = jnp.array([8, 64, 4096])
+    depth = jnp.array([8, 64, 1_000_000])
     point = spectra.critical_point(tanh, depth=depth, var=0.5)
     assert np.all(point.converged & point.attracts)
     weights = {"sigma_w": point.sigma_w, "sigma_b": point.sigma_b}
@@ -214,10 +214,10 @@ def test_a_critical_point_has_the_variance_that_is_asked_for():
     np.testing.assert_allclose(found.mean, 1, rtol=1e-9)
     np.testing.assert_allclose(found.var, 0.5, rtol=1e-6)
     # x = 1 - 2 z^2 + ..., Var x = 8 q^2: the length falls as the root of the depth
-    np.testing.assert_allclose(point.length[2], np.sqrt(0.5 / 4096 / 8), rtol=0.05)
-    # the largest value stays bounded, and does not for Gaussian weights
+    np.testing.assert_allclose(point.length[2], np.sqrt(0.5 / 1e6 / 8), rtol=0.01)
+    # S(u) of the product goes to exp(-var u), and the largest value to the minimum of (1 + u)/u exp(var u), at u = 1
     largest = spectra.support(tanh, depth=depth, weights="orthogonal", **weights).largest
-    assert np.ptp(largest) < 0.3
+    np.testing.assert_allclose(largest[2], 2 * np.exp(0.5), rtol=2e-3)
     assert np.all(np.diff(spectra.support(tanh, depth=depth, **weights).largest) > 100)
 
 

@@ -139,5 +139,5 @@ def _followed(slopes: Law, log_square: jax.Array, depth: jax.Array, excess: floa
         return turn + 1, stage, jnp.where(active, after, at), active & ~rests
 
     stage = jnp.zeros_like(log_square)
-    begin = jnp.zeros((), int), stage, log_square + 0j, stage == 0
+    begin = jnp.zeros((), int), stage, jax.lax.complex(log_square, stage), stage == 0
     return jax.lax.while_loop(lambda s: (s[0] < TURNS) & jnp.any(s[3]), advance, begin)[2]

@@ -66,8 +66,8 @@ def isometry(phi: Activation, *, weights: str = "orthogonal", kinks: Sequence[fl
     At a critical point, ``sigma_w^2 E[phi'(z)^2] = 1``, a layer adds ``E[x^2] / E[x]^2 - 1 + g`` to the variance of the
     squared singular values, ``x = phi'(z)^2``, ``g = 1`` for Gaussian weights and 0 for orthogonal ones. With the
     length as a function of depth the variance at depth L can be held, and the largest singular value with it, if and
-    only if this comes down to zero. For Gaussian weights it does not, nor for activations with a kink at zero, `relu` and
-    `selu` among them; for orthogonal weights and `tanh`, `erf`, `hard_tanh` it does, as lengths go to zero.
+    only if this comes down to zero. For Gaussian weights it does not, nor for activations with a kink at zero, `relu`
+    and `selu` among them; for orthogonal weights and `tanh`, `erf`, `hard_tanh` it does, as lengths go to zero.
     Lengths from 1e-8 to 100 are looked at, and less than 1e-6 counts as zero.
     Source: Pennington, Schoenholz, Ganguli 2018 (arXiv 1802.09979), section 4.
 

@@ -143,7 +143,7 @@ def _support(layer: Dense, depth: ArrayLike, start: ArrayLike, excess: float) ->
     kept = 1 - depth * (1 - share)
     kept = jnp.where((excess > 0) | (share <= 0.5) | (kept <= 64 * jnp.finfo(kept.dtype).eps), 0.0, kept)
     atom = jnp.where(kept > 0, jnp.exp(scale + depth * jnp.log(jnp.where(kept > 0, value, 1.0))), jnp.nan)
-    at_zero = slopes.mean(1.0 * (slopes.value == 0))
+    at_zero = slopes.mean(jnp.where(slopes.value == 0, 1.0, 0.0))
     found = smallest, jnp.exp(scale + edge(slopes, depth, excess)), at_zero, atom, kept
     return Support(*((a + lost).astype(dtype) for a in found))
 
