@@ -64,7 +64,7 @@ def trainable_depth(
     >>> from jnorm.activations import tanh
     >>> found = trainable_depth(tanh, sigma_w=jnp.array([0.9, 1.3, 3.0]), sigma_b=0.05**0.5)
     >>> [f"{d:.0f}" for d in found.depth], [bool(d) for d in found.gradient < found.signal]
-    (['12', '142', '10'], [False, False, True])
+    (['14', '384', '10'], [False, False, True])
     """
     checks.require(lambda s: s > 0, "`{}` must satisfy {} > 0", scales=scales)
     weights = {"sigma_w": sigma_w, "sigma_b": sigma_b, "dropout": dropout, "start": start, "kinks": kinks}

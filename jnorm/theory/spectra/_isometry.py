@@ -123,7 +123,7 @@ def critical_point(
     >>> from jnorm.activations import relu, tanh
     >>> found = critical_point(tanh, depth=jnp.array([10, 1000]), var=0.25)
     >>> [f"{w:.5f}" for w in found.sigma_w], [f"{q:.5f}" for q in found.length]
-    (['1.06896', '1.00565'], ['0.07261', '0.00568'])
+    (['1.06519', '1.00568'], ['0.07383', '0.00575'])
     >>> bool(critical_point(relu, depth=10, var=0.25).converged)
     False
     """
