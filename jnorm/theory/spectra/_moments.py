@@ -21,7 +21,7 @@ class Support(NamedTuple):
         smallest: The smallest one.
         largest: The largest one.
         at_zero: Share of them that is zero.
-        atom: A value that a share of them has, NaN where there is none.
+        atom: A value that a share of them has, zero where there is none.
         at_atom: This share.
     """
 
@@ -142,7 +142,7 @@ def _support(layer: Dense, depth: ArrayLike, start: ArrayLike, excess: float) ->
     value, share = shared(slopes)
     kept = 1 - depth * (1 - share)
     kept = jnp.where((excess > 0) | (share <= 0.5) | (kept <= 64 * jnp.finfo(kept.dtype).eps), 0.0, kept)
-    atom = jnp.where(kept > 0, jnp.exp(scale + depth * jnp.log(jnp.where(kept > 0, value, 1.0))), jnp.nan)
+    atom = jnp.where(kept > 0, jnp.exp(scale + depth * jnp.log(jnp.where(kept > 0, value, 1.0))), 0.0)
     at_zero = slopes.mean(jnp.where(slopes.value == 0, 1.0, 0.0))
     found = smallest, jnp.exp(scale + edge(slopes, depth, excess)), at_zero, atom, kept
     return Support(*((a + lost).astype(dtype) for a in found))
