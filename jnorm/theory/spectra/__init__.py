@@ -11,7 +11,7 @@ Common to the functions:
 - **Free probability.** For wide layers the factors are free, and the moments of their product follow from those of the
   squared slopes alone. The distribution of a network of width n is away from this by terms of the order ``L / n``.
 - **The law of the slopes** is a quadrature that is split at the kinks, as in `jnorm.gaussian`; it is cut off at 8.5
-  standard deviations. Activations that jump have no slope there, and come out without that part.
+  standard deviations. Where an activation jumps the mean is infinite, and what rests on the law is NaN.
 - **Shapes and types.** Arguments broadcast, depth too; the dtype is kept. Deep networks need float64: singular values
   are spread over more decades than float32 has.
 """
