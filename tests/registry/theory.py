@@ -174,9 +174,7 @@ DEPTH = np.array([2.0, 3.0, 4.0, 2.0, 3.0])
 for _name in ("moments", "support"):
     add(
         f"theory.spectra.{_name}",
-        lambda w, b, depth, name=_name: getattr(spectra, name)(
-            activations.sin, depth=depth, sigma_w=w, sigma_b=b, weights="orthogonal"
-        ),
+        lambda w, b, depth, name=_name: getattr(spectra, name)(activations.sin, depth=depth, sigma_w=w, sigma_b=b),
         *(CHAOS, BIAS, DEPTH),
     )
 add(

@@ -89,7 +89,8 @@ def support(
 
     The largest is where the inverse of the moment transform turns. Slopes of zero (`relu`) give singular values of
     zero. Under orthogonal weights a slope that more than ``1 - 1/L`` of the units share gives an atom. The law of the
-    slopes is cut off at 8.5 standard deviations. For piecewise linear activations ``largest`` is right to rounding.
+    slopes is cut off at 8.5 standard deviations; where they have a zero crossing (`sin`), ``smallest`` is that of the
+    quadrature's nodes instead of zero. For piecewise linear activations ``largest`` is right to rounding.
     Source: Pennington, Schoenholz, Ganguli 2018 (arXiv 1802.09979), sections 3 and 4.
 
     Args:
