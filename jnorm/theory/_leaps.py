@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnorm.gaussian._kinks import places
+from jnorm.gaussian import places
 from jnorm.gaussian._limits import leap
 from jnorm.gaussian._panels import REACH, Static, at_points
 from jnorm.theory._parts import Activation

@@ -22,11 +22,16 @@ Common to the functions:
 
 from jnorm.theory.meanfield._correlations import (
     CorrelationMap,
+    TrainableDepth,
     correlation,
     correlation_map,
     depth_scales,
+    trainable_depth,
 )
+from jnorm.theory.meanfield._dense import Dense as Dense
 from jnorm.theory.meanfield._dense import Slopes
+from jnorm.theory.meanfield._dense import dense as dense
+from jnorm.theory.meanfield._dense import inner as inner
 from jnorm.theory.meanfield._kernels import (
     DenseKernels,
     Normalized,
@@ -49,7 +54,6 @@ from jnorm.theory.meanfield._networks import (
 from jnorm.theory.meanfield._pairs import KernelMap, Kernels
 from jnorm.theory.meanfield._phases import PhaseDiagram, critical_line, phase_diagram
 from jnorm.theory.meanfield._steady import DepthScales
-from jnorm.theory.meanfield._trainable import TrainableDepth, trainable_depth
 
 __all__ = [
     "CorrelationMap",

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jnorm import activations
 from jnorm._ground import callables, nodes
-from jnorm.gaussian._kinks import places
+from jnorm.gaussian import places
 from jnorm.gaussian._limits import root
 from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
 from jnorm.theory._leaps import leaps

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.theory._parts import Activation
-from jnorm.theory.meanfield._dense import Dense
+from jnorm.theory.meanfield import Dense
 from jnorm.theory.spectra._law import NODES, Law, law, prepared, staying
 from jnorm.theory.spectra._transform import Image, image
 

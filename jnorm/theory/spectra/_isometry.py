@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.theory._parts import Activation
-from jnorm.theory.meanfield._dense import Dense, dense
+from jnorm.theory.meanfield import Dense, dense
 from jnorm.theory.spectra._law import law, prepared
 from jnorm.theory.spectra._moments import scatter
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm._ground import checks
-from jnorm.gaussian._kinks import places
+from jnorm.gaussian import places
 from jnorm.gaussian._panels import REACH, at_points, blocks, density, panels, splits
 from jnorm.theory._leaps import leaps
 from jnorm.theory._parts import Activation
-from jnorm.theory.meanfield._dense import Dense, dense, inner
+from jnorm.theory.meanfield import Dense, dense, inner
 
 PANELS = 8  # besides those that end at kinks
 NODES = 32  # of a panel

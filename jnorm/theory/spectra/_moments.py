@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnorm.theory._parts import Activation, Moments
-from jnorm.theory.meanfield._dense import Dense
+from jnorm.theory.meanfield import Dense
 from jnorm.theory.spectra._law import NODES, Law, law, prepared, staying
 from jnorm.theory.spectra._transform import edge
 
