@@ -16,6 +16,7 @@ LIGHT = (
     "jnorm.theory.fixed_points",
     "jnorm.theory.portraits",
     "jnorm.theory.meanfield",
+    "jnorm.theory.spectra",
     "jnorm.theory.parametrization",
 )
 

@@ -27,6 +27,7 @@ Common to the functions:
 """
 
 from jnorm.gaussian._kinks import kinks
+from jnorm.gaussian._kinks import places as places
 from jnorm.gaussian._pair import expectation2
 from jnorm.gaussian._single import expectation, moments
 

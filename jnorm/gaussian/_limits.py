@@ -119,16 +119,21 @@ def _slope(f: Callable[[jax.Array], jax.Array], z: jax.Array) -> jax.Array:
     return pull(jnp.ones_like(value))[0]
 
 
+def leap(f: Callable[[jax.Array], jax.Array], z: jax.Array) -> jax.Array:
+    """By how much an elementwise function jumps at points; zero where it does not, or by less than its rounding."""
+    eps, size = float(jnp.finfo(z.dtype).eps), jnp.maximum(1.0, jnp.abs(z))
+    gap = eps**0.75 * size  # wide enough to be exact beside z, narrower than the features of a smooth function
+    far_below, below, above, far_above = (f(z + times * gap) for times in (-2.0, -1.0, 1.0, 2.0))
+    near, far = above - below, far_above - far_below
+    jump = 2 * near - far  # what does not grow with the gap
+    rounding = jnp.maximum(jnp.abs(far_below), jnp.abs(far_above)) + jnp.abs(far / (4 * gap) * z)
+    return jnp.where(jnp.abs(jump) > 64 * eps * rounding, jump, 0.0)
+
+
 def _curvature(slope: Callable[[jax.Array], jax.Array], z: jax.Array, kinks: jax.Array) -> jax.Array:
     """The derivative of a slope; infinite at those of the kinks where the slope jumps."""
     curvature = _slope(slope, z)
     if not len(kinks):
         return curvature
-    eps, size = float(jnp.finfo(z.dtype).eps), jnp.maximum(1.0, jnp.abs(z))
-    gap = eps**0.75 * size  # wide enough to be exact beside z, narrower than the features of a smooth function
-    far_below, below, above, far_above = (slope(z + times * gap) for times in (-2.0, -1.0, 1.0, 2.0))
-    near, far = above - below, far_above - far_below
-    jump = 2 * near - far  # what does not grow with the gap
-    rounding = jnp.maximum(jnp.abs(far_below), jnp.abs(far_above)) + jnp.abs(far / (4 * gap) * z)
-    kinked = (jnp.abs(jump) > 64 * eps * rounding) & jnp.any(z[None] == kinks, 0)
-    return jnp.where(kinked, jnp.sign(jump) * jnp.inf, curvature)
+    jump = leap(slope, z)
+    return jnp.where((jump != 0) & jnp.any(z[None] == kinks, 0), jnp.sign(jump) * jnp.inf, curvature)

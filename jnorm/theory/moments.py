@@ -19,6 +19,7 @@ Common to the functions:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +28,11 @@ from jax.typing import ArrayLike
 from jnorm import activations, gaussian
 from jnorm._ground import callables, checks, nodes
 from jnorm.theory import closed_forms as closed_forms  # whose import enters them in the table of activations
+from jnorm.theory._leaps import leaps
 from jnorm.theory._parts import Activation as Activation
 from jnorm.theory._parts import MomentMap as MomentMap
 from jnorm.theory._parts import Moments as Moments
-from jnorm.theory._parts import known_kinks, numbers, static
+from jnorm.theory._parts import Static, known_kinks, numbers, static
 
 __all__ = [
     "Activation",
@@ -89,7 +91,8 @@ def gradient_factor(
     """What one layer back multiplies the squared gradient by, ``tau * E[phi'(z)^2]``, ``z ~ N(mean, var)``.
 
     Exact where `activation_moments` is, by quadrature over the derivative of ``phi`` elsewhere. At ``var = 0`` it is
-    ``tau * phi'(mean)^2``, with the activation's own convention at a kink.
+    ``tau * phi'(mean)^2``, with the activation's own convention at a kink. Infinite where ``phi`` itself jumps within
+    8.5 standard deviations: the square of its derivative has no mean.
     Source: Klambauer et al. 2017, section 2; Schoenholz et al. 2017 (arXiv 1611.01232), chi_1.
 
     Args:
@@ -113,10 +116,9 @@ def gradient_factor(
     mean, var, tau = _floats(mean, var, tau)
     closed = activations.closed_form(phi) if kinks is None else None
     if closed is not None:
-        slope = closed(mean, var)[2]
-    else:
-        slope = gaussian.expectation(_SquaredSlope(callables.wrap(phi)), mean, var, kinks=known_kinks(phi, kinks))
-    return tau * slope
+        return tau * closed(mean, var)[2]
+    points = jax.ShapeDtypeStruct((1, *mean.shape), checks.wide(mean.dtype))
+    return _factor(callables.settle(phi, points, name="phi"), mean, var, tau, known_kinks(phi, kinks))
 
 
 @nodes.register
@@ -214,6 +216,13 @@ def layer_map(
 @jax.jit
 def _floats(mean: ArrayLike, var: ArrayLike, tau: ArrayLike) -> tuple[jax.Array, ...]:
     return checks.floats(mean=mean, var=var, tau=tau)
+
+
+@partial(jax.jit, static_argnames="kinks")
+def _factor(phi: Activation, mean: jax.Array, var: jax.Array, tau: jax.Array, kinks: Static) -> jax.Array:
+    slope = gaussian.expectation(_SquaredSlope(phi), mean, var, kinks=kinks)
+    jumps = leaps(phi, *(a.astype(checks.wide(a.dtype)) for a in (mean, jnp.sqrt(var))), kinks)
+    return tau * (slope if jumps is None else jnp.where(jumps & (var > 0), jnp.inf, slope))
 
 
 @jax.jit

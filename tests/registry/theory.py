@@ -9,7 +9,7 @@ import optax
 
 from jnorm import activations
 from jnorm.sweeps import sweep
-from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, parametrization, portraits
+from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, parametrization, portraits, spectra
 from jnorm.theory.moments import Moments
 from tests.registry import MEAN, OMEGA, POSITIVE, ROWS, TAU, VAR, add, host, last_to_first
 
@@ -110,7 +110,7 @@ def random_layer(w, b):
     return meanfield.kernel_map(activations.sin, sigma_w=w, sigma_b=b)
 
 
-for _name in ("length", "slopes", "chi", "correlation", "depth_scales"):
+for _name in ("length", "slopes", "chi", "correlation", "depth_scales", "trainable_depth"):
     add(
         f"theory.meanfield.{_name}",
         lambda w, b, name=_name: getattr(meanfield, name)(activations.sin, sigma_w=w, sigma_b=b),
@@ -168,6 +168,26 @@ add(
     lambda a: meanfield.batch_norm_growth(partial(activations.leaky_relu, negative_slope=a)),
     POSITIVE,
 )
+
+# Singular values of few layers, near enough to one for float32.
+DEPTH = np.array([2.0, 3.0, 4.0, 2.0, 3.0])
+for _name in ("moments", "support"):
+    add(
+        f"theory.spectra.{_name}",
+        lambda w, b, depth, name=_name: getattr(spectra, name)(activations.sin, depth=depth, sigma_w=w, sigma_b=b),
+        *(CHAOS, BIAS, DEPTH),
+    )
+add(
+    "theory.spectra.density",  # without the error, which is rounding
+    lambda s, w, b: spectra.density(activations.sin, s, depth=2, sigma_w=w, sigma_b=b).value,
+    *(POSITIVE, CHAOS, BIAS),
+)
+add(
+    "theory.spectra.critical_point",
+    lambda depth, var: spectra.critical_point(activations.sin, depth=depth, var=var),
+    *(DEPTH, POSITIVE),
+)
+host("theory.spectra.isometry", lambda: spectra.isometry(activations.sin))
 
 
 def drawn_line(key, width):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,20 @@ class CorrelationMap:
         checks.require(lambda c: abs(c) <= 1, "`{}` must satisfy -1 <= {} <= 1", corr=corr)
         layer = self.layer.settled(length=self.length, corr=corr)
         return _mapped(layer, self.length, corr)
+
+
+class TrainableDepth(NamedTuple):
+    """Layers up to which a network trains, arrays of one shape.
+
+    Attributes:
+        depth: The smaller one of the other two, infinite at a critical point.
+        signal: Layers over which two inputs can be told apart.
+        gradient: Layers over which gradients neither vanish nor explode.
+    """
+
+    depth: jax.Array
+    signal: jax.Array
+    gradient: jax.Array
 
 
 def correlation_map(
@@ -162,6 +176,49 @@ def depth_scales(
     return _depth_scales(layer.settled(start=start), start)
 
 
+def trainable_depth(
+    phi: Activation,
+    *,
+    sigma_w: ArrayLike,
+    sigma_b: ArrayLike = 0.0,
+    dropout: ArrayLike = 0.0,
+    scales: ArrayLike = 6.0,
+    start: ArrayLike = 1.0,
+    kinks: Sequence[float] | None = None,
+) -> TrainableDepth:
+    """The depth up to which a network of these weights is predicted to train: six depth scales.
+
+    After as many layers what two inputs differ by, or what the squared gradient has been, is down by ``exp(6)``, or up:
+    ``signal`` counts scales of the correlation, ``1 / |log C'(c)|`` where it stays, ``gradient`` those of the squared
+    gradient, ``1 / |log chi|``. In the ordered phase both are one. Six is what was seen for tanh networks on MNIST with
+    a few hundred steps; longer training and tuned rates add to it, and it is a rule of thumb, not a bound.
+    Source: Schoenholz et al. 2017 (arXiv 1611.01232), section 5 and figure 5.
+
+    Args:
+        phi: As for `jnorm.theory.meanfield.length`.
+        sigma_w: As there.
+        sigma_b: As there.
+        dropout: As there.
+        scales: How many depth scales.
+        start: As there.
+        kinks: As there.
+
+    Returns:
+        Depths, NaN where no length stays.
+
+    Raises:
+        ValueError: A known ``scales <= 0``, or as `jnorm.theory.meanfield.length`.
+
+    >>> from jnorm.activations import tanh
+    >>> found = trainable_depth(tanh, sigma_w=jnp.array([0.9, 1.3, 3.0]), sigma_b=0.05**0.5)
+    >>> [f"{d:.0f}" for d in found.depth], [bool(d) for d in found.gradient < found.signal]
+    (['14', '384', '10'], [False, False, True])
+    """
+    checks.require(lambda s: s > 0, "`{}` must satisfy {} > 0", scales=scales)
+    layer = dense(phi, sigma_w, sigma_b, dropout, kinks, start)
+    return _trainable_depth(layer.settled(start=start, scales=scales), start, scales)
+
+
 def mapped(layer: Dense, q: jax.Array, after: jax.Array, corr: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Inside a program: the correlation after a layer that takes a length to another one, and its slope."""
     corr = jnp.where(jnp.abs(corr) <= 1 + 16 * jnp.finfo(corr.dtype).eps, corr, jnp.nan)
@@ -228,3 +285,11 @@ def _depth_scales(layer: Dense, start: ArrayLike) -> DepthScales:
     corr = correlation_at(layer, q, after, slopes.forward)
     along = jnp.where(corr == 1, slopes.forward, mapped(layer, q, after, corr)[1])
     return DepthScales(*((scale(slope) + lost).astype(dtype) for slope in (slopes.length, along)))
+
+
+@jax.jit
+def _trainable_depth(layer: Dense, start: ArrayLike, scales: ArrayLike) -> TrainableDepth:
+    dtype, layer, (start, scales) = layer.spread(start=start, scales=scales)
+    signal = scales * _depth_scales(layer, start).correlation
+    gradient = scales * scale(layer.slopes(layer.stays(start)).backward)
+    return TrainableDepth(*(a.astype(dtype) for a in (jnp.minimum(signal, gradient), signal, gradient)))

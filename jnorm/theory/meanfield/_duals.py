@@ -21,6 +21,7 @@ from jnorm.gaussian._kinks import Kinks, located, places, read
 from jnorm.gaussian._limits import root
 from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
 from jnorm.gaussian._pieces import Pieces, expected, pieces
+from jnorm.theory._leaps import leaps
 from jnorm.theory._parts import Activation, known_kinks
 
 
@@ -103,6 +104,20 @@ class _Quadrature:
     nodes: int = field(metadata={"static": True})
 
     def __call__(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
+        found = self.without_leaps(var1, var2, corr)
+        scale = jnp.maximum(root(var1), root(var2))
+        jumps = leaps(self.phi, jnp.zeros_like(corr), scale, self.kinks)
+        if jumps is None:
+            return found
+        # The derivative of the value has what the product of two delta functions adds, infinite where they meet.
+        fixed = lambda corr: self.without_leaps(*jax.lax.stop_gradient((var1, var2)), corr).value
+        both, apart = root(var1) * root(var2), jnp.abs(corr) < 1
+        push = jax.jvp(fixed, (jnp.where(apart, corr, 0.0),), (jnp.ones_like(corr),))[1]
+        slope = jnp.where(apart, push / jnp.where(both == 0, 1.0, both), jnp.inf)
+        return Dual(found.value, jnp.where(jumps & (both > 0), slope, found.slope))
+
+    def without_leaps(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
+        """Both expectations, the second without what jumps of the activation add."""
         su, sv, wide = root(var1), root(var2), root(jnp.maximum(var1, var2))
         zero, point = jnp.zeros_like(corr), jax.ShapeDtypeStruct((1, *corr.shape), corr.dtype)
         known = known_kinks(self.phi, self.kinks)

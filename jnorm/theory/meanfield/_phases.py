@@ -13,6 +13,7 @@ from numpy.polynomial import chebyshev
 
 from jnorm import gaussian
 from jnorm._ground import callables, nodes
+from jnorm.theory._leaps import leaps
 from jnorm.theory._parts import Activation, known_kinks
 from jnorm.theory.meanfield._dense import LONGEST, Dense, dense, inner
 from jnorm.theory.meanfield._duals import rule
@@ -61,7 +62,7 @@ def critical_line(
 
     Returns:
         ``sigma_w``, of the broadcast shape; NaN where no length is on the line (the line of `relu` is one point,
-        ``sqrt(2)`` without biases, where every length stays).
+        ``sqrt(2)`` without biases, where every length stays; activations that jump have none).
 
     Raises:
         ValueError: A known ``sigma_b < 0`` or ``start <= 0``, or a ``phi`` that is not elementwise.
@@ -96,7 +97,7 @@ def phase_diagram(
         The grid and what is found there.
 
     Raises:
-        ValueError: Axes that are not one-dimensional, a negative entry, or a ``phi`` that is not elementwise.
+        ValueError: Axes that are not one-dimensional, a negative entry, or a ``phi`` that is not elementwise or jumps.
         TypeError: An axis that is traced.
 
     >>> from jnorm.activations import tanh
@@ -115,6 +116,9 @@ def phase_diagram(
     with jax.enable_x64(True):
         points = jax.ShapeDtypeStruct((1, PANELS, NODES), jnp.float64)
         settled = callables.settle(layer.phi, points, name="phi")
+        origin = jnp.zeros(points.shape[1:])
+        if leaps(settled, origin, origin + LONGEST**0.5, layer.kinks) is not None:
+            raise ValueError("`phi` must not jump: there is no order where it does, and `chi` is infinite")
         lengths = _Lengths(settled, layer.kinks)
         q = lengths.stay(w, b)
         second, chi, growth = lengths.at(q)
@@ -138,7 +142,8 @@ def _critical_line(layer: Dense, start: ArrayLike) -> jax.Array:
     bias = jnp.square(layer.sigma_b)
     on_line = lambda q: bias + layer.second(q) / layer.chi(q)
     q = steady(on_line, jnp.where(start > 0, start, jnp.nan), layer.keeps_zero(start))
-    return jnp.where(q < jnp.inf, 1 / jnp.sqrt(layer.chi(inner(q))), jnp.nan).astype(dtype)
+    slope = layer.chi(inner(q))
+    return jnp.where((q < jnp.inf) & (slope < jnp.inf), 1 / jnp.sqrt(slope), jnp.nan).astype(dtype)
 
 
 @nodes.register
