@@ -75,10 +75,12 @@ def length_law(
     ``E[K'] = E[F(K)] + O(1/width)``,  ``Var K' = sigma_w^4 E[V(K)] / width + Var F(K)``,
 
     without the correction for normal weights, which make K a Markov chain, and with that of `layer_law` for others.
-    Expectations are taken as if K were lognormal, which needs its two moments alone: they come out exact where phi is
-    homogeneous (relu with He's weights: ``Var K / K^2 = (1 + 5/width)^depth - 1``). The logarithm has a recursion of its
-    own, in which the mean over the units has a gamma law: it holds also where depth is not small against width, and
-    the variance is that of few networks. Networks in which all units of a layer are dead are left out of it.
+    Expectations are taken as if ``log K`` were ``a + s x + b (x^2 - 1)``, x normal, a law that is fixed by the mean and
+    variance of K and the third cumulant of its logarithm. Mean and variance come out exact where phi is homogeneous
+    (relu with He's weights: ``Var K / E[K]^2 = (1 + 5 / width)^depth - 1``). The logarithm has a recursion of its own,
+    in which K given the layer before has nearly a gamma law. It tells what a typical network does where depth is not
+    small against width, while mean and variance are those of a few networks. Networks in which all units of a layer are
+    dead are left out of the logarithm.
 
     Args:
         phi: The activation; ``kinks`` as in `jnorm.theory.moments`.
@@ -95,14 +97,14 @@ def length_law(
         Its law, ``depth + 1`` rows along a leading axis, the given length first.
 
     Raises:
-        ValueError: A ``width`` that is no whole number >= 1, a ``depth`` that is none >= 0, a known negative ``sigma_w``
-            or ``sigma_b``, or ``length <= 0``, an unknown name of ``weights``, shapes that do not broadcast, or a
+        ValueError: A ``width`` that is no whole number >= 1, a ``depth`` that is none >= 0, a known ``length <= 0`` or
+            negative ``sigma_w`` or ``sigma_b``, an unknown name of ``weights``, shapes that do not broadcast, or a
             ``phi`` that is not elementwise.
 
     >>> from jnorm.activations import relu
     >>> found = length_law(relu, width=100, depth=20, sigma_w=2**0.5)
     >>> [round(float(part[-1]), 3) for part in (found.mean, found.var, found.log_var)]
-    [1.0, 1.653, 1.01]
+    [1.0, 1.653, 1.037]
     """
     checks.whole(0, depth=depth)
     layer = random(phi, sigma_w, sigma_b, width, weights, kinks, length)
@@ -130,6 +132,7 @@ def advance(layer: Random, state: State) -> State:
     # Var F(K) = E[(K (f - f0) + f0 (K - m))^2] with f = F / K and f0 = E[K f] / m, for which the middle term is simple.
     among = square * by(gap * (gap + 2 * first[None])) + first**2 * law.var
     mean_after, var_after = law.mean * first, among + square * by((var / q**2)[twice])
+    var_after = jnp.where(var_after < 0, 0.0, var_after)  # by rounding, where nothing varies
     own = (mean_after - bias) ** 2 + var_after
     ratio = square * by((fourth / q**2)[twice]) / jnp.where(own == 0, 1.0, own)
     center, spread, skew = _log_mean(var[logs] / mean[logs] ** 2, third[logs] / mean[logs] ** 3)
@@ -169,7 +172,7 @@ def _places(state: State, nodes: jax.Array) -> jax.Array:
 
 
 def _through(layer: Random, q: jax.Array, ratio: jax.Array) -> tuple[jax.Array, ...]:
-    """Given lengths ``[node, ...]``: the next one at infinite width, its first three cumulants, ``sigma_w^4 E[phi^4]``."""
+    """Given lengths ``[node, ...]``: the next one's limit, three cumulants of it, and ``sigma_w^4 E[phi^4]``."""
     gain, bias, n, shared = (a[None] for a in (layer.sigma_w**2, layer.sigma_b**2, layer.width, layer.weights.shared))
     size = jnp.sqrt(q)
     center = jax.lax.stop_gradient((layer.phi(size) ** 2 + layer.phi(-size) ** 2) / 2)
@@ -214,5 +217,4 @@ def _length_law(layer: Random, length: ArrayLike, depth: int) -> LengthLaw:
 
     first = start(layer, length)
     _, rows = jax.lax.scan(body, first, length=depth)
-    joined = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]).astype(dtype), first.law, rows)
-    return joined
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]).astype(dtype), first.law, rows)

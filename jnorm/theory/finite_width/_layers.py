@@ -20,7 +20,7 @@ class LayerLaw(NamedTuple):
 
     Attributes:
         limit: The mean and variance of a layer of infinite width.
-        expected: Their expectation over layers of this width; the gap from ``limit`` is the correction of order 1/width.
+        expected: Their expectation over layers of this width; its gap from ``limit`` is of order 1/width.
         covariance: Their covariance matrix over such layers, ``[..., 2, 2]``, mean first.
     """
 
@@ -177,7 +177,7 @@ def layer_law(
     >>> from jnorm.activations import relu
     >>> found = layer_law(relu, 1.0, width=100)
     >>> round(float(found.expected.var), 4), round(float(found.covariance[0, 0]) ** 0.5, 4)
-    (0.3375, 0.0584)
+    (0.3374, 0.0584)
     """
     checks.require(lambda r: r >= 1, "`{}` must satisfy {} >= 1", ratio=ratio)
     layer = random(phi, 1.0, sigma_b, width, weights, kinks, length)
@@ -201,17 +201,17 @@ def _layer_law(layer: Random, length: ArrayLike, ratio: ArrayLike) -> LayerLaw:
     tilt = independent - shared / (8 * (n + shared)) * share**2  # -3 shared / 24
     shift, square = (own[i] + tilt * fourth[i] for i in (0, 1))
     first, second, third, power = (a + independent * b for a, b in zip(own, fourth, strict=True))
-    # Covariances of n units' averages of the gap and of its square, times n + shared.
+    # Covariances of n units' averages of the gap and of its square, times n; of squares on a sphere times n + 2.
     move, swell = (share * a / 2 for a in by_length[:2])
     cov11 = second - first**2 - shared * move**2
     cov12 = third - first * second - shared * move * swell
     cov22 = power - second**2 - shared * swell**2
-    less, scale = (n - 1) / n, 1 / (n + shared)
+    less = (n - 1) / n
     # The variance is the mean square of the gap, less the square of its mean; and the gap has a mean of its own.
-    var_mean = scale * cov11
+    var_mean = cov11 / n
     mean_var = square - shift**2 - var_mean
-    cross = scale * less * (cov12 - 2 * first * cov11)
-    var_var = scale * less**2 * (cov22 - 4 * first * (cov12 - first * cov11)) + 2 * less * var_mean**2
+    cross = less / (n + shared / 2) * (cov12 - 2 * first * cov11)
+    var_var = less**2 / (n + shared) * (cov22 - 4 * first * (cov12 - first * cov11)) + 2 * less * var_mean**2
     covariance = jnp.stack([jnp.stack([var_mean, cross], -1), jnp.stack([cross, var_var], -1)], -2)
     expected = Moments(limit.mean + shift, mean_var)
     return jax.tree.map(lambda a: a.astype(dtype), LayerLaw(limit, expected, covariance))
