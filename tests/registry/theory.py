@@ -172,7 +172,7 @@ add(
 UNITS = np.array([16.0, 40.0, 25.0, 64.0, 100.0])
 TOLERANCES = np.array([0.3, 0.5, 0.4, 0.21, 0.13])
 ALONE = "the limit does not depend on the width"
-add("theory.finite_width.sparse", finite_width.sparse, np.array([0.1, 0.5, 0.75, 0.2, 0.9]))
+add("theory.finite_width.sparse", finite_width.sparse, np.array([0.1, 0.5, 0.3, 0.2, 0.4]))
 add(
     "theory.finite_width.layer_law",
     lambda q, n, b, r: finite_width.layer_law(activations.sin, q, width=n, sigma_b=b, weights="uniform", ratio=r),

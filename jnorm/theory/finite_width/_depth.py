@@ -11,8 +11,9 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.gaussian._limits import root
+from jnorm.gaussian._panels import at_points
 from jnorm.theory._parts import Activation
-from jnorm.theory.finite_width._layers import Powers, Random, random
+from jnorm.theory.finite_width._layers import Powers, Random, Square, random
 from jnorm.theory.finite_width._weights import WeightLaw
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
@@ -124,24 +125,24 @@ def advance(layer: Random, state: State) -> State:
     along = lambda a: jnp.asarray(a, law.mean.dtype).reshape(-1, *(1,) * law.mean.ndim)
     by = lambda a: jnp.sum(along(WEIGHTS) * a, 0)
     q = _places(state, along(NODES))
-    wide, mean, var, third, fourth = _through(layer, q, state.ratio)
+    wide, mean, var, third, fourth = _through(layer, q, state.ratio)  # in units of q and its powers
     once, twice, logs = (slice(i * len(NODES), (i + 1) * len(NODES)) for i in range(3))
-    square, factor = law.mean**2 + law.var, mean / q
-    first = by(factor[once])
-    gap = factor[twice] - first[None]
+    square = law.mean**2 + law.var
+    first = by(mean[once])
+    gap = mean[twice] - first[None]
     # Var F(K) = E[(K (f - f0) + f0 (K - m))^2] with f = F / K and f0 = E[K f] / m, for which the middle term is simple.
     among = square * by(gap * (gap + 2 * first[None])) + first**2 * law.var
-    mean_after, var_after = law.mean * first, among + square * by((var / q**2)[twice])
+    mean_after, var_after = law.mean * first, among + square * by(var[twice])
     var_after = jnp.where(var_after < 0, 0.0, var_after)  # by rounding, where nothing varies
     own = (mean_after - bias) ** 2 + var_after
-    ratio = square * by((fourth / q**2)[twice]) / jnp.where(own == 0, 1.0, own)
+    ratio = square * by(fourth[twice]) / jnp.where(own == 0, 1.0, own)
     center, spread, skew = _log_mean(var[logs] / mean[logs] ** 2, third[logs] / mean[logs] ** 3)
-    center = center + jnp.log(mean[logs])
+    center = center + jnp.log(mean[logs]) + jnp.log(q[logs])
     log_mean = by(center)
     center = center - log_mean[None]
     log_var = by(spread + center**2)
     log_third = by(skew + 3 * spread * center + center**3)
-    return State(LengthLaw(wide[-1], mean_after, var_after, log_mean, log_var), log_third, ratio)
+    return State(LengthLaw((wide * q)[-1], mean_after, var_after, log_mean, log_var), log_third, ratio)
 
 
 def _places(state: State, nodes: jax.Array) -> jax.Array:
@@ -172,12 +173,17 @@ def _places(state: State, nodes: jax.Array) -> jax.Array:
 
 
 def _through(layer: Random, q: jax.Array, ratio: jax.Array) -> tuple[jax.Array, ...]:
-    """Given lengths ``[node, ...]``: the next one's limit, three cumulants of it, and ``sigma_w^4 E[phi^4]``."""
+    """Given lengths ``[node, ...]``: the next one's limit, three cumulants of it, and ``sigma_w^4 E[phi^4]``.
+
+    All in units of the length and its powers, so that nothing underflows where it is small.
+    """
     gain, bias, n, shared = (a[None] for a in (layer.sigma_w**2, layer.sigma_b**2, layer.width, layer.weights.shared))
-    size = jnp.sqrt(q)
-    center = jax.lax.stop_gradient((layer.phi(size) ** 2 + layer.phi(-size) ** 2) / 2)
-    own, by_length, he4 = layer.expectations(Powers(layer.phi, center, squared=True, count=3), q)
-    share = jnp.where(q > bias, 1 - bias / q, 0.0)
+    square = Square(layer.phi, q)
+    at, size = at_points(square, 0), jnp.sqrt(q)
+    center = jax.lax.stop_gradient((at(size) + at(-size)) / 2)
+    own, by_length, he4 = layer.expectations(Powers(square, center, 3), q)
+    bias = bias / q
+    share = jnp.where(bias < 1, 1 - bias, 0.0)
     independent = layer.kurtosis(ratio)[None] * share**2 / 24
     tilt = independent - shared / (8 * (n + shared)) * share**2
     first, second, third = (a + independent * b for a, b in zip(own, he4, strict=True))

@@ -90,20 +90,31 @@ class Random:
 @nodes.register
 @dataclass(frozen=True, eq=False)
 class Powers:
-    """Powers of the distance of an activation, or of its square, from a center."""
+    """Powers of the distance of an activation from a center."""
 
     phi: Activation
     center: jax.Array
-    squared: bool = field(metadata={"static": True})
     count: int = field(metadata={"static": True})
 
     def __call__(self, z: jax.Array) -> tuple[jax.Array, ...]:
-        value = self.phi(z)
-        gap = (value * value if self.squared else value) - jnp.broadcast_to(self.center, z.shape)
+        gap = self.phi(z) - jnp.broadcast_to(self.center, z.shape)
         powers = [gap]
         for _ in range(self.count - 1):
             powers.append(powers[-1] * gap)
         return tuple(powers)
+
+
+@nodes.register
+@dataclass(frozen=True, eq=False)
+class Square:
+    """The square of an activation, in units of the length."""
+
+    phi: Activation
+    q: jax.Array
+
+    def __call__(self, z: jax.Array) -> jax.Array:
+        value = self.phi(z)
+        return value * value / jnp.broadcast_to(self.q, z.shape)
 
 
 @nodes.register
@@ -194,7 +205,7 @@ def _layer_law(layer: Random, length: ArrayLike, ratio: ArrayLike) -> LayerLaw:
     dtype, layer, (q, ratio) = layer.spread(length=length, ratio=ratio)
     q = jnp.where(q > 0, q, jnp.nan)
     limit = activation_moments(layer.phi, jnp.zeros_like(q), q, kinks=layer.kinks)
-    own, by_length, fourth = layer.expectations(Powers(layer.phi, limit.mean, squared=False, count=4), q)
+    own, by_length, fourth = layer.expectations(Powers(layer.phi, limit.mean, 4), q)
     n, shared = layer.width, layer.weights.shared
     share = (q - layer.sigma_b**2) / q  # of the length, that is due to the weights
     independent = layer.kurtosis(ratio) * share**2 / 24

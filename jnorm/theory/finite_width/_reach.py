@@ -144,11 +144,12 @@ def smallest_fan_in(
 ) -> FanIn:
     """How many inputs a unit needs for what theory takes for granted.
 
-    Inputs are ``x = phi(z)``, ``z ~ N(0, length)``, independent. The variance of a pre-activation of n of them strays by
-    ``sqrt(s / n)``, relative, ``s = Var(x^2) / E[x^2]^2``. Over weights and inputs it has the excess kurtosis
-    ``e / n``, ``e = 3 s + kurtosis E[x^4] / E[x^2]^2 + square`` (`WeightLaw`; for orthogonal weights
-    ``(3 s - 6) / (n + 2)``), so that expectations of f change by ``e E[f(z) He4(z)] / (24 n)`` and the distribution function by up to ``.0229 e / n``.
-    Terms of order 1/n^2 are left out. Inputs of a convolution, which depend on each other, count for fewer.
+    Inputs are independent, ``x = phi(z)``, ``z ~ N(0, length)``. The variance of a pre-activation of n of them strays
+    by ``sqrt(s / n)``, relative, ``s = Var(x^2) / E[x^2]^2``. Over weights and inputs it has the excess kurtosis
+    ``e / n``, ``e = 3 s + kurtosis E[x^4] / E[x^2]^2 + square`` (`WeightLaw`; of orthogonal weights
+    ``(3 s - 6) / (n + 2)``), so that expectations of f change by ``e E[f(z) He4(z)] / (24 n)`` and the distribution
+    function by up to ``.0229 e / n``. Terms of order 1/n^2 are left out. Inputs of a convolution, which depend on each
+    other, count for fewer.
 
     Args:
         phi: The activation, of the units below and of this one; ``kinks`` as in `jnorm.theory.moments`.
@@ -244,7 +245,7 @@ def _smallest_fan_in(layer: Random, length: ArrayLike, tolerance: ArrayLike) -> 
     dtype, layer, (q, tolerance) = layer.spread(length=length, tolerance=tolerance)
     q = jnp.where(q > 0, q, jnp.nan)
     kurtosis, square, shared = layer.weights
-    own, _, fourth = layer.expectations(Powers(layer.phi, 0 * q, squared=False, count=4), q)
+    own, _, fourth = layer.expectations(Powers(layer.phi, 0 * q, 4), q)
     second = own[1]
     ratio = own[3] / second**2
     spread = ratio - 1
