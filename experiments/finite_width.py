@@ -166,8 +166,8 @@ def run(config: Config) -> dict[str, Any]:
         "# Networks of finite width\n",
         f"Lengths of digits after up to {config.depth} layers, at widths {', '.join(map(str, widths))}; networks:",
         f"{', '.join(f'{count} at {width}' for width, count in counts.items())}, matrices up to {config.matrices}.",
-        f"The smallest depth / width at which a predicted deviation is off by more than {TOLERANCE:.0%}, beyond",
-        "three standard errors, and the largest gap anywhere; lengths themselves where their deviation is below the mean.\n",
+        f"The smallest depth / width at which a predicted deviation is off by more than {TOLERANCE:.0%}, beyond three",
+        "standard errors, and the largest gap anywhere; for lengths themselves only where that is below their mean.\n",
         "| activation | prediction | leaves at depth / width | largest gap | its standard error |",
         "|---|---|---|---|---|",
     ]

@@ -175,7 +175,7 @@ ALONE = "the limit does not depend on the width"
 add("theory.finite_width.sparse", finite_width.sparse, np.array([0.1, 0.5, 0.3, 0.2, 0.4]))
 add(
     "theory.finite_width.layer_law",
-    lambda q, n, b, r: finite_width.layer_law(activations.sin, q, width=n, sigma_b=b, weights="uniform", ratio=r),
+    lambda q, n, b, r: finite_width.layer_law(activations.gelu, q, width=n, sigma_b=b, weights="uniform", ratio=r),
     *(VAR, UNITS, 0.1 * POSITIVE, 1 + POSITIVE),
     nan=ALONE,
 )
