@@ -179,6 +179,19 @@ def test_the_logarithm_in_linear_networks_is_that_of_chi_square(x64):
         np.testing.assert_allclose(part, np.full(9, exact), atol=1e-11)
 
 
+def test_the_logarithm_in_relu_networks_is_nearly_exact(x64):
+    """Given the number of units that are not dead, at least one, the mean square is chi-square."""
+    for n, rtol in ((16, 0.08), (64, 0.002), (256, 1e-5)):
+        alive = np.arange(1, n + 1)
+        p = stats.binom.pmf(alive, n, 0.5)
+        p, center = p / p.sum(), special.digamma(alive / 2)
+        mean = p @ center
+        var = p @ (special.polygamma(1, alive / 2) + (center - mean) ** 2)
+        found = finite_width.length_law(relu, width=n, depth=8, sigma_w=HE)
+        np.testing.assert_allclose(found.log_var[-1], 8 * var, rtol=rtol)
+        np.testing.assert_allclose(found.log_mean[-1], 8 * (mean + np.log(4 / n)), rtol=0.5 * rtol)
+
+
 @pytest.mark.parametrize("phi", [sin, thorough(selu)])
 def test_wide_networks_follow_the_first_order(phi, x64):
     """``s' = sigma_w^4 V + F'^2 s`` and ``m' = F' m + F'' s / 2`` for ``Var K = s / n``, ``E[K] - limit = m / n``."""
