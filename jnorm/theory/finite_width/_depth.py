@@ -16,8 +16,8 @@ from jnorm.theory._parts import Activation
 from jnorm.theory.finite_width._layers import Powers, Random, Square, random
 from jnorm.theory.finite_width._weights import WeightLaw
 
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
-WEIGHTS = WEIGHTS / WEIGHTS.sum()
+NODES, MASSES = np.polynomial.hermite_e.hermegauss(16)
+MASSES = MASSES / MASSES.sum()
 POINTS = 3 * len(NODES) + 1
 MOST_BENT = (-0.25, 0.05)
 """Between these, the coefficient of the square in the law of the logarithm."""
@@ -123,7 +123,7 @@ def advance(layer: Random, state: State) -> State:
     """The state a layer later."""
     law, bias = state.law, layer.sigma_b**2
     along = lambda a: jnp.asarray(a, law.mean.dtype).reshape(-1, *(1,) * law.mean.ndim)
-    by = lambda a: jnp.sum(along(WEIGHTS) * a, 0)
+    by = lambda a: jnp.sum(along(MASSES) * a, 0)
     q = _places(state, along(NODES))
     wide, mean, var, third, fourth = _through(layer, q, state.ratio)  # in units of q and its powers
     once, twice, logs = (slice(i * len(NODES), (i + 1) * len(NODES)) for i in range(3))
