@@ -129,9 +129,9 @@ def advance(layer: Random, state: State) -> State:
     once, twice, logs = (slice(i * len(NODES), (i + 1) * len(NODES)) for i in range(3))
     square = law.mean**2 + law.var
     first = by(mean[once])
-    gap = mean[twice] - first[None]
-    # Var F(K) = E[(K (f - f0) + f0 (K - m))^2] with f = F / K and f0 = E[K f] / m, for which the middle term is simple.
-    among = square * by(gap * (gap + 2 * first[None])) + first**2 * law.var
+    # Var F(K) = E[(K (f - f0) + f0 (K - m))^2] with f = F / K and f0 = E[K f] / m: nothing of the size of m^2 cancels.
+    across = law.mean * by((mean[once] - first[None]) * (q[once] - law.mean[None]))
+    among = square * by((mean[twice] - first[None]) ** 2) + first * (2 * across + first * law.var)
     mean_after, var_after = law.mean * first, among + square * by(var[twice])
     var_after = jnp.where(var_after < 0, 0.0, var_after)  # by rounding, where nothing varies
     own = (mean_after - bias) ** 2 + var_after
@@ -177,7 +177,8 @@ def _through(layer: Random, q: jax.Array, ratio: jax.Array) -> tuple[jax.Array, 
 
     All in units of the length and its powers, so that nothing underflows where it is small.
     """
-    gain, bias, n, shared = (a[None] for a in (layer.sigma_w**2, layer.sigma_b**2, layer.width, layer.weights.shared))
+    numbers = layer.sigma_w**2, layer.sigma_b**2, layer.width, layer.weights.shared
+    gain, bias, n, shared = (jnp.asarray(a)[None] for a in numbers)
     square = Square(layer.phi, q)
     at, size = at_points(square, 0), jnp.sqrt(q)
     center = jax.lax.stop_gradient((at(size) + at(-size)) / 2)

@@ -76,7 +76,7 @@ class Random:
             The cumulant of a layer whose weights do not depend on each other; `WeightLaw` has the rest.
         """
         n, (kurtosis, square, shared) = self.width, self.weights
-        return (kurtosis * ratio + square) / (n + shared)
+        return jnp.asarray((kurtosis * ratio + square) / (n + shared))
 
     def expectations(self, f: Any, q: jax.Array) -> tuple[Any, Any, Any]:
         """``E[f(z)]``, ``E[f(z) He2(z / sqrt(q))]`` and ``E[f(z) He4(z / sqrt(q))]``, ``z ~ N(0, q)``.
