@@ -9,7 +9,17 @@ import optax
 
 from jnorm import activations
 from jnorm.sweeps import sweep
-from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, parametrization, portraits, spectra
+from jnorm.theory import (
+    closed_forms,
+    finite_width,
+    fixed_points,
+    meanfield,
+    mills,
+    moments,
+    parametrization,
+    portraits,
+    spectra,
+)
 from jnorm.theory.moments import Moments
 from tests.registry import MEAN, OMEGA, POSITIVE, ROWS, TAU, VAR, add, host, last_to_first
 
@@ -188,6 +198,44 @@ add(
     *(DEPTH, POSITIVE),
 )
 host("theory.spectra.isometry", lambda: spectra.isometry(activations.sin))
+UNITS = np.array([16.0, 40.0, 25.0, 64.0, 100.0])
+TOLERANCES = np.array([0.3, 0.5, 0.4, 0.21, 0.13])
+ALONE = "the limit does not depend on the width"
+add("theory.finite_width.sparse", finite_width.sparse, np.array([0.1, 0.5, 0.3, 0.2, 0.4]))
+add(
+    "theory.finite_width.layer_law",
+    lambda q, n, b, r: finite_width.layer_law(activations.gelu, q, width=n, sigma_b=b, weights="uniform", ratio=r),
+    *(VAR, UNITS, 0.1 * POSITIVE, 1 + POSITIVE),
+    nan=ALONE,
+)
+add(
+    "theory.finite_width.length_law",
+    lambda q, n, w, b: last_to_first(
+        finite_width.length_law(activations.sin, width=n, depth=2, sigma_w=w, sigma_b=b, length=q, weights="uniform")
+    ),
+    *(VAR, UNITS, CHAOS, BIAS),
+    nan=ALONE,
+)
+add(
+    "theory.finite_width.reach",
+    lambda n, t, w, b: finite_width.reach(
+        activations.sin, width=n, tolerance=t, sigma_w=w, sigma_b=b, length=0.1, deepest=3
+    ),
+    *(UNITS, TOLERANCES, CHAOS, BIAS),
+    gradient="counts",
+)
+add(
+    "theory.finite_width.smallest_width",
+    lambda t, w, b: finite_width.smallest_width(activations.sin, depth=2, tolerance=t, sigma_w=w, sigma_b=b),
+    *(TOLERANCES, CHAOS, BIAS),
+    gradient="counts",
+)
+add(
+    "theory.finite_width.smallest_fan_in",
+    lambda t, q: finite_width.smallest_fan_in(activations.sin, tolerance=t, length=q),
+    *(0.1 * TOLERANCES, VAR),
+    gradient="counts",
+)
 
 
 def drawn_line(key, width):
