@@ -17,6 +17,15 @@ digits at best, for which nothing is promised. Theory is cheap: compute it on th
 ``jax.default_device(jax.devices("cpu")[0])``.
 """
 
-from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, parametrization, portraits
+from jnorm.theory import closed_forms, fixed_points, meanfield, mills, moments, parametrization, portraits, transforms
 
-__all__ = ["closed_forms", "fixed_points", "meanfield", "mills", "moments", "parametrization", "portraits"]
+__all__ = [
+    "closed_forms",
+    "fixed_points",
+    "meanfield",
+    "mills",
+    "moments",
+    "parametrization",
+    "portraits",
+    "transforms",
+]

@@ -1,0 +1,128 @@
+"""What architectures make of a quantity of their layers, and what a layer must have for a network to have it."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jnorm._ground import checks
+
+Layer = Callable[[Any], Any]
+"""What a nonlinear layer makes of a quantity."""
+Network = Callable[[Any, Layer], Any]
+"""``network(x, layer)``: the largest that the network, or a part of it, makes of ``x``, where each of its nonlinear
+layers makes ``layer(x)`` of it. Sums of independent branches of variances ``w^2`` and ``1 - w^2`` are such means."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Layers one after another; made by `chain`.
+
+    Attributes:
+        depth: How many.
+    """
+
+    depth: int
+
+    def __call__(self, x: Any, layer: Layer) -> Any:
+        """What the layers make of ``x``."""
+        for _ in range(self.depth):
+            x = layer(x)
+        return x
+
+
+@dataclass(frozen=True)
+class ResidualNet:
+    """Groups of residual blocks; made by `residual`.
+
+    Attributes:
+        groups: Blocks of each group.
+        layers: Nonlinear layers of a branch.
+        shortcut: Weight of the shortcut.
+        entries: Whether the shortcut of a group's first block has a nonlinear layer.
+    """
+
+    groups: tuple[int, ...]
+    layers: int
+    shortcut: float
+    entries: bool
+
+    def __call__(self, x: Any, layer: Layer) -> Any:
+        """The larger of what the network and what a branch alone makes of ``x``."""
+        branch, share = Chain(self.layers), self.shortcut**2
+        alone = branch(x, layer)
+        for blocks in self.groups:
+            for block in range(blocks):
+                beside = layer(x) if self.entries and block == 0 else x
+                x = share * beside + (1 - share) * branch(x, layer)
+        return max(layer(x), alone)
+
+
+def chain(depth: int) -> Chain:
+    """A fully connected or convolutional network of ``depth`` nonlinear layers, as a function of its layers.
+
+    Args:
+        depth: Its nonlinear layers.
+
+    Returns:
+        ``network(x, layer)``, for `deep_kernel_shaping` and its like.
+
+    Raises:
+        ValueError: A ``depth`` that is not a whole number >= 1.
+
+    >>> chain(100)(1.0, lambda slope: 1.01 * slope)  # slopes of correlation maps multiply
+    2.704813829421526
+    """
+    checks.whole(1, depth=depth)
+    return Chain(int(depth))
+
+
+def residual(blocks: int | Sequence[int], *, layers: int = 2, shortcut: float) -> ResidualNet:
+    """A residual network ``x <- w x + sqrt(1 - w^2) branch(x)``, as a function of its layers; then a last layer.
+
+    Both parts are independent and of equal length, so that correlations and their derivatives are means with weights
+    ``w^2`` and ``1 - w^2``. Source: Martens et al. 2021 (arXiv 2110.01765), section on residual networks.
+
+    Args:
+        blocks: Blocks whose shortcuts are identities; or, of groups, how many each has, and then the shortcut of each
+            group's first block has a nonlinear layer, as where the number of channels changes.
+        layers: Nonlinear layers of a branch.
+        shortcut: The weight ``w``, between 0 and 1.
+
+    Returns:
+        ``network(x, layer)``, the maximum over the network and its branches.
+
+    Raises:
+        ValueError: Blocks or layers that are no whole numbers >= 1, or a ``shortcut`` outside [0, 1].
+
+    >>> round(residual(50, shortcut=0.9)(1.0, lambda slope: 1.01 * slope), 4), round(1.01**101, 4)
+    (1.2222, 2.7319)
+    """
+    groups = (blocks,) if isinstance(blocks, int) else tuple(blocks)
+    checks.whole(1, blocks=groups, layers=layers)
+    checks.require(lambda w: (w >= 0) & (w <= 1), "`{}` must satisfy 0 <= {} <= 1", shortcut=shortcut)
+    return ResidualNet(groups, int(layers), float(shortcut), not isinstance(blocks, int))
+
+
+def rising(f: Callable[[float], float], goal: float, low: float, high: float) -> float | None:
+    """Where a rising function of numbers reaches a goal, by halving; ``high`` is doubled until it is beyond.
+
+    None where it does not up to 1e6, or is beyond at ``low`` already.
+    """
+    at = lambda x: _number(f, x)
+    if at(low) > goal:
+        return None
+    while at(high) < goal:
+        low, high = high, 2 * high
+        if high > 1e6:
+            return None
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (low, middle) if at(middle) > goal else (middle, high)
+    return low
+
+
+def _number(f: Callable[[float], float], x: float) -> float:
+    try:
+        return float(f(x))
+    except OverflowError:
+        return math.inf
