@@ -14,7 +14,7 @@ from jnorm.gaussian._panels import at_points
 from jnorm.theory._parts import Activation, known_kinks
 
 NEAR = 1e-7  # of a kink, on either side, in units of 1 + |kink|
-LANES = 8  # points of a program
+LANES = 4  # points of a program
 ORDERS = 4  # derivatives by the mean
 TINY = 1e-150  # the step of derivatives in the imaginary direction, which cancels nothing
 
@@ -42,13 +42,12 @@ class Measured:
 
     def at(self, mean: np.ndarray, var: np.ndarray) -> "Table":
         """The table for `LANES` points, on the host."""
-        centre, rows = _rows(self, jnp.asarray(mean), jnp.asarray(var))
+        centre, rows = _rows(self, mean, var)
         return Table(mean, var, np.asarray(centre), np.asarray(rows))
 
     def at_one(self, mean: float, var: float) -> "Law":
         """The law for one point, with numbers."""
-        found = self.at(np.full(LANES, mean), np.full(LANES, var)).law()
-        return jax.tree.map(lambda a: float(a[0]), found)
+        return self.at(np.full(LANES, mean), np.full(LANES, var)).law().lane(0)
 
 
 class Law(NamedTuple):
@@ -71,6 +70,10 @@ class Law(NamedTuple):
     var_by: tuple[Any, Any]
     slope: Any
     curvature: Any
+
+    def lane(self, index: int) -> "Law":
+        """That of one point, with numbers."""
+        return jax.tree.map(lambda a: float(a[index]), self)
 
 
 class Table(NamedTuple):
@@ -127,7 +130,8 @@ def jumps(measured: Measured) -> Jumps:
 
     Both sides are compared: over a step ten times as small what is smooth changes less.
     """
-    value, slope = [], []
+    value: list[float] = []
+    slope: list[float] = []
     for first in range(0, len(measured.kinks), LANES):
         kinks = measured.kinks[first : first + LANES]
         padded = np.resize(kinks, LANES)
@@ -157,7 +161,7 @@ def _rows(measured: Measured, mean: jax.Array, var: jax.Array) -> tuple[jax.Arra
     sd, centre = jnp.sqrt(var), at_points(measured.phi, 0)(mean)  # any centre will do; near the mean nothing cancels
     terms = _Terms(measured.phi, centre, mean, sd)
     rows = gaussian.expectation(terms, mean, var, kinks=measured.kinks)
-    return centre, jnp.stack([jnp.stack(row) for row in rows]) / sd ** jnp.arange(ORDERS + 1.0)[:, None]
+    return centre, jnp.stack([jnp.stack([moment / sd**k for k, moment in enumerate(row)]) for row in rows])
 
 
 @nodes.register

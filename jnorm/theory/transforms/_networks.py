@@ -105,20 +105,31 @@ def residual(blocks: int | Sequence[int], *, layers: int = 2, shortcut: float) -
 
 
 def rising(f: Callable[[float], float], goal: float, low: float, high: float) -> float | None:
-    """Where a rising function of numbers reaches a goal, by halving; ``high`` is doubled until it is beyond.
+    """Where a rising function of numbers reaches a goal; ``high`` is doubled until it is beyond.
 
-    None where it does not up to 1e6, or is beyond at ``low`` already.
+    By secants that keep a bracket, whose older end counts less each time (Dowell and Jarratt 1972), and by halving
+    where a secant leads nowhere. None where the goal is not reached up to 1e6, or is passed at ``low`` already.
     """
-    at = lambda x: _number(f, x)
-    if at(low) > goal:
+    gap = lambda x: _number(f, x) - goal
+    below, above = gap(low), gap(high)
+    while above < 0 and high < 1e6:
+        low, below, high = high, above, 2 * high
+        above = gap(high)
+    if not below <= 0 <= above:
         return None
-    while at(high) < goal:
-        low, high = high, 2 * high
-        if high > 1e6:
-            return None
-    while (middle := (low + high) / 2) not in (low, high):
-        low, high = (low, middle) if at(middle) > goal else (middle, high)
-    return low
+    for _ in range(200):
+        middle = high - above * (high - low) / (above - below) if above != below else high
+        if not min(low, high) < middle < max(low, high):
+            middle = (low + high) / 2
+        if abs(above) <= 1e-14 * abs(goal) or middle in (low, high):
+            break
+        here = gap(middle)
+        if here * above < 0:
+            low, below = high, above
+        elif here != 0:
+            below *= above / (above + here)
+        high, above = middle, here
+    return high
 
 
 def _number(f: Callable[[float], float], x: float) -> float:

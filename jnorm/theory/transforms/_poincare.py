@@ -43,4 +43,4 @@ def gaussian_poincare(phi: Activation, *, kinks: Sequence[float] | None = None) 
         a = law.slope**-0.5
         mean = math.sqrt(max(1 - a * a * law.var, 0.0))
         d = min(mean - a * law.mean, -mean - a * law.mean, key=lambda d: (round(abs(d), 12), -d))
-        return transformed(measured, phi, (a, 1.0, 0.0, d))
+        return transformed(measured, phi, (a, 1.0, 0.0, d), law=law)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 
 from jnorm._ground import callables, nodes
 from jnorm.theory import meanfield
@@ -28,10 +27,10 @@ class Affine:
     """
 
     phi: Activation
-    a: ArrayLike
-    b: ArrayLike
-    c: ArrayLike
-    d: ArrayLike
+    a: jax.Array | Any
+    b: jax.Array | Any
+    c: jax.Array | Any
+    d: jax.Array | Any
 
     def __call__(self, z: jax.Array) -> jax.Array:
         """The function, elementwise."""
@@ -90,7 +89,7 @@ class Transform:
     def scales(self) -> meanfield.DepthScales:
         """`jnorm.theory.meanfield.depth_scales` for weights of variance ``1 / fan_in``, in double precision."""
         with jax.enable_x64(True), jax.ensure_compile_time_eval():
-            return meanfield.DepthScales(*map(float, meanfield.depth_scales(self.function, sigma_w=1.0)))
+            return meanfield.depth_scales(self.function, sigma_w=1.0)
 
 
 class Seen(NamedTuple):
@@ -114,14 +113,15 @@ def transformed(
     phi: Activation,
     constants: tuple[float, float, float, float],
     *,
+    law: Law | None = None,
     seen: Seen | None = None,
     converged: bool = True,
     reason: str = "",
 ) -> Transform:
-    """The result for constants ``(a, b, c, d)``; of fixed weights where ``seen`` is given."""
+    """The result for constants ``(a, b, c, d)``, whose law may be known; of fixed weights where ``seen`` is given."""
     a, b, c, d = constants
     z = seen or Seen()
-    law = measured.at_one(b * z.mean + c, b * b * z.var)
+    law = law or measured.at_one(b * z.mean + c, b * b * z.var)
     mean, var = a * law.mean + d, a * a * law.var
     second, slope = mean * mean + var, a * a * b * b * law.slope
     torn, bent = map(bool, jumps(measured))

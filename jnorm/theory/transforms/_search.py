@@ -10,7 +10,8 @@ from jnorm.theory.transforms._laws import LANES, TINY, Law, Measured
 TOLERANCE = 1e-9
 """Of what a residual measures: relative errors of differences, which are themselves small. The iteration goes on below
 it, as long as it gains."""
-TURNS, LATE = 48, 4  # turns of the iteration; of them after the first lane has converged
+TURNS, LATE = 48, 2  # turns of the iteration; of them after the first lane has converged
+LONGEST = np.array([[1.5], [4.0]])  # steps, in mean / sd and log var
 Residual = Callable[[Law], tuple[np.ndarray, np.ndarray]]
 """Two numbers for each lane that shall be zero, from functions of NumPy that complex numbers may enter."""
 
@@ -19,13 +20,11 @@ class Found(NamedTuple):
     """Where lanes ended, ``[lane]``.
 
     Attributes:
-        mean: Mean of ``u``.
-        var: Its variance.
+        law: What the activation makes of ``u`` there.
         gap: The larger of both residuals, without sign.
     """
 
-    mean: np.ndarray
-    var: np.ndarray
+    law: Law
     gap: np.ndarray
 
     @property
@@ -46,17 +45,15 @@ def newton(measured: Measured, residual: Residual, starts: Sequence[tuple[float,
             sd = np.exp(best_log / 2)
             mean, log = best_mean + damping * step[0] * sd, best_log + damping * step[1]
             trial, new_merit, new_gap = _step(measured, residual, mean, np.exp(log))
-            better = new_merit < (1 - 1e-4 * damping) * merit
-            better |= np.isinf(merit) & np.isfinite(new_merit)
+            better = (new_merit < (1 - 1e-4 * damping) * merit) | (np.isinf(merit) & np.isfinite(new_merit))
             best_mean, best_log = np.where(better, mean, best_mean), np.where(better, log, best_log)
             step = np.where(better, trial, step)
             merit, gap = np.where(better, new_merit, merit), np.where(better, new_gap, gap)
             damping = np.where(better, np.minimum(1, 4 * damping), damping / 2)
-            done = gap <= TOLERANCE
-            since += bool(done.any())
+            since += bool((gap <= TOLERANCE).any())
             if since > LATE or not np.any(np.isfinite(merit) & (damping > 2.0**-12)):
                 break
-    return Found(best_mean, np.exp(best_log), gap)
+    return Found(measured.at(best_mean, np.exp(best_log)).law(), gap)
 
 
 def _step(
@@ -72,7 +69,7 @@ def _step(
     (a, c), (b, d) = ([part.imag / TINY for part in by] for by in (by_mean, by_log))
     det = a * d - b * c
     step = np.stack([(b * f - d * e) / det, (c * e - a * f) / det])
-    step *= np.minimum(1, 1.5 / np.max(np.abs(step), 0))
+    step *= np.minimum(1, 1 / np.max(np.abs(step) / LONGEST, 0))
     known = np.isfinite(e) & np.isfinite(f) & np.all(np.isfinite(step), 0)
     merit = np.where(known, e * e + f * f, np.inf)
     return np.where(known, step, 0.0), merit, np.where(known, np.maximum(np.abs(e), np.abs(f)), np.inf)
