@@ -4,8 +4,7 @@ Pairs of digits go through deep networks of random weights. One activation is on
 length; the others are transformed by one of three rules. Theory of infinite width is the line, networks are the dots.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from jnorm.theory.transforms import Affine
 
 RULES = ("scaled", "Gaussian-Poincare", "deep kernel shaping", "tailored")
 FAMILIES = ("relu", "tanh", "softplus")
-PAIRS = 8  # of digits
+PAIRS = 4  # of digits
 
 
 @dataclass(frozen=True)
@@ -71,16 +70,16 @@ def functions(config: Config) -> dict[str, dict[str, transforms.Transform]]:
     leaky = partial(transforms.tailored_leaky_relu, network, correlation=config.correlation)
     made: dict[str, dict[str, transforms.Transform]] = {}
     for name, phi in zip(FAMILIES, (relu, tanh, softplus), strict=True):
-        share = transforms.gaussian_poincare(phi)
-        found = [share, shaped(leaky_relu if phi is relu else phi), leaky() if phi is relu else tailored(phi)]
+        poincare = transforms.gaussian_poincare(phi)
+        found = [poincare, shaped(leaky_relu if phi is relu else phi), leaky() if phi is relu else tailored(phi)]
         made[name] = dict(zip(RULES[1:], found, strict=True))
     return made
 
 
-def scaled(phi: Callable[[jax.Array], jax.Array]) -> Affine:
-    """The activation divided by the root of ``E[phi(z)^2]``, z ~ N(0, 1): He's weights for relu."""
-    second = float(jnp.sum(transforms.hermite(lambda z: phi(z) ** 2, 0)))
-    return transforms.Affine(phi, second**-0.5, 1.0, 0.0, 0.0)
+def scaled(phi: Affine) -> Affine:
+    """The activation within, divided by the root of ``E[phi(z)^2]``, z ~ N(0, 1): He's weights for relu."""
+    second = float(transforms.hermite(lambda z: phi.phi(z) ** 2, 0)[0])
+    return replace(phi, a=second**-0.5, d=0.0)
 
 
 @partial(jax.jit, static_argnames=("depth", "width"))
@@ -116,11 +115,10 @@ def measured(phis: list[Affine], key: jax.Array, x: jax.Array, depth: int, width
 
 
 def predicted(phi: Affine, start: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same by theory, from the correlations of the pairs."""
-    step, one = meanfield.kernel_map(phi, sigma_w=1.0), np.ones_like(start)
-    rows = meanfield.propagate(step, meanfield.Kernels(one, one, start, start), depth)
-    grown = np.asarray(meanfield.growth(step, 1.0, depth))
-    return np.asarray(rows.correlation).mean(-1)[1:], (grown[-1] / grown)[:-1]
+    """The same by theory, from the correlations of the pairs; lengths stay one, and so do the slopes."""
+    one = np.ones_like(start)
+    rows = meanfield.propagate(meanfield.kernel_map(phi, sigma_w=1.0), meanfield.Kernels(one, one, start, start), depth)
+    return np.asarray(rows.correlation).mean(-1)[1:], transforms.budget(phi).slope ** np.arange(depth, 0.0, -1)
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
@@ -138,11 +136,8 @@ def run(config: Config) -> dict[str, Any]:
     x, start = digits()
     with clock("transforms"):
         made = functions(config)
-        phis = {
-            (name, rule): scaled(phi) if rule == RULES[0] else made[name][rule].function
-            for name, phi in zip(FAMILIES, (relu, tanh, softplus), strict=True)
-            for rule in RULES
-        }
+        phis = {(name, rule): found.function for name, rules in made.items() for rule, found in rules.items()}
+        phis |= {(name, RULES[0]): scaled(phis[name, RULES[1]]) for name in FAMILIES}
     with clock("theory", len(phis), "activations") as shown:
         theory = {}
         for key, phi in phis.items():

@@ -1,15 +1,15 @@
 """Hermite coefficients of activations."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from jnorm import gaussian
-from jnorm._ground import callables, checks, nodes
-from jnorm.gaussian._panels import static
+from jnorm._ground import callables, checks
+from jnorm.gaussian._kinks import places
+from jnorm.gaussian._panels import Static, at_points, blocks, density, panels, splits
+from jnorm.gaussian._single import LEAST, NODES
 from jnorm.theory._parts import Activation, known_kinks
 
 WIDE = 2.0
@@ -42,26 +42,26 @@ def hermite(phi: Activation, degree: int, *, kinks: Sequence[float] | None = Non
     """
     checks.whole(0, degree=degree)
     checks.require(lambda n: n <= 64, "`{}` must satisfy {} <= 64", degree=degree)
-    wrapped = callables.wrap(phi)
-    shape = jnp.broadcast_shapes(*(jnp.shape(leaf) for leaf in jax.tree.leaves(wrapped)))
-    points = jnp.zeros(shape, jnp.result_type(float, *jax.tree.leaves(wrapped)))
-    known = known_kinks(phi, kinks)
-    found = gaussian.expectation(_Weighted(wrapped, int(degree)), points, WIDE**2, kinks=static(known))
-    return jnp.stack(found)
+    leaves = jax.tree.leaves(callables.wrap(phi))
+    shape, dtype = jnp.broadcast_shapes(*map(jnp.shape, leaves)), jnp.result_type(float, *leaves)
+    like = jax.ShapeDtypeStruct((1, *shape), checks.wide(dtype))
+    return _coefficients(callables.settle(phi, like, name="phi"), like, int(degree), known_kinks(phi, kinks)).astype(
+        dtype
+    )
 
 
-@nodes.register
-@dataclass(frozen=True, eq=False)
-class _Weighted:
-    """The products with all polynomials, times the density of N(0, 1) over that of N(0, WIDE^2)."""
+@partial(jax.jit, static_argnames=("like", "degree", "kinks"))
+def _coefficients(phi: Activation, like: jax.ShapeDtypeStruct, degree: int, kinks: Static) -> jax.Array:
+    zero = jnp.zeros(like.shape[1:], like.dtype)
+    at = places(phi, like, zero, zero + WIDE, kinks)
+    center, radius = panels(splits(at, zero, zero + WIDE))
+    nodes, weights = (a[0] for a in blocks(max(NODES // (len(at) + 1), LEAST), center, 0))
+    z = WIDE * (center[:, None] + radius[:, None] * nodes)
+    values = WIDE * radius[:, None] * weights * density(z) * at_points(phi, 2)(z)
 
-    phi: Activation
-    degree: int = field(metadata={"static": True})
+    def next_degree(state: tuple[jax.Array, jax.Array], k: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        last, this = state
+        return (this, (z * this - jnp.sqrt(k) * last) / jnp.sqrt(k + 1)), jnp.sum(values * this, (0, 1))
 
-    def __call__(self, z: jax.Array) -> list[jax.Array]:
-        weighted = self.phi(z) * WIDE * jnp.exp(-z * z * (1 - WIDE**-2) / 2)
-        last, this, products = jnp.zeros_like(z), jnp.ones_like(z), []
-        for k in range(self.degree + 1):
-            products.append(weighted * this)
-            last, this = this, (z * this - math.sqrt(k) * last) / math.sqrt(k + 1)
-        return products
+    start = jnp.zeros_like(z), jnp.ones_like(z)
+    return jax.lax.scan(next_degree, start, jnp.arange(degree + 1, dtype=z.dtype))[1]

@@ -89,7 +89,7 @@ class Transform:
     def scales(self) -> meanfield.DepthScales:
         """`jnorm.theory.meanfield.depth_scales` for weights of variance ``1 / fan_in``, in double precision."""
         with jax.enable_x64(True), jax.ensure_compile_time_eval():
-            return meanfield.depth_scales(self.function, sigma_w=1.0)
+            return jax.tree.map(float, meanfield.depth_scales(self.function, sigma_w=1.0))
 
 
 class Seen(NamedTuple):
