@@ -36,7 +36,7 @@ def tailored_leaky_relu(network: Network, *, correlation: float = 0.9) -> Transf
     >>> from jnorm.theory.transforms import chain
     >>> found = tailored_leaky_relu(chain(50), correlation=0.9)
     >>> round(found.function.phi.keywords["negative_slope"], 5), round(found.predicted.chi, 12)
-    (0.34209, 1.0)
+    (0.43052, 1.0)
     """
     checks.require(lambda c: (c > 0) & (c < 1), "`{}` must satisfy 0 < {} < 1", correlation=correlation)
     slope = rising(lambda s: -network(0.0, partial(_leaky_correlation, slope=s)), -correlation, 0.0, 1.0)
