@@ -136,8 +136,10 @@ def run(config: Config) -> dict[str, Any]:
     x, start = digits()
     with clock("transforms"):
         made = functions(config)
-        phis = {(name, rule): found.function for name, rules in made.items() for rule, found in rules.items()}
-        phis |= {(name, RULES[0]): scaled(phis[name, RULES[1]]) for name in FAMILIES}
+        phis = {}
+        for name, rules in made.items():
+            phis[name, RULES[0]] = scaled(rules[RULES[1]].function)
+            phis |= {(name, rule): found.function for rule, found in rules.items()}
     with clock("theory", len(phis), "activations") as shown:
         theory = {}
         for key, phi in phis.items():
@@ -165,7 +167,7 @@ def run(config: Config) -> dict[str, Any]:
                     axes[row, column].plot(layers[thin], dots[row][thin], "o", color=color, markersize=2.5)
             axes[0, column].set(title=f"{'(leaky) ' * (name == 'relu')}{name}")
             axes[1, column].set(xlabel="layer", yscale="log")
-        axes[0, 0].set(ylabel="correlation of two digits", ylim=(0.3, 1.03))
+        axes[0, 0].set(ylabel="correlation of two digits", ylim=(-0.05, 1.05))
         axes[1, 0].set(ylabel="squared gradient, of the last")
         plots.legend(figure, axes[0, 0])
         arrays: dict[str, Any] = {"correlation": corr, "gradient": square}
