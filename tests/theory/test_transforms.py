@@ -141,10 +141,18 @@ def test_a_homogeneous_activation_moves_instead_of_being_scaled():
     np.testing.assert_allclose(found.predicted.rate, 0.9, rtol=1e-9)
 
 
+def test_where_neither_scale_nor_shift_will_do_both_are_chosen():
+    found = transforms.self_normalizing(softplus, rate=0.9)  # by its shift alone .935 is the least
+    assert found.converged, found.reason
+    assert found.constants[1] != 1
+    assert found.constants[2] != 0
+    np.testing.assert_allclose(found.predicted.rate, 0.9, rtol=1e-9)
+
+
 def test_unreachable_targets_are_said_with_what_is_nearest():
     found = transforms.self_normalizing(relu)
     assert not found.converged
-    assert found.reason.startswith("the point repels: deviations grow by 1 a layer")
+    assert found.reason == "the point does not attract: deviations are multiplied by 1 a layer"
     found = transforms.self_normalizing(tanh, chi=0.5)  # below one: not for a function of mean zero and variance one
     assert not found.converged
     assert "`chi` 0.5, nearest 1" in found.reason

@@ -14,6 +14,7 @@ from jnorm.theory.transforms._search import Residual, newton
 
 SCALES = (1.0, 0.3, 3.0, 10.0)  # of the argument, to begin with
 SHIFTS = (0.5, -0.5, 1.5, -1.5)
+FAR = (2.0, -2.0, 5.0, -5.0)  # shifts beside which the scale is chosen, where nothing nearer will do
 
 
 def self_normalizing(
@@ -31,8 +32,9 @@ def self_normalizing(
 
     The map is `jnorm.theory.moments.layer_map`, ``z ~ N(mean * omega, var * tau)``. For any ``b, c`` there are ``a =
     sqrt(var / Var[phi])`` and ``d = mean - a E[phi]``, so that the two are free: ``rate``, the spectral radius of the
-    map's Jacobian, and ``chi``, the factor of the squared gradient, choose them. Without either ``b = 1`` and ``c =
-    0``. With one, the nearest ``b`` with ``c = 0``, or, where none will do, the nearest ``c`` with ``b = 1``.
+    map's Jacobian, and ``chi``, the factor of the squared gradient, choose them. Without either, ``b = 1`` and ``c =
+    0``. With one of them the nearest ``b`` with ``c = 0``; where none will do the nearest ``c`` with ``b = 1``; else a
+    ``b`` beside some other ``c``.
     Source: Klambauer et al. 2017, sections 2 and 3, who do it for ELU.
 
     Args:
@@ -51,8 +53,8 @@ def self_normalizing(
     Raises:
         ValueError: Numbers out of their ranges, or a ``phi`` that is not elementwise or whose kinks cannot be read.
 
-    >>> from jnorm.activations import softplus
-    >>> found = self_normalizing(softplus, 0.0, 1.0, rate=0.9)
+    >>> from jnorm.activations import tanh
+    >>> found = self_normalizing(tanh, 0.0, 1.0, rate=0.9)
     >>> found.converged, round(found.predicted.rate, 6), found.constants[2]
     (True, 0.9, 0.0)
     """
@@ -76,7 +78,7 @@ def self_normalizing(
             constants = (a, b, c, mean - a * law.mean)
         found = transformed(measured, phi, constants, law=law, seen=z, converged=not reason, reason=reason)
     if not reason and not found.predicted.rate < 1 - 1e-9:  # rounding hides what is neutral
-        reason = f"the point repels: deviations grow by {found.predicted.rate:.6g} a layer"
+        reason = f"the point does not attract: deviations are multiplied by {found.predicted.rate:.6g} a layer"
         return Transform(found.function, False, found.predicted, reason)
     return found
 
@@ -93,13 +95,14 @@ def _chosen(measured: Measured, z: Seen, var: float, asked: dict[str, float]) ->
         return [np.log(got[name] / goal) for name, goal in asked.items()]
 
     inner = lambda law: (np.sqrt(law.at[1] / z.var), law.at[0] - np.sqrt(law.at[1] / z.var) * z.mean)
-    kept_shift: Residual = lambda law: (inner(law)[1] / np.sqrt(law.at[1]), off(law)[0])
+    kept_shift = lambda shift: lambda law: ((inner(law)[1] - shift) / np.sqrt(law.at[1]), off(law)[0])
     kept_scale: Residual = lambda law: (off(law)[0], np.log(law.at[1] / z.var))
     both: Residual = lambda law: (off(law)[0], off(law)[1])
     mixed = [[(s, side * c) for c in (0.3, 1.5) for side in (1, -1)] for s in (1.0, 0.3, 3.0, 0.1)]
     tries: list[tuple[Residual, list[tuple[float, float]]]] = [(both, starts) for starts in mixed]
     if len(asked) == 1:
-        tries = [(kept_shift, [(s, 0.0) for s in SCALES]), (kept_scale, [(1.0, c) for c in SHIFTS])]
+        tries = [(kept_shift(0.0), [(s, 0.0) for s in SCALES]), (kept_scale, [(1.0, c) for c in SHIFTS])]
+        tries += [(kept_shift(np.array(FAR)), [(s, c) for c in FAR]) for s in SCALES[2:]]
     nearest: tuple[float, float, float] = (math.inf, 1.0, 0.0)
     for residual, starts in tries:
         found = newton(measured, residual, [(b * z.mean + c, b * math.sqrt(z.var)) for b, c in starts])
