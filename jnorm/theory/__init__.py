@@ -27,6 +27,7 @@ from jnorm.theory import (
     parametrization,
     portraits,
     spectra,
+    transforms,
 )
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "parametrization",
     "portraits",
     "spectra",
+    "transforms",
 ]

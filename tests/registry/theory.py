@@ -19,6 +19,7 @@ from jnorm.theory import (
     parametrization,
     portraits,
     spectra,
+    transforms,
 )
 from jnorm.theory.moments import Moments
 from tests.registry import MEAN, OMEGA, POSITIVE, ROWS, TAU, VAR, add, host, last_to_first
@@ -269,3 +270,21 @@ host(
         steps=1,
     ),
 )
+
+add(
+    "theory.transforms.hermite",
+    lambda a: last_to_first(transforms.hermite(partial(activations.leaky_relu, negative_slope=a), 4)),
+    POSITIVE,
+)
+host("theory.transforms.self_normalizing", lambda: transforms.self_normalizing(activations.tanh, rate=0.9))
+host("theory.transforms.gaussian_poincare", lambda: transforms.gaussian_poincare(activations.tanh))
+host(
+    "theory.transforms.deep_kernel_shaping",
+    lambda: transforms.deep_kernel_shaping(activations.tanh, transforms.chain(9)),
+)
+host("theory.transforms.tailored", lambda: transforms.tailored(activations.tanh, transforms.chain(9)))
+host("theory.transforms.tailored_leaky_relu", lambda: transforms.tailored_leaky_relu(transforms.chain(9)))
+host("theory.transforms.for_depth", lambda: transforms.for_depth(activations.tanh, 9.0))
+host("theory.transforms.budget", lambda: transforms.budget(activations.tanh))
+host("theory.transforms.chain", lambda: transforms.chain(3)(1.0, lambda slope: 1.1 * slope))
+host("theory.transforms.residual", lambda: transforms.residual(3, shortcut=0.6)(1.0, lambda slope: 1.1 * slope))

@@ -1,0 +1,120 @@
+"""A fixed point of mean and variance for any activation."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jnorm._ground import checks
+from jnorm.theory._parts import Activation
+from jnorm.theory.transforms._laws import Law, Measured, jumps
+from jnorm.theory.transforms._results import Seen, Transform, eigenvalue, transformed
+from jnorm.theory.transforms._search import Residual, newton
+
+SCALES = (1.0, 0.3, 3.0, 10.0)  # of the argument, to begin with
+SHIFTS = (0.5, -0.5, 1.5, -1.5)
+FAR = (2.0, -2.0, 5.0, -5.0)  # shifts beside which the scale is chosen, where nothing nearer will do
+
+
+def self_normalizing(
+    phi: Activation,
+    mean: float = 0.0,
+    var: float = 1.0,
+    *,
+    omega: float = 0.0,
+    tau: float = 1.0,
+    rate: float | None = None,
+    chi: float | None = None,
+    kinks: Sequence[float] | None = None,
+) -> Transform:
+    """The function ``a phi(b z + c) + d`` whose layer map has the stable fixed point ``(mean, var)``.
+
+    The map is `jnorm.theory.moments.layer_map`, ``z ~ N(mean * omega, var * tau)``. For any ``b, c`` there are ``a =
+    sqrt(var / Var[phi])`` and ``d = mean - a E[phi]``, so that the two are free: ``rate``, the spectral radius of the
+    map's Jacobian, and ``chi``, the factor of the squared gradient, choose them. Without either, ``b = 1`` and ``c =
+    0``. With one of them the nearest ``b`` with ``c = 0``; where none will do the nearest ``c`` with ``b = 1``; else a
+    ``b`` beside some other ``c``.
+    Source: Klambauer et al. 2017, sections 2 and 3, who do it for ELU.
+
+    Args:
+        phi: The activation; ``kinks`` as in `jnorm.theory.moments`.
+        mean: Mean of the fixed point, a number like the others.
+        var: Its variance, positive.
+        omega: Sum of a unit's weights.
+        tau: Sum of their squares, positive.
+        rate: What a layer multiplies small deviations of mean and variance by, between 0 and 1.
+        chi: What a layer back multiplies the squared gradient by, positive.
+        kinks: Points at which ``phi`` or a derivative jumps.
+
+    Returns:
+        The function. Not converged, with the reason, where the point repels or what is asked for is not found.
+
+    Raises:
+        ValueError: Numbers out of their ranges, or a ``phi`` that is not elementwise or whose kinks cannot be read.
+
+    >>> from jnorm.activations import tanh
+    >>> found = self_normalizing(tanh, 0.0, 1.0, rate=0.9)
+    >>> found.converged, round(found.predicted.rate, 6), found.constants[2]
+    (True, 0.9, 0.0)
+    """
+    checks.require(lambda v: v > 0, "`{}` must satisfy {} > 0", var=var, tau=tau)
+    checks.require(lambda r: (r > 0) & (r < 1), "`{}` must satisfy 0 < {} < 1", rate=0.5 if rate is None else rate)
+    checks.require(lambda x: x > 0, "`{}` must satisfy {} > 0", chi=1.0 if chi is None else chi)
+    asked = {name: goal for name, goal in (("rate", rate), ("chi", chi)) if goal is not None}
+    z = Seen(mean * omega, var * tau, omega, tau)
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        measured = Measured.of(phi, kinks)
+        torn = jumps(measured).value
+        reason = f"`phi` jumps at {torn[0]:g}: gradients are infinite" if torn and chi is not None else ""
+        b, c = 1.0, 0.0
+        if asked and not reason:
+            b, c, reason = _chosen(measured, z, var, asked)
+        law = measured.at_one(b * z.mean + c, b * b * z.var)
+        if not 0 < law.var < math.inf:
+            constants, reason = (1.0, b, c, 0.0), f"the variance of `phi` is {law.var:g}"
+        else:
+            a = math.sqrt(var / law.var)
+            constants = (a, b, c, mean - a * law.mean)
+        found = transformed(measured, phi, constants, law=law, seen=z, converged=not reason, reason=reason)
+    if not reason and not found.predicted.rate < 1 - 1e-9:  # rounding hides what is neutral
+        reason = f"the point does not attract: deviations are multiplied by {found.predicted.rate:.6g} a layer"
+        return Transform(found.function, False, found.predicted, reason)
+    return found
+
+
+def _chosen(measured: Measured, z: Seen, var: float, asked: dict[str, float]) -> tuple[float, float, str]:
+    """The constants ``b`` and ``c`` that have what is asked for, and why not if they have not."""
+
+    def reached(law: Law) -> dict[str, np.ndarray]:
+        a, b = np.sqrt(var / law.var), np.sqrt(law.at[1] / z.var)
+        return {"rate": eigenvalue(law, a, b, z), "chi": z.tau * (a * b) ** 2 * law.slope}
+
+    def off(law: Law) -> list[np.ndarray]:
+        got = reached(law)
+        return [np.log(got[name] / goal) for name, goal in asked.items()]
+
+    inner = lambda law: (np.sqrt(law.at[1] / z.var), law.at[0] - np.sqrt(law.at[1] / z.var) * z.mean)
+    kept_shift = lambda shift: lambda law: ((inner(law)[1] - shift) / np.sqrt(law.at[1]), off(law)[0])
+    kept_scale: Residual = lambda law: (off(law)[0], np.log(law.at[1] / z.var))
+    both: Residual = lambda law: (off(law)[0], off(law)[1])
+    mixed = [[(s, side * c) for c in (0.3, 1.5) for side in (1, -1)] for s in (1.0, 0.3, 3.0, 0.1)]
+    tries: list[tuple[Residual, list[tuple[float, float]]]] = [(both, starts) for starts in mixed]
+    if len(asked) == 1:
+        tries = [(kept_shift(0.0), [(s, 0.0) for s in SCALES]), (kept_scale, [(1.0, c) for c in SHIFTS])]
+        tries += [(kept_shift(np.array(FAR)), [(s, c) for c in FAR]) for s in SCALES[2:]]
+    nearest: tuple[float, float, float] = (math.inf, 1.0, 0.0)
+    for residual, starts in tries:
+        found = newton(measured, residual, [(b * z.mean + c, b * math.sqrt(z.var)) for b, c in starts])
+        b, c = inner(found.law)
+        if found.converged.any():
+            away = np.where(found.converged, np.abs(np.log(b)) + np.abs(c), np.inf)
+            best = int(np.argmin(np.round(away, 9) - 1e-10 * np.sign(c)))
+            return float(b[best]), float(c[best]) if abs(c[best]) > 1e-12 else 0.0, ""
+        best = int(np.argmin(found.gap))
+        nearest = min(nearest, (float(found.gap[best]), float(b[best]), float(c[best])))
+    _, b_near, c_near = nearest
+    law = measured.at_one(b_near * z.mean + c_near, b_near**2 * z.var)
+    got = {name: float(reached(law)[name]) for name in asked}
+    text = ", ".join(f"`{name}` {goal:g}, nearest {got[name]:.4g}" for name, goal in asked.items())
+    return b_near, c_near, f"not found: {text}"
