@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _BENT = frozenset({"clamp", "erf", "logistic", "max", "min", "sin", "tanh"})
 """Primitives that are activations by themselves."""
 
-_ELEMENTWISE = _BENT | {
+ELEMENTWISE = _BENT | {
     *(
         "abs",
         "add",
@@ -34,6 +34,7 @@ _ELEMENTWISE = _BENT | {
     *("lt", "mul", "ne", "neg", "not", "or", "pow", "reduce_precision", "round", "rsqrt", "select_n", "sign", "sinh"),
     *("sqrt", "square", "stop_gradient", "sub", "tan", "xor"),
 }
+"""Primitives that compute each entry from the entries at the same place."""
 
 
 def argument(site: jaxprs.Site) -> int | None:
@@ -64,7 +65,7 @@ def _bends(program: "ClosedJaxpr") -> bool:
     """Whether a program works on each entry by itself, and does more than scale it."""
     sites = [site for site in jaxprs.walk(program) if site.primitive not in jaxprs.CALLS]
     plain = lambda site: (
-        site.primitive in _ELEMENTWISE
+        site.primitive in ELEMENTWISE
         or (site.primitive == "broadcast_in_dim" and getattr(site.equation.invars[0].aval, "shape", None) == ())
     )
     names = {site.primitive for site in sites}

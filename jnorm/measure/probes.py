@@ -15,8 +15,9 @@
   place. Its name is a module path of Flax or of ``jax.named_scope``, else that of the parameter that is used, else the
   user's line; then the operation. An equation with several results stands for the first floating one.
 - **Derivatives.** ``argnums`` differentiates the function in the same pass and measures the cotangent of each value,
-  the derivative of the output by it. A function that holds derivatives itself, such as a whole training, has equations of
-  its backward passes, called ``backward/...``. Values inside a function with rules of its own have no cotangents.
+  the derivative of the output by it. A function that holds derivatives itself, such as a whole training, has
+  equations of its backward passes, called ``backward/...``. Values inside a function with rules of its own have no
+  cotangents.
 - **Loops.** Of a scan each turn is measured, or every k-th; of a ``while`` the last; of a ``cond`` the branch that is
   taken, and NaN stands for others. Rematerialized code stays so.
 - **The same numbers.** The operations of the function are not changed. XLA may fuse them differently where their values

@@ -161,8 +161,8 @@ def unit_correlation(x: ArrayLike) -> jax.Array:
     1.0
     """
     rows = _rows(x)
-    centred = rows - jnp.mean(rows, 0)
-    length = jnp.sqrt(jnp.sum(jnp.square(centred), 0))
+    centred = rows - jnp.mean(rows, 0, keepdims=True)
+    length = jnp.sqrt(jnp.sum(jnp.square(centred), 0, keepdims=True))
     unit = centred / jnp.where(length == 0, 1, length)
     gram = jnp.matmul(unit.T, unit, precision=lax.Precision.HIGHEST)
     count = jnp.sum(length != 0).astype(rows.dtype)
@@ -207,7 +207,7 @@ def histogram(x: ArrayLike, edges: Sequence[float]) -> jax.Array:
     checks.require(lambda steps: steps > 0, "`{}` must increase", edges=np.diff(np.asarray(edges, float)))
     flat = _wide(x).reshape(-1)
     bounds = jnp.asarray(edges, flat.dtype)
-    reached = jnp.sum(flat >= bounds[:, None], 1)
+    reached = jnp.sum(flat[None] >= bounds[:, None], 1)
     every = jnp.sum(~jnp.isnan(flat))
     counts = jnp.concatenate([every[None], reached]) - jnp.concatenate([reached, jnp.zeros_like(reached[:1])])
     return counts.astype(flat.dtype)
