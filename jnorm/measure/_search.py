@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,8 +21,12 @@ Test = Callable[[jax.Array], jax.Array]
 
 def search(call: Call, found: Sequence[Spot]) -> dict[str, Any]:
     """The state of the search after the program: arguments with NaN, then equations, then infinite arguments."""
+    search_all = jax.jit(lambda given: _search(call, found, given))
+    return search_all([*call.leaves, *call.program.consts])
+
+
+def _search(call: Call, found: Sequence[Spot], given: Sequence[jax.Array]) -> dict[str, Any]:
     numbers = {spot.site.index: i for i, spot in enumerate(found) if spot.output is not None}
-    given = [jnp.asarray(leaf) for leaf in (*call.leaves, *call.program.consts)]
     deepest = max((len(spot.place.loops) for spot in found), default=0)
     state = _blank([*(kinds_of(spot.site) for spot in found), *([kind(x)] for x in given if is_number(x))], deepest)
     for i, x in enumerate(given):
@@ -35,7 +40,7 @@ def search(call: Call, found: Sequence[Spot]) -> dict[str, Any]:
     _, state = jaxprs.thread(call.program, state, *given[: len(call.leaves)], hook=hook)
     for i, x in enumerate(given):
         state = _entered(state, x, len(found) + i, lambda x: ~jnp.isfinite(x))
-    return dict(state)
+    return state
 
 
 def kind(x: Any) -> Kind:
@@ -60,17 +65,26 @@ def _looked(state: Any, number: int, site: jaxprs.Site, out: Sequence[Any], inpu
     Of elementwise operations each entry is looked at by itself. A NaN that the code writes does arise; an infinity that
     it writes, as masks do, does not.
     """
+    written = tuple(not isinstance(x, jax.Array) for x in inputs if _is_inexact(x))
     results = [lax.stop_gradient(x) for x in out if _is_inexact(x)]
-    given = [(jnp.asarray(lax.stop_gradient(x)), not isinstance(x, jax.Array)) for x in inputs if _is_inexact(x)]
-    alone = site.primitive in ELEMENTWISE
-    over = (lambda x: x) if alone else jnp.any
-    nan_in = [over(jnp.isnan(x)) for x, written in given if not written]
-    bad_in = [over(~jnp.isfinite(x) & (jnp.isinf(x) | ~jnp.bool_(written))) for x, written in given]
-    fresh = [(jnp.isnan(x) & ~_either(nan_in)) | (jnp.isinf(x) & ~_either(bad_in)) for x in results]
-    arises = _either([jnp.any(bad) for bad in fresh])
-    position = jnp.argmax(fresh[0].reshape(-1))
-    values = [x for x in map(jnp.asarray, inputs) if is_number(x)]
+    given = [lax.stop_gradient(x) for x in inputs if _is_inexact(x)]
+    arises, position = _fresh(results, given, written, site.primitive in ELEMENTWISE)
+    values = [lax.stop_gradient(x) for x in map(jnp.asarray, inputs) if is_number(x)]
     return _noted(state, arises, number, position, values, site.turns)
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _fresh(
+    results: Sequence[jax.Array], given: Sequence[jax.Array], written: Sequence[bool], alone: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Whether something arises, and in which entry of the first result; traced once for each kind of equation."""
+    over = (lambda x: x) if alone else jnp.any
+    known = list(zip(given, written, strict=True))
+    nan_in = [over(jnp.isnan(x)) for x, by_hand in known if not by_hand]
+    bad_in = [over(jnp.isinf(x) if by_hand else ~jnp.isfinite(x)) for x, by_hand in known]
+    fresh = [(jnp.isnan(x) & ~_either(nan_in)) | (jnp.isinf(x) & ~_either(bad_in)) for x in results]
+    first = fresh[0].reshape(-1)
+    return _either([jnp.any(bad) for bad in fresh]), jnp.argmax(first) if first.size else jnp.int32(0)
 
 
 def _either(tests: Iterable[jax.Array]) -> jax.Array:
@@ -82,22 +96,24 @@ def _either(tests: Iterable[jax.Array]) -> jax.Array:
 
 def _entered(state: Any, x: jax.Array, number: int, test: Test) -> Any:
     """The state after a look at an argument."""
-    if not _is_inexact(x):
+    if not _is_inexact(x) or not x.size:
         return state
     bad = test(lax.stop_gradient(x)).reshape(-1)
-    return _noted(state, jnp.any(bad), number, jnp.argmax(bad) if bad.size else 0, [x], ())
+    return _noted(state, jnp.any(bad), number, jnp.argmax(bad), [lax.stop_gradient(x)], ())
 
 
+@jax.jit
 def _noted(
     state: Any, arises: jax.Array, number: int, position: Any, inputs: Sequence[jax.Array], turns: Sequence[Any]
 ) -> Any:
     """The state with a place as the first one, if it is."""
+    when = jnp.stack([jnp.asarray(turn, jnp.int32) for turn in turns]) if turns else jnp.zeros(0, jnp.int32)
 
     def here() -> Any:
         return {
-            "found": jnp.ones_like(state["found"]),
-            "number": jnp.full_like(state["number"], number),
-            "turns": state["turns"].at[: len(turns)].set(jnp.asarray(turns, jnp.int32)) if turns else state["turns"],
+            "found": jnp.bool_(True),
+            "number": jnp.asarray(number, jnp.int32),
+            "turns": lax.dynamic_update_slice(state["turns"], when, (0,)),
             "position": jnp.asarray(position, jnp.int32),
             "buffers": _packed(state["buffers"], inputs),
         }
@@ -106,11 +122,11 @@ def _noted(
 
 
 def _packed(buffers: Mapping[str, jax.Array], inputs: Sequence[jax.Array]) -> dict[str, jax.Array]:
-    filled, used = dict(buffers), dict.fromkeys(buffers, 0)
-    for x in inputs:
-        dtype = str(x.dtype)
-        start, used[dtype] = used[dtype], used[dtype] + x.size
-        filled[dtype] = filled[dtype].at[start : used[dtype]].set(lax.stop_gradient(x).reshape(-1))
+    filled = dict(buffers)
+    for dtype, buffer in buffers.items():
+        mine = [x.reshape(-1) for x in inputs if str(x.dtype) == dtype]
+        if mine:
+            filled[dtype] = lax.dynamic_update_slice(buffer, jnp.concatenate(mine), (0,))
     return filled
 
 

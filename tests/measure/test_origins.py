@@ -144,7 +144,7 @@ FORWARD = {
     zero_by_zero: ("div", ()),
     all_masked: ("sub", ()),
     masked_and_overflow: ("exp", ()),
-    written: ("broadcast_in_dim", ()),
+    written: ("convert_element_type", ()),
     in_a_scan: ("log", (3,)),
     in_a_scan_of_scans: ("div", (2, 1)),
     in_a_while: ("mul", (3,)),
