@@ -12,9 +12,9 @@
 ['0.762', '0.642']
 
 - **Places.** Every equation that computes floating numbers is a place; a call of a function of JAX or jnorm, such as
-  ``jax.nn.relu``, is one as a whole (some, such as ``jax.nn.gelu``, JAX writes out instead of calling them). Its name is
-  a module path of Flax or of ``jax.named_scope``, else that of the parameter that is used, else the user's line; then
-  the operation. An equation with several results stands for the first floating one.
+  ``jax.nn.relu``, is one (some, such as ``jax.nn.gelu``, JAX writes out instead of calling them). Its name is a
+  module path of Flax or of ``jax.named_scope``, else that of the parameter that is used, else the user's line; after
+  that comes the operation. An equation with several results stands for the first floating one.
 - **Derivatives.** ``argnums`` differentiates the function in the same pass and measures the cotangent of each value,
   the derivative of the output by it. A function that holds derivatives itself, such as a whole training, has
   equations of its backward passes, called ``backward/...``. Values inside a function with rules of its own have no
