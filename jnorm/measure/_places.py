@@ -36,7 +36,8 @@ class Place(NamedTuple):
         module: The path of the Flax module, of a ``jax.named_scope``, or of the parameters that are used; or empty.
         line: The user's line, or ``None``.
         operation: The name of the primitive, or of the function of JAX that is called.
-        backward: Whether it belongs to the backward pass of a derivative inside the program.
+        backward: Whether it belongs to the backward pass of a derivative inside the program, or computes slopes that
+            this alone uses; in the forward loop of a differentiated scan the latter are not told apart.
         shape: Of its value.
         dtype: Of its value.
         loops: Of each loop around, from outside, the number of turns; ``None`` where that is not known.
@@ -81,6 +82,7 @@ def spots(program: "ClosedJaxpr", paths: Sequence[str], *, inside: bool = False)
     """
     used: dict[tuple[int, ...], str] = {}
     _follow(program, list(paths), (), used)
+    slopes = _slopes(program)
     found, counts = [], dict[str, int]()
     for site in jaxprs.walk(program):
         if not inside and any(outer.is_of_jax for outer in outside(site)):
@@ -89,7 +91,7 @@ def spots(program: "ClosedJaxpr", paths: Sequence[str], *, inside: bool = False)
         opened = site.primitive in jaxprs.CALLS | jaxprs.LOOPS and not whole
         if opened or (inside and site.is_of_jax and site.primitive not in RULES):
             continue
-        place, output = _place(site, used.get(site.index, ""))
+        place, output = _place(site, used.get(site.index, ""), site.index in slopes)
         counts[place.name] = counts.get(place.name, 0) + 1
         if (count := counts[place.name]) > 1:
             place = place._replace(name=f"{place.name}#{count}")
@@ -106,8 +108,26 @@ def outside(site: jaxprs.Site) -> list[jaxprs.Site]:
     return found
 
 
-def _place(site: jaxprs.Site, parameter: str) -> tuple[Place, int | None]:
+def _slopes(program: "ClosedJaxpr") -> set[tuple[int, ...]]:
+    """The equations that compute derivatives in the forward pass, which only the backward pass uses."""
+    found: set[tuple[int, ...]] = set()
+    kept = set(map(id, program.jaxpr.outvars))
+    uses: dict[int, list[bool]] = {}
+    for number, equation in reversed(list(enumerate(program.jaxpr.eqns))):
+        names = [str(element.name) for element in equation.source_info.name_stack.stack]
+        users = [use for v in equation.outvars for use in uses.get(id(v), [])]
+        only = bool(users) and all(users) and kept.isdisjoint(map(id, equation.outvars))
+        if "transpose" not in names and "jvp" in names and only:
+            found.add((number,))
+        backward = "transpose" in names or (number,) in found
+        for atom in equation.invars:
+            uses.setdefault(id(atom), []).append(backward)
+    return found
+
+
+def _place(site: jaxprs.Site, parameter: str, slope: bool) -> tuple[Place, int | None]:
     scopes, backward = _scopes(site)
+    backward |= slope
     module = "/".join(scopes)
     if parameter and (not scopes or scopes[-1].startswith("eqx.")):  # Equinox names the class, not the place
         module = parameter.rpartition("/")[0]

@@ -187,6 +187,7 @@ def test_the_equation_of_a_backward_pass_is_named(f):
     assert origin.place is not None
     assert (origin.place.operation, turns(origin)) == (operation, when)
     assert origin.place.line.number == line_of(f, "# here")
+    assert origin.place.backward == (f is not by_a_scan)  # which computes its slopes in the loop forward
     assert "ward" in str(origin)
 
 
