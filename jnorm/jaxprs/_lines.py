@@ -53,10 +53,15 @@ def line(equation: "JaxprEqn") -> Line | None:
     return next(iter([*users, *outside]), None)
 
 
+def source(program: "Jaxpr") -> tuple[str, str]:
+    """The name of the function whose program it is, and the ``file:line`` of that."""
+    name, _, place = str(getattr(program.debug_info, "func_src_info", "")).partition(" at ")
+    return name, place
+
+
 def is_of_jax(program: "Jaxpr") -> bool:
     """Whether a program is that of a function of JAX or jnorm."""
-    source = str(getattr(program.debug_info, "func_src_info", ""))  # "name at file:line"
-    return source.partition(" at ")[2].startswith(_own())
+    return source(program)[1].startswith(_own())
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jnorm.jaxprs._lines import Line, is_of_jax, line
+from jnorm.jaxprs._lines import Line, is_of_jax, line, source
 
 if TYPE_CHECKING:
     from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
@@ -27,12 +27,17 @@ class Site:
     Attributes:
         equation: The equation, ``jax.extend.core.JaxprEqn``.
         outer: The call, branch or loop that it is in.
+        index: Its place as numbers, from outside: that of each equation in its program, and between two of them that of
+            the program among those which the outer equation holds.
+        turns: Numbers of the turns of the loops around it, from outside, where `jnorm.jaxprs.thread` computes.
     """
 
     equation: "JaxprEqn"
     outer: "Site | None"
+    index: tuple[int, ...]
     _program: "Jaxpr" = dataclasses.field(repr=False)
     _inside: Callable[..., list[Any]] | None = dataclasses.field(default=None, repr=False)
+    turns: tuple[Any, ...] = dataclasses.field(default=(), repr=False)
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -57,6 +62,16 @@ class Site:
         """
         mine = None if self.outer and is_of_jax(self._program) else line(self.equation)
         return mine or (self.outer.line if self.outer else None)
+
+    @property
+    def function(self) -> str:
+        """The name of the function that it calls, where it is a call."""
+        return source(self.bodies[0].jaxpr)[0] if self.primitive in CALLS and self.bodies else ""
+
+    @property
+    def is_of_jax(self) -> bool:
+        """Whether it calls a function of JAX or jnorm, such as ``jax.nn.gelu``."""
+        return self.primitive in CALLS and bool(self.bodies) and is_of_jax(self.bodies[0].jaxpr)
 
     @property
     def bodies(self) -> "list[ClosedJaxpr]":
@@ -96,7 +111,8 @@ class Site:
         """
         if self._inside is None:
             raise ValueError("only a site that `evaluate` hands to its hook can be opened")
-        return self._inside(body, inputs, self)
+        number = next((i for i, known in enumerate(self.bodies) if known.jaxpr is body.jaxpr), 0)
+        return self._inside(body, inputs, self, number)
 
     @property
     def name(self) -> str:
@@ -150,13 +166,13 @@ def walk(jaxpr: "ClosedJaxpr | Jaxpr") -> Iterator[Site]:
     >>> [site.primitive for site in walk(jax.make_jaxpr(jax.nn.relu)(1.0))]
     ['custom_jvp_call', 'jit', 'max']
     """
-    yield from _walk(jaxpr, None)
+    yield from _walk(jaxpr, None, ())
 
 
-def _walk(jaxpr: "ClosedJaxpr | Jaxpr", outer: Site | None) -> Iterator[Site]:
+def _walk(jaxpr: "ClosedJaxpr | Jaxpr", outer: Site | None, place: tuple[int, ...]) -> Iterator[Site]:
     program = _closed(jaxpr).jaxpr
-    for equation in program.eqns:
-        site = Site(equation, outer, program)
+    for number, equation in enumerate(program.eqns):
+        site = Site(equation, outer, (*place, number), program)
         yield site
-        for body in site.bodies:
-            yield from _walk(body, site)
+        for i, body in enumerate(site.bodies):
+            yield from _walk(body, site, (*site.index, i))

@@ -148,3 +148,79 @@ def test_what_is_not_there_is_said():
     site = next(jaxprs.walk(program))
     with pytest.raises(ValueError, match="only a site that `evaluate` hands to its hook can be opened"):
         site.open(program, 1.0)
+
+
+def counted(program, *args):
+    """Outputs, and how many equations ran, turns of loops one by one."""
+    hook = lambda site, state, *inputs: (site.run(*inputs), state + 1)
+    return jaxprs.thread(program, jnp.int32(0), *args, hook=hook)
+
+
+COUNTS = {"jit": 2, "nested": 2, "custom_jvp": 2, "custom_vjp": 2, "remat": 2, "scan": 7, "reversed": 7, "cond": 3}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_state_goes_through_all_equations_and_changes_nothing(name):
+    f, x = PROGRAMS[name], jnp.float32(0.7)
+    program = jax.make_jaxpr(f)(x)
+    run = lambda x: counted(program, x)
+    for got, count in (run(x), jax.jit(run)(x), jax.tree.map(lambda row: row[0], jax.vmap(run)(x[None]))):
+        for a, b in zip(got, jax.tree.leaves(f(x)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=4e-7)  # as above
+        assert count == COUNTS.get(name, count)
+    if name != "while":  # which has no derivative; a rule here is steeper than its function
+        slope = jax.grad(lambda x: jnp.sum(run(x)[0][0]))
+        exact = jax.grad(lambda x: jnp.sum(jax.tree.leaves(f(x))[0]))
+        np.testing.assert_allclose(slope(x), exact(x), rtol=1e-6)
+
+
+def test_turns_and_branches_are_those_that_run():
+    """The turns of two nested scans in order, and only the branch that is taken."""
+
+    def f(x):
+        inner = lambda c, t: (lax.cond(t > 0, jnp.sin, jnp.exp, c), None)
+        return lax.scan(lambda c, _: lax.scan(inner, c, jnp.arange(3)), x, None, 2)[0]
+
+    def hook(site, state, *inputs):
+        if site.primitive in ("sin", "exp"):
+            outer, turn = site.turns
+            state = state.at[outer, turn].set(1.0 if site.primitive == "sin" else 2.0)
+        return site.run(*inputs), state
+
+    _, seen = jax.jit(lambda x: jaxprs.thread(jax.make_jaxpr(f)(x), jnp.zeros((2, 3)), x, hook=hook))(0.3)
+    assert seen.tolist() == [[2, 1, 1], [2, 1, 1]]
+
+
+def test_rematerialized_code_stays_so():
+    block = jax.checkpoint(lambda x: jnp.sin(jnp.sin(x)), policy=jax.checkpoint_policies.nothing_saveable)
+    for f in (block, jax.grad(block)):
+        program = jax.make_jaxpr(f)(0.7)
+        threaded = jax.make_jaxpr(lambda x, program=program: counted(program, x))(0.7)
+        kinds = lambda p: [
+            (s.params["differentiated"], s.params["policy"]) for s in jaxprs.walk(p) if "policy" in s.params
+        ]
+        assert kinds(threaded) == kinds(program) != []
+        assert counted(program, 0.7)[1] >= 2
+        np.testing.assert_allclose(counted(program, 0.7)[0][0], f(0.7), rtol=1e-6)
+
+
+def test_places_have_numbers_that_walk_and_thread_agree_on():
+    program = jax.make_jaxpr(PROGRAMS["scan in cond"])(0.7)
+    seen = set()
+
+    def hook(site, state, *inputs):
+        seen.add((site.index, site.primitive))
+        return site.run(*inputs), state
+
+    jaxprs.thread(program, (), 0.7, hook=hook)
+    walked = {(s.index, s.primitive) for s in jaxprs.walk(program)}
+    assert seen == {(index, name) for index, name in walked if name not in jaxprs.CALLS | jaxprs.LOOPS}
+    assert len({index for index, _ in walked}) == len(list(jaxprs.walk(program)))
+
+
+def test_a_call_knows_its_function():
+    sites = list(jaxprs.walk(jax.make_jaxpr(lambda x: jax.jit(inner)(steep(x)))(1.0)))
+    calls = [(site.function, site.is_of_jax) for site in sites if site.primitive in jaxprs.CALLS]
+    assert calls[:2] == [("steep", False), ("inner", False)]
+    assert ("relu", True) in calls
+    assert sites[-1].function == ""

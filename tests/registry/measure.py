@@ -1,0 +1,57 @@
+"""Laws of `jnorm.measure`."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+
+from jnorm import measure
+from jnorm.measure import probes, quantities
+from tests.registry import BATCHES, add, each, host
+
+COUNTS = {"gradient": "piecewise constant"}
+
+for _name in ("mean", "variance", "norm", "largest", "example_correlation", "unit_correlation", "effective_rank"):
+    add(f"measure.quantities.{_name}", each(getattr(quantities, _name)), BATCHES)
+for _name in ("sign_balance", "saturation", "dead", "rank"):
+    add(f"measure.quantities.{_name}", each(getattr(quantities, _name)), BATCHES, **COUNTS)
+add("measure.quantities.percentiles", each(lambda x: quantities.percentiles(x, (10, 50))), BATCHES)
+add(
+    "measure.quantities.histogram",
+    each(lambda x: quantities.histogram(x, (-1.0, 0.0, 1.0))),
+    BATCHES,
+    nan="NaN counts nowhere",
+    **COUNTS,
+)
+
+
+def loss(w, x):
+    return jnp.mean(jnp.tanh(x @ w) ** 2)
+
+
+@cache
+def watched():
+    return jax.jit(probes.watch(loss, argnums=0))
+
+
+@cache
+def searched():
+    return jax.jit(lambda x: measure.first_nonfinite(jnp.log, x))
+
+
+@cache
+def stepped():
+    from types import SimpleNamespace
+
+    line = SimpleNamespace(apply=lambda w, state, x, *, train, key: (w * x, state))
+    probe = probes.steps(line, lambda y, t: (y - t) ** 2, ["mean"], where="*/mul")
+
+    def at(w):
+        return probe(SimpleNamespace(params=w, state=(), batch=(w, w), key=None, gradient=w, updates=w))
+
+    return jax.jit(at)
+
+
+host("measure.probes.watch", lambda: watched()(jnp.ones((3, 2)), jnp.ones((4, 3))))
+host("measure.probes.steps", lambda: stepped()(jnp.ones(3)))
+host("measure.first_nonfinite", lambda: searched()(jnp.ones(3)))
