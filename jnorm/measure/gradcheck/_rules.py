@@ -1,0 +1,227 @@
+"""Which equation's derivative is not that of its values: every custom derivative, at the values that occur."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnorm import jaxprs
+from jnorm.measure.gradcheck import _remainders
+from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, inexact, pair, size
+from jnorm.measure.gradcheck._remainders import Verdict
+from jnorm.measure.gradcheck._unrolled import Value, rolled_out
+
+CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
+DIRECTIONS = 2
+
+
+class Fault(NamedTuple):
+    """An equation and what is wrong with it; prints as a sentence.
+
+    Attributes:
+        primitive: What the equation is.
+        function: Of a custom derivative the function that has it, and where it is defined.
+        line: The user's line that calls it.
+        path: Names of the calls, branches and loops around it.
+        verdict: ``wrong``, ``not finite`` or ``kink``.
+        what: What is seen.
+    """
+
+    primitive: str
+    function: str
+    line: jaxprs.Line | None
+    path: tuple[str, ...]
+    verdict: Verdict
+    what: str
+
+    def __str__(self) -> str:
+        of = f" of {self.function}" if self.function else ""
+        return f"`{self.primitive}`{of}" + (f", called at {self.line}" if self.line else "") + f": {self.what}"
+
+
+def faults(problem: Problem, key: jax.Array, *, order: int = 1, kinks: bool = False) -> list[Fault]:
+    """The equations whose derivative by what depends on the leaves is wrong.
+
+    Custom derivatives and ``stop_gradient`` are looked at first, all other equations where none of these is at fault. A
+    ``stop_gradient`` counts where the gradient is another without it: not so in a log-sum-exp that subtracts its
+    maximum. Loops go step by step, outside ``jit``.
+
+    Args:
+        problem: The loss.
+        key: A key.
+        order: Of the derivative; second ones are looked at in custom derivatives alone.
+        kinks: Also those that have a kink just there.
+
+    Returns:
+        One fault for an equation, in order of computation.
+    """
+    program = jax.make_jaxpr(problem.f)(problem.x)
+    suspect = lambda site: site.primitive in CUSTOM or (site.primitive == "stop_gradient" and order == 1)
+    for looked_at in (suspect, lambda site: not suspect(site) and not site.bodies) if order == 1 else (suspect,):
+        found = _Looking(looked_at, key, order)
+        _evaluated(program, problem.x, found)
+        wanted = ("wrong", "not finite", "kink") if kinks else ("wrong", "not finite")
+        some = [
+            fault
+            for equation, fault in found.faults.values()
+            if fault is not None
+            and fault.verdict in wanted
+            and (fault.primitive != "stop_gradient" or _matters(program, problem.x, equation))
+        ]
+        if some:
+            return some
+    return []
+
+
+def began(problem: Problem) -> list[Fault]:
+    """Where the first NaN arises, or the first infinity where there is no NaN."""
+    program = jax.make_jaxpr(problem.f)(problem.x)
+    first: dict[str, Fault] = {}
+
+    def hook(site: jaxprs.Site, inputs: Sequence[Any]) -> None:
+        outputs = site.run(*inputs)
+        for kind, test in (("NaN", jnp.isnan), ("infinity", jnp.isinf)):
+            bad = lambda arrays, test=test: any(bool(test(a).any()) for a in map(jnp.asarray, arrays) if inexact(a))
+            if kind not in first and bad(outputs) and not bad(inputs):
+                first[kind] = _fault(site, "not finite", f"the first {kind} arises here")
+
+    _evaluated(program, problem.x, hook)
+    return [first[kind] for kind in ("NaN", "infinity") if kind in first][:1]
+
+
+def _evaluated(program: Any, x: Leaves, look: Callable[[jaxprs.Site, Sequence[Any]], None]) -> None:
+    """Compute a program outside ``jit`` with a look at every equation that depends on the leaves."""
+
+    def hook(site: jaxprs.Site, *inputs: Any) -> list[Value]:
+        out = rolled_out(site, inputs)
+        if out is not None:
+            return out
+        plain = [a.array if isinstance(a, Value) else a for a in inputs]
+        moves = any(isinstance(a, Value) and a.moves for a in inputs)
+        if moves:
+            look(site, inputs if isinstance(look, _Looking) else plain)
+        return [Value(a, moves) for a in site.run(*plain)]
+
+    opens = jaxprs.CALLS - CUSTOM
+    jaxprs.evaluate(program, *(Value(a, True) for a in x), hook=hook, opens=opens)
+
+
+class _Looking:
+    """Checks equations; of one that runs several times the first fault is kept."""
+
+    def __init__(self, wanted: Callable[[jaxprs.Site], bool], key: jax.Array, order: int) -> None:
+        self.wanted, self.key, self.order = wanted, key, order
+        self.faults: dict[int, tuple[Any, Fault | None]] = {}
+        self.programs: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, site: jaxprs.Site, inputs: Sequence[Any]) -> None:
+        mine = id(site.equation)
+        if not self.wanted(site) or self.faults.get(mine, (None, None))[1] is not None:
+            return
+        self.key, key = jax.random.split(self.key)
+        arrays = [jnp.asarray(a.array) if isinstance(a, Value) else a for a in inputs]
+        moving = [
+            i
+            for i, a in enumerate(inputs)
+            if isinstance(a, Value) and a.moves and inexact(arrays[i]) and arrays[i].size
+        ]
+        if moving and any(inexact(v.aval) for v in site.equation.outvars):
+            self.faults[mine] = (site.equation, self._check(site, arrays, moving, key))
+
+    def _check(self, site: jaxprs.Site, arrays: list[Any], moving: list[int], key: jax.Array) -> Fault | None:
+        if id(site.equation) not in self.programs:
+            f = _scalar(site, moving, self.order)
+            self.programs[id(site.equation)] = (jax.jit(jax.value_and_grad(f)), _remainders.along(f))
+        gradient, values = self.programs[id(site.equation)]
+        x, eps = [arrays[i] for i in moving], _eps(site)
+        fixed = [None if i in moving else a for i, a in enumerate(arrays)]
+        key, weighing = jax.random.split(key)
+        outs = [v.aval for v in site.equation.outvars]
+        w = [_normal(k, a) for k, a in zip(jax.random.split(weighing, len(outs)), outs, strict=True) if inexact(a)]
+        u = draw(weighing, x)
+        value, slopes = gradient(x, fixed, w, u)
+        if not all(bool(jnp.isfinite(g).all()) for g in slopes):
+            return _fault(site, "not finite", "its derivative is not finite")
+        kink = None
+        for k in jax.random.split(key, DIRECTIONS):
+            for i, v in enumerate(draw(k, x)):
+                along = [v if j == i else jnp.zeros_like(a) for j, a in enumerate(x)]
+                terms = size(slopes, along)
+                points = np.asarray(values(x, along, _remainders.steps(eps), fixed, w, u), np.float64)
+                here = points[-_remainders.NOISE - 1]
+                if abs(float(value) - here) > 1024 * eps * max(abs(here), _terms(site, arrays, w)):
+                    return _fault(site, "wrong", "its forward rule returns another value than the function")
+                line = _remainders.read("", points, pair(slopes, along), terms, eps)
+                if line.verdict == "wrong":
+                    return _fault(site, "wrong", self._said(line, moving[i]))
+                if line.verdict == "kink":
+                    kink = _fault(site, "kink", f"a kink just here, by input {moving[i]}")
+        return kink
+
+    def _said(self, line: _remainders.Remainder, argument: int) -> str:
+        name = "derivative" if self.order == 1 else "second derivative"
+        by = f"by input {argument}" if self.order == 1 else "of its rule"
+        return f"its {name} {by} is {line.slope:.6g} along a line where values say {line.difference:.6g}"
+
+
+def _scalar(site: jaxprs.Site, moving: list[int], order: int) -> Callable[..., jax.Array]:
+    """The outputs, weighted: a function of the inputs that move; for the second order its slope along ``u``."""
+
+    def f(x: Leaves, fixed: list[Any], w: Leaves, u: Leaves) -> jax.Array:
+        full = list(fixed)
+        for i, a in zip(moving, x, strict=True):
+            full[i] = a
+        return _weighted(site.run(*full), w)
+
+    def slope(x: Leaves, fixed: list[Any], w: Leaves, u: Leaves) -> jax.Array:
+        return _weighted(jax.grad(f)(x, fixed, w, u), u)
+
+    return f if order == 1 else slope
+
+
+def _weighted(arrays: Sequence[Any], w: Leaves) -> jax.Array:
+    floats = (a for a in arrays if inexact(a))
+    return jnp.asarray(sum(jnp.sum(jnp.real(p * q)).astype(float) for p, q in zip(floats, w, strict=True)))
+
+
+def _terms(site: jaxprs.Site, arrays: list[Any], w: Leaves) -> float:
+    """What the terms of the weighted outputs add up to without their signs."""
+    return size([a for a in site.run(*arrays) if inexact(a)], w)
+
+
+def _normal(key: jax.Array, aval: Any) -> jax.Array:
+    return jax.random.normal(key, aval.shape, aval.dtype)
+
+
+def _eps(site: jaxprs.Site) -> float:
+    inside = (inner.equation for body in site.bodies for inner in jaxprs.walk(body))
+    avals = [v.aval for e in (site.equation, *inside) for v in (*e.invars, *e.outvars)]
+    return max(float(jnp.finfo(a.dtype).eps) for a in avals if hasattr(a, "dtype") and inexact(a))
+
+
+def _matters(program: Any, x: Leaves, equation: Any) -> bool:
+    """Whether the gradient is another one without a ``stop_gradient``."""
+
+    def gradient(hook: Any) -> Leaves:
+        opens = (jaxprs.CALLS - CUSTOM) | jaxprs.LOOPS
+        return jax.grad(lambda x: jaxprs.evaluate(program, *x, hook=hook, opens=opens)[0])(x)
+
+    through = lambda site, *inputs: list(inputs) if site.equation is equation else site.run(*inputs)
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(gradient(None), gradient(through), strict=True)]
+    largest = max(float(np.max(np.abs(a), initial=0.0)) for pair in pairs for a in pair)
+    return any(np.max(np.abs(a - b), initial=0.0) > 1e-7 * largest for a, b in pairs)
+
+
+def _fault(site: jaxprs.Site, verdict: Verdict, what: str) -> Fault:
+    return Fault(site.primitive, next(_functions(site), ""), site.line, site.path, verdict, what)
+
+
+def _functions(site: jaxprs.Site) -> Iterator[str]:
+    """Name and place of the function that has a custom derivative."""
+    if site.primitive in CUSTOM:
+        for body in site.bodies:
+            source = str(getattr(body.jaxpr.debug_info, "func_src_info", ""))
+            if source:
+                yield source
