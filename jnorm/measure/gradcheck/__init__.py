@@ -1,7 +1,7 @@
 """Is the gradient of my loss right, and if not, which equation is to blame?
 
-`check` answers with a `Report`, `assert_gradients` raises where a test should fail. The functions that they check may be
-anybody's: a loss of a pytree, whatever made it.
+`check` answers with a `Report`, `assert_gradients` raises where a test should fail. What they check may be anybody's: a
+loss of a pytree, whatever made it.
 """
 
 from jnorm.measure.gradcheck._checks import assert_gradients, check

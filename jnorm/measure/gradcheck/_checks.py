@@ -1,6 +1,5 @@
 """All that can be known about a gradient, in the order in which it makes sense to ask."""
 
-import contextlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -80,7 +79,7 @@ def check(
     params, args = jax.tree.map(array, (params, args))
     problem = _problems.own(loss, params, args)
     dtype = str(jnp.result_type(*(a.dtype for a in problem.x)))
-    key = jax.random.key(0) if key is None else key
+    noisy, *streams = _problems.generators(jax.random.key(0) if key is None else key, 6)
     gradient = jax.jit(jax.value_and_grad(problem.f))
     value, slopes = gradient(problem.x)
     agreements = _repeated(problem, gradient, (value, *slopes))
@@ -91,13 +90,13 @@ def check(
     with jax.enable_x64(True):
         fine = _problems.wide(loss, params, args, float(value), problem.eps)
     if fine is None:
-        return _checked(problem, key, directions, entries, order, agreements, dtype)
-    apart = _consistency.spread(gradient, problem, key)[1:]
+        return _checked(problem, streams, directions, entries, order, agreements, dtype)
+    apart = _consistency.spread(gradient, problem, noisy)[1:]
     with jax.enable_x64(True):
         exact = jax.jit(jax.grad(fine.f))(fine.x)
         row = _consistency.compare(f"{dtype} and float64", problem.names, slopes, exact, problem.eps, apart)
         agreements.append(row._replace(verdict="rounding") if row.verdict == "wrong" else row)
-        return _checked(fine, key, directions, entries, order, agreements, "float64")
+        return _checked(fine, streams, directions, entries, order, agreements, "float64")
 
 
 def assert_gradients(
@@ -141,16 +140,16 @@ def _repeated(problem: Problem, gradient: Any, first: Sequence[jax.Array]) -> li
 
 def _checked(
     problem: Problem,
-    key: jax.Array,
+    streams: Sequence[np.random.Generator],
     directions: int,
     entries: int,
     order: int,
     agreements: list[Agreement],
     dtype: str,
 ) -> Report:
-    on_ways, on_second, on_lines, on_faults, on_shift = jax.random.split(key, 5)
+    on_ways, on_second, on_lines, on_faults, on_shift = streams
     gradient = jax.jit(jax.value_and_grad(problem.f))
-    if not all(bool(jnp.isfinite(g).all()) for g in gradient(problem.x)[1]):
+    if not all(np.isfinite(_problems.host(g)).all() for g in gradient(problem.x)[1]):
         faults = _rules.faults(problem, on_faults)
         return Report("not finite", tuple(faults), (), (), tuple(agreements), dtype)
     agreements = [*agreements, *_consistency.ways(problem, gradient, on_ways)]
@@ -166,7 +165,7 @@ def _checked(
     lines, leaves = looked(problem.x)
     verdict = _worst(row.verdict for row in (*lines, *leaves))
     if verdict == "kink":
-        beside = looked(_problems.moved(problem.x, BESIDE, _problems.draw(on_shift, problem.x)))
+        beside = looked(_problems.moved(problem.x, np.float64(BESIDE), _problems.draw(on_shift, problem.x)))
         if _worst(row.verdict for row in (*beside[0], *beside[1])) == "wrong":
             verdict, (lines, leaves) = "wrong", beside
     faults = _rules.faults(problem, on_faults, kinks=verdict == "kink") if verdict in ("wrong", "kink") else []
@@ -180,14 +179,13 @@ def _checked(
     return Report(verdict, tuple(faults), tuple(lines), tuple(leaves), tuple(agreements), dtype)
 
 
-def _lines(problem: Problem, slopes: Leaves, along: Any, key: jax.Array, directions: int) -> list[Remainder]:
+def _lines(problem: Problem, slopes: Leaves, along: Any, rng: np.random.Generator, directions: int) -> list[Remainder]:
     """All leaves together, then each alone."""
-    whole, *each = jax.random.split(key, 1 + len(problem.x))
-    ways = [("all", _problems.draw(k, problem.x)) for k in jax.random.split(whole, directions)]
+    ways = [("all", _problems.draw(rng, problem.x)) for _ in range(directions)]
     if len(problem.x) > 1:
-        for i, (name, k) in enumerate(zip(problem.names, each, strict=True)):
-            drawn = _problems.draw(k, problem.x)
-            ways.append((name, [a if j == i else jnp.zeros_like(a) for j, a in enumerate(drawn)]))
+        for i, name in enumerate(problem.names):
+            drawn = _problems.draw(rng, problem.x)
+            ways.append((name, [a if j == i else np.zeros_like(a) for j, a in enumerate(drawn)]))
     steps = _remainders.steps(problem.eps)
     return [
         _remainders.read(

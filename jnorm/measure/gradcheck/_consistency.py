@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm.measure.gradcheck import _remainders
-from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, moved, pair, size
+from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, host, moved, pair, size
 from jnorm.measure.gradcheck._remainders import Verdict
 
 UNDEFINED = "no such derivative"
@@ -49,8 +49,7 @@ def compare(name: str, names: Sequence[str], one: Any, two: Any, eps: float, spr
     worst = Agreement(name, "right", 0.0, 0.0, names[0])
     excess = -np.inf
     for i, (leaf, a, b) in enumerate(zip(names, one, two, strict=True)):
-        a, b = np.asarray(a), np.asarray(b)
-        a, b = (c.astype(np.complex128 if jnp.iscomplexobj(c) else np.float64) for c in (a, b))
+        a, b = host(a), host(b)
         scale = max(np.linalg.norm(a), np.linalg.norm(b))
         apart = np.linalg.norm(a - b) if not np.array_equal(a, b, equal_nan=True) else 0.0
         bar = min(1024 * eps, np.sqrt(eps)) * scale + 16 * (spread[i] if spread is not None else 0.0)
@@ -62,45 +61,46 @@ def compare(name: str, names: Sequence[str], one: Any, two: Any, eps: float, spr
     return worst
 
 
-def spread(gradient: Callable[[Leaves], Any], problem: Problem, key: jax.Array) -> list[float]:
-    """How far the loss and each leaf's gradient move where the leaves move by a rounding: a bound on their own errors."""
-    here = gradient(problem.x)
+def spread(gradient: Callable[[Leaves], Any], problem: Problem, rng: np.random.Generator) -> list[float]:
+    """How far the loss and each leaf's gradient move where the leaves move by a rounding."""
+    x = [np.asarray(a) for a in problem.x]
+    here = gradient(x)
     apart = [0.0] * (len(problem.x) + 1)
-    for k in jax.random.split(key, 3):
-        there = gradient(moved(problem.x, 4 * problem.eps, draw(k, problem.x)))
+    for _ in range(3):
+        there = gradient(moved(x, np.float64(4 * problem.eps), draw(rng, x)))
         for i, (a, b) in enumerate(zip((here[0], *here[1]), (there[0], *there[1]), strict=True)):
-            apart[i] = max(apart[i], float(np.linalg.norm(np.asarray(a) - np.asarray(b))))
+            apart[i] = max(apart[i], float(np.linalg.norm(host(a) - host(b))))
     return apart
 
 
-def ways(problem: Problem, gradient: Callable[[Leaves], Any], key: jax.Array) -> list[Agreement]:
+def ways(problem: Problem, gradient: Callable[[Leaves], Any], rng: np.random.Generator) -> list[Agreement]:
     """Value with and without gradient, forward against reverse mode, vmap against a loop, jit against eager.
 
     Args:
         problem: The loss.
         gradient: Its value and gradient, compiled.
-        key: A key.
+        rng: A stream of random numbers.
 
     Returns:
         A row for each.
     """
     f, x, names, eps = problem
-    noisy, first, second = jax.random.split(key, 3)
-    apart = spread(gradient, problem, noisy)
+    apart = spread(gradient, problem, rng)
     value, slopes = gradient(x)
     both = ("loss", *names)
     rows = [compare("value without and with gradient", ("loss",), [jax.jit(f)(x)], [value], eps, apart)]
-    v = draw(first, x)
+    v = draw(rng, x)
     try:
         forward = jax.jit(lambda x, v: jax.jvp(f, (x,), (v,))[1])(x, v)
-        by_terms = eps * size(slopes, v) + sum(
-            a * np.linalg.norm(np.asarray(b)) for a, b in zip(apart[1:], v, strict=True)
+        rounding = eps * size(slopes, v) + sum(
+            width * np.linalg.norm(host(a)) for width, a in zip(apart[1:], v, strict=True)
         )
-        rows.append(compare("J v and J^T u", ("loss",), [forward], [pair(slopes, v)], eps, [64 * by_terms]))
+        rows.append(compare("J v and J^T u", ("loss",), [forward], [pair(slopes, v)], eps, [64 * rounding]))
     except TypeError:  # of a custom_vjp
         rows.append(Agreement("J v and J^T u", UNDEFINED, 0.0, 0.0, "loss"))
-    others = [x, moved(x, 2.0**-6, v), moved(x, 2.0**-6, draw(second, x))]
-    mapped = jax.jit(jax.vmap(jax.value_and_grad(f)))([jnp.stack(parts) for parts in zip(*others, strict=True)])
+    host_x, step = [np.asarray(a) for a in x], np.float64(2.0**-6)
+    others = [host_x, moved(host_x, step, v), moved(host_x, step, draw(rng, x))]
+    mapped = jax.jit(jax.vmap(jax.value_and_grad(f)))([np.stack(parts) for parts in zip(*others, strict=True)])
     loop = [gradient(other) for other in others]
     looped = [np.stack([np.asarray(a) for a in parts]) for parts in zip(*((o[0], *o[1]) for o in loop), strict=True)]
     rows.append(compare("vmap and loop", both, (mapped[0], *mapped[1]), looped, eps, apart))
@@ -109,19 +109,19 @@ def ways(problem: Problem, gradient: Callable[[Leaves], Any], key: jax.Array) ->
     return rows
 
 
-def second(problem: Problem, key: jax.Array) -> list[Agreement]:
+def second(problem: Problem, rng: np.random.Generator) -> list[Agreement]:
     """Symmetry of second derivatives, ``<u, H v> = <v, H u>``, and Taylor's formula for the gradient.
 
     Args:
         problem: The loss.
-        key: A key.
+        rng: A stream of random numbers.
 
     Returns:
         A row for each.
     """
     f, x, _, eps = problem
     name = "u H v and v H u"
-    u, v = (draw(k, x) for k in jax.random.split(key))
+    u, v = draw(rng, x), draw(rng, x)
     dot = lambda a, b: sum(jnp.sum(jnp.real(p * q)) for p, q in zip(a, b, strict=True))
     try:
         product = jax.jit(lambda x, v: jax.jvp(jax.grad(f), (x,), (v,))[1])

@@ -65,17 +65,17 @@ def evaluator(f: Callable[[Leaves], jax.Array]) -> Callable[..., jax.Array]:
     return values
 
 
-def compare(problem: Problem, gradient: Leaves, values: Any, key: jax.Array, most: int) -> list[Leaf]:
+def compare(problem: Problem, gradient: Leaves, values: Any, rng: np.random.Generator, most: int) -> list[Leaf]:
     """Up to ``most`` entries of every leaf, drawn without replacement.
 
-    Of centred differences at steps that shrink by eight, two neighbours each are extrapolated; that whose change from the
-    one before, with the rounding, is least is taken, and its change is the error bar.
+    Of centred differences at steps that shrink by eight, two neighbours each are extrapolated. That is taken whose change
+    from the one before, with the rounding, is least; its change is the error bar.
 
     Args:
         problem: The loss.
         gradient: To be compared.
         values: By `evaluator`.
-        key: A key.
+        rng: A stream of random numbers.
         most: How many entries of a leaf.
 
     Returns:
@@ -84,15 +84,14 @@ def compare(problem: Problem, gradient: Leaves, values: Any, key: jax.Array, mos
     found = []
     sizes = scales(problem.x)
     for i, (a, g, scale) in enumerate(zip(problem.x, gradient, sizes, strict=True)):
-        key, drawn = jax.random.split(key)
         count = min(most, a.size)
-        chosen = np.asarray(jax.random.permutation(drawn, a.size)[:count]) if a.size > most else np.arange(count)
+        chosen = np.sort(rng.choice(a.size, count, replace=False))
         entries = np.resize(chosen, most)  # one shape, one program
-        steps = scale * STEPS
+        steps = float(scale) * STEPS
         ts = np.concatenate([steps, -steps, [0.0]])
         units = [1.0, 1.0j] if jnp.iscomplexobj(a) else [1.0]
         parts = [
-            _differences(np.asarray(values(problem.x, jnp.asarray(u), i, entries, ts), np.float64), steps, problem.eps)
+            _differences(np.asarray(values(problem.x, np.asarray(u), i, entries, ts), np.float64), steps, problem.eps)
             for u in units
         ]
         numeric, bar, kink = parts[0]

@@ -9,7 +9,7 @@ import numpy as np
 
 from jnorm import jaxprs
 
-Leaves = list[jax.Array]
+Leaves = Sequence[Any]
 
 
 class Problem(NamedTuple):
@@ -33,32 +33,41 @@ def inexact(a: Any) -> bool:
     return bool(jnp.issubdtype(a.dtype, jnp.inexact))
 
 
-def pair(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> float:
+def pair(a: Sequence[Any], b: Sequence[Any]) -> float:
     """``Re sum a b``: the slope along ``b`` of a function with the gradient ``a``, complex ones as JAX has them."""
-    return float(sum(np.sum(np.real(_host(p) * _host(q))) for p, q in zip(a, b, strict=True)))
+    return float(sum(np.sum(np.real(host(p) * host(q))) for p, q in zip(a, b, strict=True)))
 
 
-def size(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> float:
+def size(a: Sequence[Any], b: Sequence[Any]) -> float:
     """What the terms of `pair` add up to without their signs."""
-    return float(sum(np.sum(np.abs(_host(p) * _host(q))) for p, q in zip(a, b, strict=True)))
+    return float(sum(np.sum(np.abs(host(p) * host(q))) for p, q in zip(a, b, strict=True)))
 
 
-def scales(x: Leaves) -> list[float]:
+def scales(x: Sequence[Any]) -> list[Any]:
     """The root mean square of every leaf, one for a leaf of zeros."""
-    return [float(np.sqrt(np.mean(np.abs(_host(a)) ** 2))) or 1.0 for a in x]
+    return [(np.sqrt(np.mean(np.abs(host(a)) ** 2)) or np.float64(1.0)).astype(jnp.finfo(a.dtype).dtype) for a in x]
 
 
-def draw(key: jax.Array, x: Leaves) -> Leaves:
+def generators(key: jax.Array, count: int) -> list[np.random.Generator]:
+    """Streams of random numbers on the host, where they compile nothing."""
+    seeds = np.random.SeedSequence(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    return [np.random.default_rng(seed) for seed in seeds.spawn(count)]
+
+
+def draw(rng: np.random.Generator, x: Sequence[Any]) -> list[np.ndarray]:
     """A random direction: normal entries, as large as those of their leaf."""
-    keys = jax.random.split(key, len(x))
-    return [
-        (s * jax.random.normal(k, a.shape, a.dtype)).astype(a.dtype) for k, a, s in zip(keys, x, scales(x), strict=True)
-    ]
+    return [s * normal(rng, a) for a, s in zip(x, scales(x), strict=True)]
 
 
-def moved(x: Leaves, t: Any, v: Leaves) -> Leaves:
+def normal(rng: np.random.Generator, like: Any) -> np.ndarray:
+    """Normal entries with the shape and dtype of an array."""
+    parts = rng.normal(size=(2, *like.shape))
+    return (parts[0] + 1j * parts[1] if jnp.iscomplexobj(like) else parts[0]).astype(like.dtype)
+
+
+def moved(x: Sequence[Any], t: Any, v: Sequence[Any]) -> list[Any]:
     """``x + t v``, with the dtypes of ``x``."""
-    return [a + jnp.asarray(t, jnp.finfo(a.dtype).dtype) * b for a, b in zip(x, v, strict=True)]
+    return [a + t.astype(jnp.finfo(a.dtype).dtype) * b for a, b in zip(x, v, strict=True)]
 
 
 def own(loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> Problem:
@@ -147,5 +156,6 @@ def _coarsest(program: Any) -> float:
     return max(found)
 
 
-def _host(a: Any) -> np.ndarray:
+def host(a: Any) -> np.ndarray:
+    """An array on the host, in float64 or complex128."""
     return np.asarray(a).astype(np.complex128 if jnp.iscomplexobj(a) else np.float64)

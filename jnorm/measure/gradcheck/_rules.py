@@ -9,7 +9,7 @@ import numpy as np
 
 from jnorm import jaxprs
 from jnorm.measure.gradcheck import _remainders
-from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, inexact, pair, size
+from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, host, inexact, normal, pair, size
 from jnorm.measure.gradcheck._remainders import Verdict
 from jnorm.measure.gradcheck._unrolled import Value, rolled_out
 
@@ -41,7 +41,7 @@ class Fault(NamedTuple):
         return f"`{self.primitive}`{of}" + (f", called at {self.line}" if self.line else "") + f": {self.what}"
 
 
-def faults(problem: Problem, key: jax.Array, *, order: int = 1, kinks: bool = False) -> list[Fault]:
+def faults(problem: Problem, rng: np.random.Generator, *, order: int = 1, kinks: bool = False) -> list[Fault]:
     """The equations whose derivative by what depends on the leaves is wrong.
 
     Custom derivatives and ``stop_gradient`` are looked at first, all other equations where none of these is at fault. A
@@ -50,7 +50,7 @@ def faults(problem: Problem, key: jax.Array, *, order: int = 1, kinks: bool = Fa
 
     Args:
         problem: The loss.
-        key: A key.
+        rng: A stream of random numbers.
         order: Of the derivative; second ones are looked at in custom derivatives alone.
         kinks: Also those that have a kink just there.
 
@@ -60,7 +60,7 @@ def faults(problem: Problem, key: jax.Array, *, order: int = 1, kinks: bool = Fa
     program = jax.make_jaxpr(problem.f)(problem.x)
     suspect = lambda site: site.primitive in CUSTOM or (site.primitive == "stop_gradient" and order == 1)
     for looked_at in (suspect, lambda site: not suspect(site) and not site.bodies) if order == 1 else (suspect,):
-        found = _Looking(looked_at, key, order)
+        found = _Looking(looked_at, rng, order)
         _evaluated(program, problem.x, found)
         wanted = ("wrong", "not finite", "kink") if kinks else ("wrong", "not finite")
         some = [
@@ -111,8 +111,8 @@ def _evaluated(program: Any, x: Leaves, look: Callable[[jaxprs.Site, Sequence[An
 class _Looking:
     """Checks equations; of one that runs several times the first fault is kept."""
 
-    def __init__(self, wanted: Callable[[jaxprs.Site], bool], key: jax.Array, order: int) -> None:
-        self.wanted, self.key, self.order = wanted, key, order
+    def __init__(self, wanted: Callable[[jaxprs.Site], bool], rng: np.random.Generator, order: int) -> None:
+        self.wanted, self.rng, self.order = wanted, rng, order
         self.faults: dict[int, tuple[Any, Fault | None]] = {}
         self.programs: dict[int, tuple[Any, Any]] = {}
 
@@ -120,7 +120,6 @@ class _Looking:
         mine = id(site.equation)
         if not self.wanted(site) or self.faults.get(mine, (None, None))[1] is not None:
             return
-        self.key, key = jax.random.split(self.key)
         arrays = [jnp.asarray(a.array) if isinstance(a, Value) else a for a in inputs]
         moving = [
             i
@@ -128,26 +127,24 @@ class _Looking:
             if isinstance(a, Value) and a.moves and inexact(arrays[i]) and arrays[i].size
         ]
         if moving and any(inexact(v.aval) for v in site.equation.outvars):
-            self.faults[mine] = (site.equation, self._check(site, arrays, moving, key))
+            self.faults[mine] = (site.equation, self._check(site, arrays, moving))
 
-    def _check(self, site: jaxprs.Site, arrays: list[Any], moving: list[int], key: jax.Array) -> Fault | None:
+    def _check(self, site: jaxprs.Site, arrays: list[Any], moving: list[int]) -> Fault | None:
         if id(site.equation) not in self.programs:
             f = _scalar(site, moving, self.order)
             self.programs[id(site.equation)] = (jax.jit(jax.value_and_grad(f)), _remainders.along(f))
         gradient, values = self.programs[id(site.equation)]
         x, eps = [arrays[i] for i in moving], _eps(site)
         fixed = [None if i in moving else a for i, a in enumerate(arrays)]
-        key, weighing = jax.random.split(key)
-        outs = [v.aval for v in site.equation.outvars]
-        w = [_normal(k, a) for k, a in zip(jax.random.split(weighing, len(outs)), outs, strict=True) if inexact(a)]
-        u = draw(weighing, x)
+        w = [normal(self.rng, v.aval) for v in site.equation.outvars if inexact(v.aval)]
+        u = draw(self.rng, x)
         value, slopes = gradient(x, fixed, w, u)
-        if not all(bool(jnp.isfinite(g).all()) for g in slopes):
+        if not all(np.isfinite(host(g)).all() for g in slopes):
             return _fault(site, "not finite", "its derivative is not finite")
         kink = None
-        for k in jax.random.split(key, DIRECTIONS):
-            for i, v in enumerate(draw(k, x)):
-                along = [v if j == i else jnp.zeros_like(a) for j, a in enumerate(x)]
+        for _ in range(DIRECTIONS):
+            for i, v in enumerate(draw(self.rng, x)):
+                along = [v if j == i else np.zeros_like(a) for j, a in enumerate(x)]
                 terms = size(slopes, along)
                 points = np.asarray(values(x, along, _remainders.steps(eps), fixed, w, u), np.float64)
                 here = points[-_remainders.NOISE - 1]
@@ -191,10 +188,6 @@ def _terms(site: jaxprs.Site, arrays: list[Any], w: Leaves) -> float:
     return size([a for a in site.run(*arrays) if inexact(a)], w)
 
 
-def _normal(key: jax.Array, aval: Any) -> jax.Array:
-    return jax.random.normal(key, aval.shape, aval.dtype)
-
-
 def _eps(site: jaxprs.Site) -> float:
     inside = (inner.equation for body in site.bodies for inner in jaxprs.walk(body))
     avals = [v.aval for e in (site.equation, *inside) for v in (*e.invars, *e.outvars)]
@@ -206,7 +199,7 @@ def _matters(program: Any, x: Leaves, equation: Any) -> bool:
 
     def gradient(hook: Any) -> Leaves:
         opens = (jaxprs.CALLS - CUSTOM) | jaxprs.LOOPS
-        return jax.grad(lambda x: jaxprs.evaluate(program, *x, hook=hook, opens=opens)[0])(x)
+        return jax.jit(jax.grad(lambda x: jaxprs.evaluate(program, *x, hook=hook, opens=opens)[0]))(x)
 
     through = lambda site, *inputs: list(inputs) if site.equation is equation else site.run(*inputs)
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(gradient(None), gradient(through), strict=True)]
