@@ -10,6 +10,7 @@ import numpy as np
 from jnorm._ground import checks
 from jnorm.measure.gradcheck import _consistency, _entries, _problems, _remainders, _rules
 from jnorm.measure.gradcheck._consistency import Agreement
+from jnorm.measure.gradcheck._entries import Leaf
 from jnorm.measure.gradcheck._problems import Leaves, Problem
 from jnorm.measure.gradcheck._remainders import Remainder, Verdict
 from jnorm.measure.gradcheck._reports import Report
@@ -155,18 +156,17 @@ def _checked(
     agreements = [*agreements, *_consistency.ways(problem, gradient, on_ways)]
     along, moved = _remainders.along(problem.f), _entries.evaluator(problem.f)
 
-    def looked(x: Leaves) -> tuple[list[Remainder], list[_entries.Leaf]]:
+    def looked(x: Leaves) -> tuple[list[Remainder], list[Leaf]]:
         here = problem._replace(x=x)
         slopes = gradient(x)[1]
-        return _lines(here, slopes, along, on_lines, directions), _entries.compare(
-            here, slopes, moved, on_lines, entries
-        )
+        of_entries = _entries.compare(here, slopes, moved, on_lines, entries)
+        return _lines(here, slopes, along, on_lines, directions), of_entries
 
     lines, leaves = looked(problem.x)
-    verdict = _worst(row.verdict for row in (*lines, *leaves))
+    verdict = _worst(lines, leaves)
     if verdict == "kink":
         beside = looked(_problems.moved(problem.x, np.float64(BESIDE), _problems.draw(on_shift, problem.x)))
-        if _worst(row.verdict for row in (*beside[0], *beside[1])) == "wrong":
+        if _worst(*beside) == "wrong":
             verdict, (lines, leaves) = "wrong", beside
     faults = _rules.faults(problem, on_faults, kinks=verdict == "kink") if verdict in ("wrong", "kink") else []
     if order == 2:
@@ -195,5 +195,5 @@ def _lines(problem: Problem, slopes: Leaves, along: Any, rng: np.random.Generato
     ]
 
 
-def _worst(verdicts: Any) -> Verdict:
-    return min(verdicts, key=WORST.index)
+def _worst(lines: list[Remainder], leaves: list[Leaf]) -> Verdict:
+    return min([*(row.verdict for row in lines), *(row.verdict for row in leaves)], key=WORST.index)

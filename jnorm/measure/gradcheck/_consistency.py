@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jnorm.measure.gradcheck import _remainders
-from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, host, moved, pair, size
+from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, host, moved, pair, size, total
 from jnorm.measure.gradcheck._remainders import Verdict
 
 UNDEFINED = "no such derivative"
@@ -56,8 +55,8 @@ def compare(name: str, names: Sequence[str], one: Any, two: Any, eps: float, spr
         over = np.nan_to_num(apart - bar, nan=np.inf)
         if over > excess:
             excess = over
-            relative = (float(c / scale) if scale else 0.0 for c in (apart, bar))
-            worst = Agreement(name, "wrong" if over > 0 else "right", *relative, leaf)
+            unit = float(scale) or 1.0
+            worst = Agreement(name, "wrong" if over > 0 else "right", float(apart) / unit, float(bar) / unit, leaf)
     return worst
 
 
@@ -122,7 +121,6 @@ def second(problem: Problem, rng: np.random.Generator) -> list[Agreement]:
     f, x, _, eps = problem
     name = "u H v and v H u"
     u, v = draw(rng, x), draw(rng, x)
-    dot = lambda a, b: sum(jnp.sum(jnp.real(p * q)) for p, q in zip(a, b, strict=True))
     try:
         product = jax.jit(lambda x, v: jax.jvp(jax.grad(f), (x,), (v,))[1])
         hv, hu = product(x, v), product(x, u)
@@ -131,7 +129,7 @@ def second(problem: Problem, rng: np.random.Generator) -> list[Agreement]:
     one, two = pair(hv, u), pair(hu, v)
     terms = size(hv, u) + size(hu, v)
     rows = [compare(name, ("all",), [one], [two], eps, [64 * eps * terms])]
-    phi = _remainders.along(lambda x: dot(jax.grad(f)(x), u))
+    phi = _remainders.along(lambda x: total(jax.grad(f)(x), u))
     line = _remainders.read("all", phi(x, v, _remainders.steps(eps)), one, terms, eps)
     apart = abs(line.slope - line.difference) / max(abs(line.slope), abs(line.difference), 1e-300)
     rows.append(Agreement("H v and differences of the gradient", line.verdict, apart, line.resolution, "all"))

@@ -46,16 +46,16 @@ def reading(distance: float) -> str:
 
 
 def evaluator(f: Callable[[Leaves], jax.Array]) -> Callable[..., jax.Array]:
-    """``values(x, leaf, entries, ts)``: the loss with one entry of one leaf moved by each ``t``, in one program."""
+    """``values(x, unit, leaf, entries, ts)``: the loss with one entry of one leaf moved by each ``t unit``."""
 
     @jax.jit
-    def values(x: Leaves, units: jax.Array, leaf: jax.Array, entries: jax.Array, ts: jax.Array) -> jax.Array:
+    def values(x: Leaves, unit: jax.Array, leaf: jax.Array, entries: jax.Array, ts: jax.Array) -> jax.Array:
         def at(point: tuple[jax.Array, jax.Array]) -> jax.Array:
             entry, t = point
             full = []
             for i, a in enumerate(x):
-                step = jnp.where(leaf == i, t, 0).astype(jnp.finfo(a.dtype).dtype)
-                step = step * units.astype(a.dtype) if jnp.iscomplexobj(a) else step
+                step = jnp.where(leaf == i, t, 0).astype(a.dtype)
+                step = step * unit.astype(a.dtype) if jnp.iscomplexobj(a) else step
                 full.append(a.reshape(-1).at[jnp.where(leaf == i, entry, 0)].add(step).reshape(a.shape))
             return f(full)
 
@@ -68,8 +68,8 @@ def evaluator(f: Callable[[Leaves], jax.Array]) -> Callable[..., jax.Array]:
 def compare(problem: Problem, gradient: Leaves, values: Any, rng: np.random.Generator, most: int) -> list[Leaf]:
     """Up to ``most`` entries of every leaf, drawn without replacement.
 
-    Of centred differences at steps that shrink by eight, two neighbours each are extrapolated. That is taken whose change
-    from the one before, with the rounding, is least; its change is the error bar.
+    Of centred differences at steps that shrink by eight, two neighbours each are extrapolated. That is taken whose
+    change from the one before, with the rounding, is least; its change is the error bar.
 
     Args:
         problem: The loss.

@@ -43,6 +43,12 @@ def size(a: Sequence[Any], b: Sequence[Any]) -> float:
     return float(sum(np.sum(np.abs(host(p) * host(q))) for p, q in zip(a, b, strict=True)))
 
 
+def total(a: Sequence[Any], b: Sequence[Any]) -> jax.Array:
+    """`pair` as a function that JAX can trace."""
+    parts = [jnp.sum(jnp.real(p * q)) for p, q in zip(a, b, strict=True)]
+    return jnp.sum(jnp.stack([part.astype(jnp.result_type(*parts)) for part in parts]))
+
+
 def scales(x: Sequence[Any]) -> list[Any]:
     """The root mean square of every leaf, one for a leaf of zeros."""
     return [(np.sqrt(np.mean(np.abs(host(a)) ** 2)) or np.float64(1.0)).astype(jnp.finfo(a.dtype).dtype) for a in x]
@@ -67,7 +73,7 @@ def normal(rng: np.random.Generator, like: Any) -> np.ndarray:
 
 def moved(x: Sequence[Any], t: Any, v: Sequence[Any]) -> list[Any]:
     """``x + t v``, with the dtypes of ``x``."""
-    return [a + t.astype(jnp.finfo(a.dtype).dtype) * b for a, b in zip(x, v, strict=True)]
+    return [a + t.astype(a.dtype) * b for a, b in zip(x, v, strict=True)]
 
 
 def own(loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> Problem:

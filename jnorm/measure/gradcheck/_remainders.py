@@ -86,9 +86,10 @@ def read(leaf: str, values: Any, slope: float, size: float, eps: float) -> Remai
     if outside[-WINDOW:].any():
         return Remainder(leaf, "not finite", np.nan, slope, np.nan, np.inf)
     best = int(np.nanargmin((abs(odd) + floor) / h))
-    off, rate, at = _linear(abs(odd), floor, h)
-    jump, _, _ = _linear(abs(even), floor, h)
-    difference = slope + odd[at if off else best] / h[at if off else best]
+    off, rate = _linear(abs(odd), floor, h)
+    jump, _ = _linear(abs(even), floor, h)
+    centred = (plus - minus) / (2 * h)
+    difference = centred[np.nanargmin(np.append(abs(np.diff(centred)), np.nan) + floor / h)]
     scale = max(abs(slope), abs(difference))
     error = (abs(odd) + floor)[best] / h[best]
     resolution = error / scale if scale else 0.0
@@ -115,15 +116,15 @@ def _noise(values: np.ndarray) -> float:
     return float(np.nan_to_num(max(found)))
 
 
-def _linear(part: np.ndarray, floor: np.ndarray, h: np.ndarray) -> tuple[float, float, int]:
-    """The slope of a remainder that is linear where it sinks into the noise, else zero; its rate, and where."""
+def _linear(part: np.ndarray, floor: np.ndarray, h: np.ndarray) -> tuple[float, float]:
+    """The slope of a remainder that is linear where it sinks into the noise, else zero; and its rate."""
     seen = np.flatnonzero(part > floor)
     if not len(seen):
-        return 0.0, np.nan, 0
+        return 0.0, np.nan
     window = np.arange(max(seen[-1] - WINDOW + 1, 0), seen[-1] + 1)
     window = window[part[window] > floor[window]]
     ratio = part[window] / h[window]
     rate = np.polyfit(np.log2(h[window]), np.log2(part[window]), 1)[0] if len(window) > 1 else np.nan
     into = seen[-1] == len(h) - 1 or part[seen[-1]] < 4 * floor[seen[-1]]
     straight = len(window) == WINDOW and ratio.max() < 1.5 * ratio.min() and into
-    return float(np.median(ratio)) if straight else 0.0, float(rate), int(window[len(window) // 2])
+    return float(np.median(ratio)) if straight else 0.0, float(rate)

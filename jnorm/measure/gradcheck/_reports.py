@@ -32,25 +32,21 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f"gradient: {self.verdict} (in {self.dtype})", *(f"  {fault}" for fault in self.faults)]
-        columns = (
-            ("verdict", "agreement", "distance", "bar", "of"),
-            [(a.verdict, a.name, f"{a.distance:.1e}", f"{a.bar:.1e}", a.leaf) for a in self.agreements],
-            ("verdict", "along", "rate", "slope", "by values", "seen from"),
-            [
-                (d.verdict, d.leaf, f"{d.rate:.2f}", f"{d.slope:.6g}", f"{d.difference:.6g}", f"{d.resolution:.0e}")
-                for d in self.directions
-            ],
-            ("verdict", "leaf", "distance", "bar", "reading", "worst entry", "gradient", "by values"),
-            [
-                (
-                    *(leaf.verdict, leaf.leaf, f"{leaf.distance:.1e}", f"{leaf.bar:.0e}", leaf.reading),
-                    *(str(leaf.entry), f"{leaf.gradient:.6g}", f"{leaf.difference:.6g}"),
-                )
-                for leaf in self.leaves
-            ],
-        )
-        for head, rows in zip(columns[::2], columns[1::2], strict=True):
-            lines += ["", *_table([head, *rows])] if rows else []
+        tables: list[list[tuple[str, ...]]] = [
+            [("verdict", "agreement", "distance", "bar", "of")],
+            [("verdict", "along", "rate", "slope", "by values", "seen from")],
+            [("verdict", "leaf", "distance", "bar", "reading", "worst entry", "gradient", "by values")],
+        ]
+        tables[0] += [(a.verdict, a.name, f"{a.distance:.1e}", f"{a.bar:.1e}", a.leaf) for a in self.agreements]
+        tables[1] += [
+            (d.verdict, d.leaf, f"{d.rate:.2f}", f"{d.slope:.6g}", f"{d.difference:.6g}", f"{d.resolution:.0e}")
+            for d in self.directions
+        ]
+        for e in self.leaves:
+            numbers = str(e.entry), f"{e.gradient:.6g}", f"{e.difference:.6g}"
+            tables[2].append((e.verdict, e.leaf, f"{e.distance:.1e}", f"{e.bar:.0e}", e.reading, *numbers))
+        for rows in tables:
+            lines += ["", *_table(rows)] if len(rows) > 1 else []
         return "\n".join(lines)
 
 

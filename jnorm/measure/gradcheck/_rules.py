@@ -9,7 +9,7 @@ import numpy as np
 
 from jnorm import jaxprs
 from jnorm.measure.gradcheck import _remainders
-from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, host, inexact, normal, pair, size
+from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, host, inexact, normal, pair, size, total
 from jnorm.measure.gradcheck._remainders import Verdict
 from jnorm.measure.gradcheck._unrolled import Value, rolled_out
 
@@ -68,7 +68,7 @@ def faults(problem: Problem, rng: np.random.Generator, *, order: int = 1, kinks:
             for equation, fault in found.faults.values()
             if fault is not None
             and fault.verdict in wanted
-            and (fault.primitive != "stop_gradient" or _matters(program, problem.x, equation))
+            and (fault.primitive != "stop_gradient" or _matters(program, problem, equation))
         ]
         if some:
             return some
@@ -170,17 +170,12 @@ def _scalar(site: jaxprs.Site, moving: list[int], order: int) -> Callable[..., j
         full = list(fixed)
         for i, a in zip(moving, x, strict=True):
             full[i] = a
-        return _weighted(site.run(*full), w)
+        return total([a for a in site.run(*full) if inexact(a)], w)
 
     def slope(x: Leaves, fixed: list[Any], w: Leaves, u: Leaves) -> jax.Array:
-        return _weighted(jax.grad(f)(x, fixed, w, u), u)
+        return total(jax.grad(f)(x, fixed, w, u), u)
 
     return f if order == 1 else slope
-
-
-def _weighted(arrays: Sequence[Any], w: Leaves) -> jax.Array:
-    floats = (a for a in arrays if inexact(a))
-    return jnp.asarray(sum(jnp.sum(jnp.real(p * q)).astype(float) for p, q in zip(floats, w, strict=True)))
 
 
 def _terms(site: jaxprs.Site, arrays: list[Any], w: Leaves) -> float:
@@ -194,17 +189,17 @@ def _eps(site: jaxprs.Site) -> float:
     return max(float(jnp.finfo(a.dtype).eps) for a in avals if hasattr(a, "dtype") and inexact(a))
 
 
-def _matters(program: Any, x: Leaves, equation: Any) -> bool:
+def _matters(program: Any, problem: Problem, equation: Any) -> bool:
     """Whether the gradient is another one without a ``stop_gradient``."""
 
     def gradient(hook: Any) -> Leaves:
         opens = (jaxprs.CALLS - CUSTOM) | jaxprs.LOOPS
-        return jax.jit(jax.grad(lambda x: jaxprs.evaluate(program, *x, hook=hook, opens=opens)[0]))(x)
+        return jax.jit(jax.grad(lambda x: jaxprs.evaluate(program, *x, hook=hook, opens=opens)[0]))(problem.x)
 
     through = lambda site, *inputs: list(inputs) if site.equation is equation else site.run(*inputs)
-    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(gradient(None), gradient(through), strict=True)]
-    largest = max(float(np.max(np.abs(a), initial=0.0)) for pair in pairs for a in pair)
-    return any(np.max(np.abs(a - b), initial=0.0) > 1e-7 * largest for a, b in pairs)
+    pairs = [(host(a), host(b)) for a, b in zip(gradient(None), gradient(through), strict=True)]
+    largest = max(float(np.abs(a).max()) for pair in pairs for a in pair)
+    return any(np.abs(a - b).max() > max(1e-7, 64 * problem.eps) * largest for a, b in pairs)
 
 
 def _fault(site: jaxprs.Site, verdict: Verdict, what: str) -> Fault:
