@@ -51,8 +51,8 @@ def compare(name: str, names: Sequence[str], one: Any, two: Any, eps: float, spr
         a, b = host(a), host(b)
         scale = max(np.linalg.norm(a), np.linalg.norm(b))
         apart = np.linalg.norm(a - b) if not np.array_equal(a, b, equal_nan=True) else 0.0
-        bar = min(1024 * eps, np.sqrt(eps)) * scale + 16 * (spread[i] if spread is not None else 0.0)
-        over = np.nan_to_num(apart - bar, nan=np.inf)
+        bar = min(1024 * eps, np.sqrt(eps)) * scale + 8 * (spread[i] if spread is not None else 0.0)
+        over = np.nan_to_num(apart - bar, nan=np.inf) if apart else -bar
         if over > excess:
             excess = over
             unit = float(scale) or 1.0
@@ -66,7 +66,7 @@ def spread(gradient: Callable[[Leaves], Any], problem: Problem, rng: np.random.G
     here = gradient(x)
     apart = [0.0] * (len(problem.x) + 1)
     for _ in range(3):
-        there = gradient(moved(x, np.float64(4 * problem.eps), draw(rng, x)))
+        there = gradient(moved(x, np.float64(problem.eps), draw(rng, x)))
         for i, (a, b) in enumerate(zip((here[0], *here[1]), (there[0], *there[1]), strict=True)):
             apart[i] = max(apart[i], float(np.linalg.norm(host(a) - host(b))))
     return apart

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from jnorm.measure.gradcheck._problems import Leaves, Problem, scales
-from jnorm.measure.gradcheck._remainders import FLOOR, Verdict
+from jnorm.measure.gradcheck._remainders import FLOOR, Verdict, coarse
 
 READINGS = ((1e-7, "fine"), (1e-5, "likely fine"), (1e-3, "look"), (np.inf, "wrong"))
 STEPS = 0.5 ** np.arange(1, 17, 3)  # of the leaf's scale
@@ -133,7 +133,7 @@ def _row(
     if off[worst] > 0:
         at_kinks = off <= np.where(kink > 0, 1.01 * kink, 0)
         verdict = "kink" if at_kinks.all() else "wrong"
-    elif width > 1e-3 and distance > 1e-3:
+    elif min(width, distance) > coarse(problem.eps):
         verdict = "rounding"
     entry = tuple(int(k) for k in np.unravel_index(int(chosen[worst]), problem.x[i].shape))
     return Leaf(

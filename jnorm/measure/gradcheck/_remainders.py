@@ -49,9 +49,9 @@ def along(f: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 
 def steps(eps: float) -> np.ndarray:
-    """Where the line is looked at: ``h``, ``-h``, zero, and close points on one side for the noise."""
-    h = _halved(eps)
-    return np.concatenate([h, -h, [0.0], np.sqrt(eps) * np.arange(1, NOISE + 1)])
+    """Where the line is looked at: zero, ``h``, ``-h``, and close points on either side for the noise."""
+    h, close = _halved(eps), np.sqrt(eps) * np.arange(1, NOISE + 1)
+    return np.concatenate([[0.0], h, -h, close, -close])
 
 
 def read(leaf: str, values: Any, slope: float, size: float, eps: float) -> Remainder:
@@ -73,14 +73,16 @@ def read(leaf: str, values: Any, slope: float, size: float, eps: float) -> Remai
         The verdict with its numbers.
     """
     values, h = np.asarray(values, np.float64), _halved(eps)
-    plus, minus, rest = values[: len(h)], values[len(h) : 2 * len(h)], values[2 * len(h) :]
-    if not np.isfinite(rest[0]) or not np.isfinite(slope):
+    here, n = values[0], len(h)
+    plus, minus, after, before = np.split(values[1:], np.cumsum([n, n, NOISE]))
+    if not np.isfinite(here) or not np.isfinite(slope):
         return Remainder(leaf, "not finite", np.nan, slope, np.nan, np.inf)
     with np.errstate(invalid="ignore", over="ignore"):
         odd = (plus - minus) / 2 - h * slope
-        even = (plus + minus) / 2 - rest[0]
-        largest = np.maximum(abs(plus), abs(minus))
-        floor = FLOOR * (np.maximum(_noise(rest), eps * np.maximum(largest, abs(rest[0])) / 2) + h * eps * size)
+        even = (plus + minus) / 2 - here
+        noise = min(_noise(after), _noise(before))  # a kink that is close lies on one side
+        largest = np.maximum(np.maximum(abs(plus), abs(minus)), abs(here))
+        floor = FLOOR * (np.maximum(noise, eps * largest / 2) + h * eps * size)
     outside = ~np.isfinite(plus + minus)  # steps that leave the domain
     odd, even, floor = (np.where(outside, np.nan, a) for a in (odd, even, floor))
     if outside[-WINDOW:].any():
@@ -99,9 +101,14 @@ def read(leaf: str, values: Any, slope: float, size: float, eps: float) -> Remai
         verdict = "kink"
     elif off > max(least, 1024 * eps * size):
         verdict = "wrong"
-    elif error > max(1e-3 * scale, 1e-7 * abs(rest[0])):
+    elif error > coarse(eps) * scale and abs(slope) > FLOOR * eps * abs(here):  # else it is zero, to rounding
         verdict = "rounding"
     return Remainder(leaf, verdict, rate, slope, float(difference), float(resolution))
+
+
+def coarse(eps: float) -> float:
+    """The relative error above which a difference says nothing: what centred differences can reach, at least 1e-3."""
+    return max(1e-3, eps ** (1 / 3))
 
 
 def _halved(eps: float) -> np.ndarray:
