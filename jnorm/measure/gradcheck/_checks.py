@@ -145,15 +145,16 @@ def _checked(
     directions: int,
     entries: int,
     order: int,
-    agreements: list[Agreement],
+    before: list[Agreement],
     dtype: str,
 ) -> Report:
+    """The report of a deterministic loss, after the agreements that came before."""
     on_ways, on_second, on_lines, on_faults, on_shift = streams
     gradient = jax.jit(jax.value_and_grad(problem.f))
     if not all(np.isfinite(_problems.host(g)).all() for g in gradient(problem.x)[1]):
         faults = _rules.faults(problem, on_faults)
-        return Report("not finite", tuple(faults), (), (), tuple(agreements), dtype)
-    agreements = [*agreements, *_consistency.ways(problem, gradient, on_ways)]
+        return Report("not finite", tuple(faults), (), (), tuple(before), dtype)
+    agreements = [*before, *_consistency.ways(problem, gradient, on_ways)]
     along, moved = _remainders.along(problem.f), _entries.evaluator(problem.f)
 
     def looked(x: Leaves) -> tuple[list[Remainder], list[Leaf]]:
@@ -176,6 +177,8 @@ def _checked(
         agreements += more
     if any(row.verdict == "wrong" for row in agreements):
         verdict = "wrong"
+    elif verdict != "wrong" and any(row.verdict == "rounding" for row in before):
+        verdict = "rounding"
     return Report(verdict, tuple(faults), tuple(lines), tuple(leaves), tuple(agreements), dtype)
 
 

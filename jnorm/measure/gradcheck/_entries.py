@@ -12,7 +12,7 @@ from jnorm.measure.gradcheck._problems import Leaves, Problem, scales
 from jnorm.measure.gradcheck._remainders import FLOOR, Verdict, coarse
 
 READINGS = ((1e-7, "fine"), (1e-5, "likely fine"), (1e-3, "look"), (np.inf, "wrong"))
-STEPS = 0.5 ** np.arange(1, 17, 3)  # of the leaf's scale
+STEPS = 0.5 ** np.arange(1, 29, 3)  # of the leaf's scale; the least ones are for kinks close by
 
 
 class Leaf(NamedTuple):
@@ -116,7 +116,7 @@ def _differences(values: np.ndarray, steps: np.ndarray, eps: float) -> tuple[np.
     error = np.where(np.isfinite(error), error, np.inf)
     best = error.argmin(1)
     rows = np.arange(len(values))
-    jump = np.maximum((8 * bent[:, -1] - bent[:, -2]) / 7 - 2 * rounding[:, -1], 0)
+    jump = np.maximum((8 * bent[:, -1] - bent[:, -2]) / 7 - 4 * rounding[:, -1], 0)
     return better[rows, best + 1], error[rows, best], jump
 
 
