@@ -1,6 +1,6 @@
 """Which equation's derivative is not that of its values: every custom derivative, at the values that occur."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -80,29 +80,29 @@ def began(problem: Problem) -> list[Fault]:
     program = jax.make_jaxpr(problem.f)(problem.x)
     first: dict[str, Fault] = {}
 
-    def hook(site: jaxprs.Site, inputs: Sequence[Any]) -> None:
+    def look(site: jaxprs.Site, inputs: list[Any], moving: list[int]) -> None:
         outputs = site.run(*inputs)
         for kind, test in (("NaN", jnp.isnan), ("infinity", jnp.isinf)):
             bad = lambda arrays, test=test: any(bool(test(a).any()) for a in map(jnp.asarray, arrays) if inexact(a))
             if kind not in first and bad(outputs) and not bad(inputs):
                 first[kind] = _fault(site, "not finite", f"the first {kind} arises here")
 
-    _evaluated(program, problem.x, hook)
+    _evaluated(program, problem.x, look)
     return [first[kind] for kind in ("NaN", "infinity") if kind in first][:1]
 
 
-def _evaluated(program: Any, x: Leaves, look: Callable[[jaxprs.Site, Sequence[Any]], None]) -> None:
-    """Compute a program outside ``jit`` with a look at every equation that depends on the leaves."""
+def _evaluated(program: Any, x: Leaves, look: Callable[[jaxprs.Site, list[Any], list[int]], None]) -> None:
+    """Compute a program outside ``jit`` and look at every equation of which inputs, by their numbers, depend on ``x``."""
 
     def hook(site: jaxprs.Site, *inputs: Any) -> list[Value]:
         out = rolled_out(site, inputs)
         if out is not None:
             return out
-        plain = [a.array if isinstance(a, Value) else a for a in inputs]
-        moves = any(isinstance(a, Value) and a.moves for a in inputs)
-        if moves:
-            look(site, inputs if isinstance(look, _Looking) else plain)
-        return [Value(a, moves) for a in site.run(*plain)]
+        arrays = [a.array if isinstance(a, Value) else a for a in inputs]
+        moving = [i for i, a in enumerate(inputs) if isinstance(a, Value) and a.moves]
+        if moving:
+            look(site, arrays, moving)
+        return [Value(a, bool(moving)) for a in site.run(*arrays)]
 
     opens = jaxprs.CALLS - CUSTOM
     jaxprs.evaluate(program, *(Value(a, True) for a in x), hook=hook, opens=opens)
@@ -116,18 +116,15 @@ class _Looking:
         self.faults: dict[int, tuple[Any, Fault | None]] = {}
         self.programs: dict[int, tuple[Any, Any]] = {}
 
-    def __call__(self, site: jaxprs.Site, inputs: Sequence[Any]) -> None:
+    def __call__(self, site: jaxprs.Site, inputs: list[Any], moving: list[int]) -> None:
         mine = id(site.equation)
-        if not self.wanted(site) or self.faults.get(mine, (None, None))[1] is not None:
+        seen = self.faults.get(mine, (None, None))[1]
+        if not self.wanted(site) or (seen is not None and seen.verdict != "kink"):
             return
-        arrays = [jnp.asarray(a.array) if isinstance(a, Value) else a for a in inputs]
-        moving = [
-            i
-            for i, a in enumerate(inputs)
-            if isinstance(a, Value) and a.moves and inexact(arrays[i]) and arrays[i].size
-        ]
+        arrays = [jnp.asarray(a) if i in moving else a for i, a in enumerate(inputs)]
+        moving = [i for i in moving if inexact(arrays[i]) and arrays[i].size]
         if moving and any(inexact(v.aval) for v in site.equation.outvars):
-            self.faults[mine] = (site.equation, self._check(site, arrays, moving))
+            self.faults[mine] = (site.equation, self._check(site, arrays, moving) or seen)
 
     def _check(self, site: jaxprs.Site, arrays: list[Any], moving: list[int]) -> Fault | None:
         if id(site.equation) not in self.programs:
@@ -141,15 +138,15 @@ class _Looking:
         value, slopes = gradient(x, fixed, w, u)
         if not all(np.isfinite(host(g)).all() for g in slopes):
             return _fault(site, "not finite", "its derivative is not finite")
+        plain = [a for a in site.run(*arrays) if inexact(a)]
+        if self.order == 1 and abs(float(value) - pair(plain, w)) > min(1024 * eps, np.sqrt(eps)) * size(plain, w):
+            return _fault(site, "wrong", "its forward rule returns another value than the function")
         kink = None
         for _ in range(DIRECTIONS):
             for i, v in enumerate(draw(self.rng, x)):
                 along = [v if j == i else np.zeros_like(a) for j, a in enumerate(x)]
                 terms = size(slopes, along)
-                points = np.asarray(values(x, along, _remainders.steps(eps), fixed, w, u), np.float64)
-                here = points[0]
-                if abs(float(value) - here) > 1024 * eps * max(abs(here), _terms(site, arrays, w)):
-                    return _fault(site, "wrong", "its forward rule returns another value than the function")
+                points = values(x, along, _remainders.steps(eps), fixed, w, u)
                 line = _remainders.read("", points, pair(slopes, along), terms, eps)
                 if line.verdict == "wrong":
                     return _fault(site, "wrong", self._said(line, moving[i]))
@@ -178,11 +175,6 @@ def _scalar(site: jaxprs.Site, moving: list[int], order: int) -> Callable[..., j
     return f if order == 1 else slope
 
 
-def _terms(site: jaxprs.Site, arrays: list[Any], w: Leaves) -> float:
-    """What the terms of the weighted outputs add up to without their signs."""
-    return size([a for a in site.run(*arrays) if inexact(a)], w)
-
-
 def _eps(site: jaxprs.Site) -> float:
     inside = (inner.equation for body in site.bodies for inner in jaxprs.walk(body))
     avals = [v.aval for e in (site.equation, *inside) for v in (*e.invars, *e.outvars)]
@@ -203,13 +195,5 @@ def _matters(program: Any, problem: Problem, equation: Any) -> bool:
 
 
 def _fault(site: jaxprs.Site, verdict: Verdict, what: str) -> Fault:
-    return Fault(site.primitive, next(_functions(site), ""), site.line, site.path, verdict, what)
-
-
-def _functions(site: jaxprs.Site) -> Iterator[str]:
-    """Name and place of the function that has a custom derivative."""
-    if site.primitive in CUSTOM:
-        for body in site.bodies:
-            source = str(getattr(body.jaxpr.debug_info, "func_src_info", ""))
-            if source:
-                yield source
+    info = site.bodies[0].jaxpr.debug_info if site.primitive in CUSTOM else None  # "name at file:line"
+    return Fault(site.primitive, str(getattr(info, "func_src_info", "") or ""), site.line, site.path, verdict, what)
