@@ -45,8 +45,7 @@ def size(a: Sequence[Any], b: Sequence[Any]) -> float:
 
 def total(a: Sequence[Any], b: Sequence[Any]) -> jax.Array:
     """`pair` as a function that JAX can trace."""
-    parts = [jnp.sum(jnp.real(p * q)) for p, q in zip(a, b, strict=True)]
-    return jnp.sum(jnp.stack([part.astype(jnp.result_type(*parts)) for part in parts]))
+    return jnp.sum(jnp.stack([jnp.sum(jnp.real(p * q)).astype(float) for p, q in zip(a, b, strict=True)]))
 
 
 def scales(x: Sequence[Any]) -> list[Any]:
@@ -96,30 +95,24 @@ def own(loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> Problem
     return Problem(f, x, names, _coarsest(program))
 
 
-def wide(loss: Callable[..., Any], params: Any, args: tuple[Any, ...], value: float, eps: float) -> Problem | None:
+def wide(loss: Callable[..., Any], params: Any, args: tuple[Any, ...], eps: float) -> Problem | None:
     """The loss of the same leaves in float64, to be called where that is enabled.
 
     Args:
         loss: As for `own`.
         params: As there.
         args: As there.
-        value: What the loss is as it stands.
-        eps: The rounding of that.
+        eps: The rounding of the loss as it stands.
 
     Returns:
-        The problem; ``None`` where the loss cannot be traced so, gains nothing by it, or has another value, such as
-        one that draws random numbers, which are others in float64.
+        The problem; ``None`` where the loss cannot be traced so, or gains nothing by it.
     """
     f, x, names = _bound(loss, *jax.tree.map(_widened, (params, args)))
     try:
-        program = jax.make_jaxpr(f)(x)
-        again = float(jax.jit(f)(x))
+        finer = _coarsest(jax.make_jaxpr(f)(x))
     except (TypeError, ValueError):  # dtypes that the loss fixes meet those of the leaves
         return None
-    finer = _coarsest(program)
-    if finer >= eps or not abs(again - value) <= np.sqrt(eps) * max(abs(again), abs(value)):
-        return None
-    return Problem(f, x, names, finer)
+    return Problem(f, x, names, finer) if finer < eps else None
 
 
 def _bound(loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> Any:

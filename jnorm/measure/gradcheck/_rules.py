@@ -92,7 +92,7 @@ def began(problem: Problem) -> list[Fault]:
 
 
 def _evaluated(program: Any, x: Leaves, look: Callable[[jaxprs.Site, list[Any], list[int]], None]) -> None:
-    """Compute a program outside ``jit`` and look at every equation of which inputs, by their numbers, depend on ``x``."""
+    """Compute a program outside ``jit``, with a look at each equation some of whose inputs, by number, depend on x."""
 
     def hook(site: jaxprs.Site, *inputs: Any) -> list[Value]:
         out = rolled_out(site, inputs)
