@@ -15,11 +15,9 @@ pytestmark = pytest.mark.usefixtures("unoptimized")
 CASES = [(kind, place) for kind in planted.KINDS for place in planted.PLACES]
 SAMPLE = [
     ("three percent", "dense"),
-    ("dtype cut", "norm"),
     ("missing tangent", "attention"),
     ("stop_gradient", "convolution"),
-    ("NaN at where", "dense"),
-    ("stopped slope", "dense"),
+    ("stopped slope", "norm"),
 ]
 QUICK = {"directions": 1, "entries": 4, "order": 1}
 
@@ -37,7 +35,7 @@ def test_planted_bugs_are_found_and_located(case):
     if primitive.startswith("custom"):
         assert fault.function.startswith("planted at ")
         assert fault.line.number == planted.LINE
-        assert fault.line.function == "loss"
+        assert fault.line.file == planted.__file__
 
 
 WRONG = planted.scaled(lambda x, w: x * w, x_by=1.0, w_by=1.5)
@@ -148,7 +146,7 @@ def test_a_kink_is_a_kink_and_what_is_wrong_beside_it_is_wrong():
     assert [fault.primitive for fault in report.faults] == ["abs"]
     gradcheck.assert_gradients(lambda w: jnp.sum(jax.nn.relu(w)), at, **QUICK)
     half = jax.custom_jvp(jax.nn.relu)
-    half.defjvp(lambda x, dx: (half(*x), 0.75 * (x[0] > 0) * dx[0]))
+    half.defjvp(lambda x, dx: (half(*x), jnp.where(x[0] > 0, 0.75 * dx[0], 0)))
     assert checked(lambda w: jnp.sum(half(w)), at).verdict == "wrong"
 
 
