@@ -61,11 +61,12 @@ def check(
         TypeError: A leaf that is no array, no floating leaf, or a loss that is not one real floating number.
         ValueError: A count below one, or another order than 1 and 2.
 
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> @jax.custom_jvp
     ... def square(x):
     ...     return x * x
-    >>> square.defjvp(lambda x, dx: (square(*x), x[0] * dx[0]))  # forgets a factor of 2
+    >>> _ = square.defjvp(lambda x, dx: (square(*x), x[0] * dx[0]))  # forgets a factor of 2
     >>> loss = lambda params: jnp.sum(square(params["w"]) + params["b"])
     >>> report = check(loss, {"w": jnp.arange(1.0, 4.0), "b": jnp.ones(())})
     >>> report.verdict, [row.leaf for row in report.leaves if row.verdict == "wrong"]
