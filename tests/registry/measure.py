@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jnorm import measure
-from jnorm.measure import probes, quantities
+from jnorm.measure import gradcheck, probes, quantities
 from tests.registry import BATCHES, add, each, host
 
 COUNTS = {"gradient": "piecewise constant"}
@@ -55,3 +55,23 @@ def stepped():
 host("measure.probes.watch", lambda: watched()(jnp.ones((3, 2)), jnp.ones((4, 3))))
 host("measure.probes.steps", lambda: stepped()(jnp.ones(3)))
 host("measure.first_nonfinite", lambda: searched()(jnp.ones(3)))
+
+OPTIONS = {"directions": 1, "entries": 1, "order": 1}
+ANEW = "what is checked is traced and compiled anew, as part of the check"
+
+
+def squares(params):
+    return jnp.sum(params["w"] ** 2)
+
+
+def checked():
+    report = gradcheck.check(squares, {"w": jnp.array([1.0, 2.0])}, **OPTIONS)
+    return report.verdict, report.leaves
+
+
+host("measure.gradcheck.check", checked, compile=ANEW)
+host(
+    "measure.gradcheck.assert_gradients",
+    lambda: gradcheck.assert_gradients(squares, {"w": jnp.array([1.0, 2.0])}, **OPTIONS),
+    compile=ANEW,
+)
