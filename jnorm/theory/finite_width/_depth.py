@@ -13,7 +13,7 @@ from jnorm._ground import checks
 from jnorm.gaussian._limits import root
 from jnorm.gaussian._panels import at_points
 from jnorm.theory._parts import Activation
-from jnorm.theory.finite_width._layers import Powers, Random, Square, random
+from jnorm.theory.finite_width._random import Powers, Random, Square, random
 from jnorm.theory.finite_width._weights import WeightLaw
 
 NODES, MASSES = np.polynomial.hermite_e.hermegauss(16)

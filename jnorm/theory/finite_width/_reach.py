@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jnorm._ground import checks
 from jnorm.theory._parts import Activation
 from jnorm.theory.finite_width._depth import POINTS, State, advance, start
-from jnorm.theory.finite_width._layers import Powers, Random, random
+from jnorm.theory.finite_width._random import Powers, Random, random
 from jnorm.theory.finite_width._weights import WeightLaw
 
 WIDEST = 2**20
