@@ -113,12 +113,12 @@ def gradient_factor(
     (1.0716, 1.0)
     """
     checks.require(lambda a: a >= 0, "`{}` must satisfy {} >= 0", var=var, tau=tau)
-    mean, var, tau = _floats(mean, var, tau)
+    center, spread, weight = _floats(mean, var, tau)
     closed = activations.closed_form(phi) if kinks is None else None
     if closed is not None:
-        return tau * closed(mean, var)[2]
-    points = jax.ShapeDtypeStruct((1, *mean.shape), checks.wide(mean.dtype))
-    return _factor(callables.settle(phi, points, name="phi"), mean, var, tau, known_kinks(phi, kinks))
+        return weight * closed(center, spread)[2]
+    points = jax.ShapeDtypeStruct((1, *center.shape), checks.wide(center.dtype))
+    return _factor(callables.settle(phi, points, name="phi"), center, spread, weight, known_kinks(phi, kinks))
 
 
 @nodes.register
@@ -221,7 +221,8 @@ def _floats(mean: ArrayLike, var: ArrayLike, tau: ArrayLike) -> tuple[jax.Array,
 @partial(jax.jit, static_argnames="kinks")
 def _factor(phi: Activation, mean: jax.Array, var: jax.Array, tau: jax.Array, kinks: Static) -> jax.Array:
     slope = gaussian.expectation(_SquaredSlope(phi), mean, var, kinks=kinks)
-    jumps = leaps(phi, *(a.astype(checks.wide(a.dtype)) for a in (mean, jnp.sqrt(var))), kinks)
+    wide = checks.wide(mean.dtype)
+    jumps = leaps(phi, mean.astype(wide), jnp.sqrt(var.astype(wide)), kinks)
     return tau * (slope if jumps is None else jnp.where(jumps & (var > 0), jnp.inf, slope))
 
 

@@ -116,6 +116,9 @@ def _value(found: Image, target: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.where(value > 0, value, 0.0), jnp.abs(gap)
 
 
+_Way = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
+
 def _followed(slopes: Law, log_square: jax.Array, depth: jax.Array, excess: float) -> jax.Array:
     """``log(-w)`` on the real axis, followed from the negative one.
 
@@ -123,7 +126,7 @@ def _followed(slopes: Law, log_square: jax.Array, depth: jax.Array, excess: floa
     """
     eps = float(jnp.finfo(log_square.dtype).eps)
 
-    def advance(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def advance(state: _Way) -> _Way:
         turn, stage, at, active = state
         found = image(slopes, at, depth, excess)
         angle = lambda stage: -math.pi * (1 - (1 - stage / STAGES) ** 2)

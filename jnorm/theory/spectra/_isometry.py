@@ -152,7 +152,7 @@ def _scanned(layer: Dense, like: jax.Array, excess: float) -> tuple[jax.Array, _
 @partial(jax.jit, static_argnames="excess")
 def _isometry(layer: Dense, excess: float) -> Isometry:
     dtype, layer, _ = layer.spread()
-    lengths, found = _scanned(layer, layer.sigma_w, excess)
+    lengths, found = _scanned(layer, jnp.asarray(layer.sigma_w), excess)
     variance = jnp.where(found.exists, found.variance, jnp.inf)
     least, at = jnp.min(variance, 0), jnp.argmin(variance, 0)
     length = jnp.where(at == 0, 0.0, lengths[at])
@@ -186,5 +186,5 @@ def _critical_point(layer: Dense, depth: ArrayLike, var: ArrayLike, excess: floa
     tuned = Dense(layer.phi, point.sigma_w, jnp.sqrt(point.bias), layer.dropout, layer.kinks)
     attracts = there & (tuned.slopes(q).length < 1)
     lost = jnp.where(there, 0.0, jnp.nan)
-    numbers = (a + lost for a in (point.sigma_w, jnp.sqrt(point.bias), q))
-    return CriticalPoint(*(a.astype(dtype) for a in numbers), attracts, there)
+    sigma_w, sigma_b, length = ((a + lost).astype(dtype) for a in (point.sigma_w, jnp.sqrt(point.bias), q))
+    return CriticalPoint(sigma_w, sigma_b, length, attracts, there)
