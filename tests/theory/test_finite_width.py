@@ -220,6 +220,18 @@ def sampled(phi, n, depth, count, sigma_w, sigma_b, seed=0):
     return np.array(rows)
 
 
+def test_critical_networks_by_many_samples(x64):
+    """Of 400 000 networks, `sampled` with eight seeds: standard errors .0014, .0021, .0015 (absolute) and .0013.
+
+    A lognormal law, without the third cumulant, misses mean and deviation by 4 and 6 %.
+    """
+    found = finite_width.length_law(tanh, width=16, depth=16, sigma_w=1.0)
+    mean, var, log_mean, log_var = (part[-1] for part in found[1:])
+    np.testing.assert_allclose([mean, var**0.5], [0.025470, 0.022246], rtol=0.01)
+    np.testing.assert_allclose(log_mean, -4.04767, atol=0.006)
+    np.testing.assert_allclose(log_var**0.5, 0.93761, rtol=0.006)
+
+
 CASES = {
     "tanh critical": (tanh, np.tanh, 1.0, 0.0),
     "tanh chaos": (tanh, np.tanh, 3.0, 0.0),
