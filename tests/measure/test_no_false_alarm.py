@@ -1,4 +1,7 @@
-"""No false alarm: every public function of jnorm that has a gradient, and every one of `jax.nn`, in both precisions."""
+"""No false alarm: public functions of jnorm that have a gradient, and those of `jax.nn`, in both precisions.
+
+The thorough cases are a sample; `.ci/attacks/gradients.py` goes through all of them.
+"""
 
 import inspect
 
@@ -47,14 +50,16 @@ def alarm(call, arguments, dtype, order):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", beside(["activations.selu", "losses.huber"], OURS))
+@pytest.mark.parametrize(
+    "name", beside(["activations.selu", "losses.huber"], ["activations.selu", "losses.huber", *OURS[::8]])
+)
 def test_ours(name, dtype):
     entry = FUNCTIONS[name]
     assert not alarm(entry.call, entry.arguments, dtype, order=1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", beside(["softmax"], THEIRS))
+@pytest.mark.parametrize("name", beside(["softmax"], ["softmax", *list(THEIRS)[::4]]))
 def test_theirs(name, dtype):
     call, x = THEIRS[name]
     assert not alarm(call, [np.asarray(x)], dtype, order=2)
