@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jnorm import interop as interop
     from jnorm import jaxprs as jaxprs
     from jnorm import losses as losses
+    from jnorm import measure as measure
     from jnorm import nn as nn
     from jnorm import paths as paths
     from jnorm import plots as plots
@@ -40,7 +41,7 @@ FLOORS = (
     ("activations", "gaussian"),
     ("initializers", "losses"),
     ("data", "nn", "proofs", "statistics", "sweeps", "theory"),
-    ("interop", "plots", "train"),
+    ("interop", "measure", "plots", "train"),
 )
 """The rooms, from the ground up: each imports only from floors below its own."""
 

@@ -10,7 +10,6 @@ MOVED = {
     "checks": "jnorm._ground.checks",
     "fans": "jnorm.initializers",
     "lsuv": "jnorm.initializers",
-    "measure": "jnorm.statistics",
     "protocol": "jnorm.initializers",
     "structured": "jnorm.initializers",
     "theory.certificate": "jnorm.proofs.certificate",
