@@ -57,8 +57,8 @@ def eigenpairs(
         bottom: How many of the smallest.
         key: A random key, for the starts of the search; None: ``jax.random.key(0)``.
         tol: Residual that counts as converged, relative to the largest modulus of an eigenvalue; None: ``eps^(2/3)``.
-        vectors: Rows of the basis, at least ``top + bottom + 2`` and less than the size. None: ``2 (top + bottom) + 24``,
-            or fewer where ``memory`` holds no more.
+        vectors: Rows of the basis, at least ``top + bottom + 2`` and less than the size. None: ``2 (top + bottom) +
+            24``, or fewer where ``memory`` holds no more.
         memory: Bytes for the basis, as large as the parameters times its rows and one.
         products: Products after which the search ends.
 
@@ -84,9 +84,8 @@ def eigenpairs(
     if vectors is None and size <= DENSE:
         return _dense_pairs(operator, top, bottom)
     if vectors is not None and not wanted + 2 <= vectors < size:
-        raise ValueError(
-            f"`vectors` must be at least top + bottom + 2 = {wanted + 2}, and less than the {size} parameters; got {vectors}"
-        )
+        must = f"`vectors` must be at least top + bottom + 2 = {wanted + 2}, and less than the {size} parameters"
+        raise ValueError(f"{must}; got {vectors}")
     dtype = jnp.result_type(*jax.tree.leaves(operator.like))
     if memory is not None:
         room = int(memory // (size * dtype.itemsize)) - 1

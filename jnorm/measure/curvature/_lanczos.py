@@ -123,16 +123,7 @@ def lanczos(
         )
 
     key, draw = jax.random.split(key)
-    start = _unit(jax.random.normal(draw, (size,), dtype))
-    begin = Search(
-        jnp.zeros((vectors + 1, size), dtype).at[0].set(start),
-        jnp.zeros((vectors, vectors), dtype),
-        jnp.zeros((), jnp.int32),
-        jnp.full(vectors, jnp.inf, dtype),
-        jnp.zeros((), jnp.int32),
-        jnp.zeros((), bool),
-        key,
-    )
+    begin = _begun(jax.random.normal(draw, (size,), dtype), vectors, key)
     search = lax.while_loop(lambda s: ~s.agreed & (s.products < products), restarted, begin)
     # Kept rows are Ritz vectors from the smallest to the largest; the wanted ones stand at both ends of them.
     ends_of = jnp.concatenate([search.kept - 1 - rows[:top], rows[:bottom][::-1]])
@@ -144,9 +135,33 @@ def lanczos(
     return Pairs(values[down], x[down], residuals[down], search.products + wanted, search.agreed)
 
 
-def _extended(
-    matvec: Callable[[jax.Array], jax.Array], search: Search, vectors: int
-) -> tuple[Search, jax.Array]:
+def quadrature(
+    matvec: Callable[[jax.Array], jax.Array], start: jax.Array, key: jax.Array, order: int
+) -> tuple[jax.Array, jax.Array]:
+    """The Gauss quadrature of a vector's spectral measure, ``sum_i |q_i . v|^2 delta(eigenvalue_i) / |v|^2``.
+
+    Args:
+        matvec: The symmetric map.
+        start: The vector v.
+        key: A random key, for directions to go on in where a space is exhausted; they have no weight.
+        order: Number of nodes and of products, at most the size.
+
+    Returns:
+        Nodes [order], the smallest first, and weights [order] of sum 1.
+    """
+    search, _ = _extended(matvec, _begun(start, order, key), order)
+    nodes, turn = jnp.linalg.eigh(search.projected)
+    return nodes, jnp.square(turn[0])
+
+
+def _begun(start: jax.Array, vectors: int, key: jax.Array) -> Search:
+    size, dtype, none = start.size, start.dtype, jnp.zeros((), jnp.int32)
+    basis = jnp.zeros((vectors + 1, size), dtype).at[0].set(_unit(start))
+    projected = jnp.zeros((vectors, vectors), dtype)
+    return Search(basis, projected, none, jnp.full(vectors, jnp.inf, dtype), none, jnp.zeros((), bool), key)
+
+
+def _extended(matvec: Callable[[jax.Array], jax.Array], search: Search, vectors: int) -> tuple[Search, jax.Array]:
     """The basis filled up, and the length of what the last product leaves."""
     size, dtype = search.basis.shape[1], search.basis.dtype
 

@@ -13,7 +13,9 @@ from jnorm.measure.curvature._operators import Operator, real
 from jnorm.measure.curvature._products import arrays, mean_of, product, steady
 
 
-def hessian(loss: Callable[..., jax.Array], params: Any, data: Any = None, *, microbatch: int | None = None) -> Operator:
+def hessian(
+    loss: Callable[..., jax.Array], params: Any, data: Any = None, *, microbatch: int | None = None
+) -> Operator:
     """The matrix of second derivatives of ``loss(params)``, or of the mean of ``loss(params, data)`` over the examples.
 
     A product is the derivative of the gradient along a vector, ``H v = d/dt grad(w + t v)``, and costs about two

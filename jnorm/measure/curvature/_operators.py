@@ -52,7 +52,9 @@ class Operator:
 
         dtype = np.dtype(_dtype(self))
         return LinearOperator(
-            (self.size, self.size), matvec=lambda v: np.asarray(_flat_matvec(self, jnp.asarray(v.ravel(), dtype))), dtype=dtype
+            (self.size, self.size),
+            matvec=lambda v: np.asarray(_flat_matvec(self, jnp.asarray(v.ravel(), dtype))),
+            dtype=dtype,
         )
 
 
@@ -102,7 +104,11 @@ def real(**named: Any) -> Any:
         raise TypeError(f"`{name}` must be a tree of floating arrays; it has no leaves")
 
     def wide(path: Any, leaf: Any) -> jax.Array:
-        if callable(leaf) or isinstance(leaf, str | bytes | None) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        if (
+            callable(leaf)
+            or isinstance(leaf, str | bytes | None)
+            or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        ):
             kind = type(leaf).__name__ if callable(leaf) or isinstance(leaf, str) else jnp.result_type(leaf)
             where = jax.tree_util.keystr(path, simple=True, separator="/")
             raise TypeError(f"`{name}` must be a tree of floating arrays; {where or 'it'} is of {kind}")

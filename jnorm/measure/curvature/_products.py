@@ -41,26 +41,27 @@ class Product:
         """The linear map. That of all examples is linearized once, that of microbatches anew in each product."""
         if self.microbatch is None:
             return self.rule(self.whole, self.params, self.data)
+        return lambda v: self.mean(lambda functions, data: self.rule(functions, self.params, data)(v))
+
+    def value_and_grad(self, params: Any) -> tuple[jax.Array, Any]:
+        """The mean of a loss, the first of the functions, at these parameters, and its gradient."""
+        at = lambda functions, data: jax.value_and_grad(lambda params: mean_of(functions[0], params, data))(params)
+        return self.mean(at)
+
+    def mean(self, f: Callable[[tuple[Any, ...], Any], Any]) -> Any:
+        """The mean of ``f(functions, data)`` over the microbatches, each as heavy as it has examples."""
+        if self.microbatch is None:
+            return f(self.whole, self.data)
         examples, size = batches.length(self.data), self.microbatch
         count = examples // size
         head = jax.tree.map(lambda a: jnp.reshape(a[: count * size], (count, size, *a.shape[1:])), self.data)
         tail = jax.tree.map(lambda a: a[count * size :], self.data)
-
-        def linear(v: Any) -> Any:
-            def add(total: Any, data: Any) -> tuple[Any, None]:
-                return weighted(total, self.rule(self.whole, self.params, data)(v), size / examples), None
-
-            total, _ = lax.scan(add, jax.tree.map(jnp.zeros_like, v), head)
-            if self.rest is None:
-                return total
-            return weighted(total, self.rule(self.rest, self.params, tail)(v), 1 - count * size / examples)
-
-        return linear
-
-
-def weighted(total: Any, tree: Any, weight: float) -> Any:
-    """``total + weight tree``."""
-    return jax.tree.map(lambda a, b: a + weight * b, total, tree)
+        add = lambda total, tree, weight: jax.tree.map(lambda a, b: a + weight * b, total, tree)
+        shapes = jax.eval_shape(lambda head: f(self.whole, jax.tree.map(lambda a: a[0], head)), head)
+        zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+        step = lambda total, data: (add(total, f(self.whole, data), size / examples), None)
+        total, _ = lax.scan(step, zero, head)
+        return total if self.rest is None else add(total, f(self.rest, tail), 1 - count * size / examples)
 
 
 def product(
@@ -117,7 +118,8 @@ def steady(f: Callable[..., Any], *examples: Any, name: str) -> Callable[..., An
         if not isinstance(a, jax.core.Tracer) and not isinstance(b, jax.core.Tracer):
             same &= a is b or np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True)
     if not same:
-        raise ValueError(f"`{name}` must do the same whenever it is called; two traces of it differ, as by random numbers that no key fixes")
+        must = f"`{name}` must do the same whenever it is called"
+        raise ValueError(f"{must}; got two traces that differ, as by random numbers that no key fixes")
     return first
 
 
