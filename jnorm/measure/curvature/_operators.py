@@ -39,7 +39,7 @@ class Operator:
         return sum(math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(self.like))
 
     def matvec(self, v: Any) -> Any:
-        """``A v`` for a tree like `like`; for many products, take ``product()`` once."""
+        """``A v`` for a tree like ``like``; for many products, take ``product()`` once."""
         return _matvec(self, v)
 
     def dense(self) -> jax.Array:
