@@ -144,7 +144,7 @@ def test_preconditioned_by_what_the_optimizer_divides_by(x64, optimizer, options
     with jax.numpy_dtype_promotion("standard"):
         state = optimizer.init(w)
         for _ in range(3):
-            updates, state = optimizer.update(jax.grad(loss)(w), state, w)
+            _, state = optimizer.update(jax.grad(loss)(w), state, w)
     got = curvature.preconditioned(curvature.hessian(loss, w), state, **options).dense()
     gradient, exact = jax.grad(loss)(w), jax.hessian(loss)(w)
     if "decay" in options:
@@ -179,7 +179,11 @@ BAD = {
         TypeError,
         r"`params` must be a tree of floating arrays; b is of int32",
     ),
-    "not one number": (lambda: curvature.hessian(lambda w: w, jnp.ones(2)), ValueError, r"shape \(\); got shape \(2,\)"),
+    "not one number": (
+        lambda: curvature.hessian(lambda w: w, jnp.ones(2)),
+        ValueError,
+        r"shape \(\); got shape \(2,\)",
+    ),
     "neither a mean nor examples": (
         lambda: curvature.hessian(lambda w, x: x[:3] * w, jnp.ones(()), jnp.ones(5)),
         ValueError,
@@ -190,7 +194,11 @@ BAD = {
         ValueError,
         r"shape \(5,\); got shape \(\)",
     ),
-    "complex": (lambda: curvature.hessian(lambda w: jax.lax.complex(w, w), jnp.ones(())), TypeError, "`loss` must return real"),
+    "complex": (
+        lambda: curvature.hessian(lambda w: jax.lax.complex(w, w), jnp.ones(())),
+        TypeError,
+        "`loss` must return real",
+    ),
     "random": (
         lambda: curvature.hessian(lambda w: w * np.random.default_rng().normal(), jnp.ones(())),
         ValueError,
@@ -207,7 +215,11 @@ BAD = {
         "`predict` must do the same",
     ),
     "no pair": (lambda: curvature.gauss_newton(linear, squared, jnp.ones(7), jnp.ones(5)), ValueError, "a pair of"),
-    "family": (lambda: curvature.fisher(linear, "poisson", jnp.ones(7), X), ValueError, "categorical, bernoulli, normal"),
+    "family": (
+        lambda: curvature.fisher(linear, "poisson", jnp.ones(7), X),
+        ValueError,
+        "categorical, bernoulli, normal",
+    ),
     "microbatch": (
         lambda: curvature.hessian(of_examples(squared), jnp.ones(7), (X, Y), microbatch=41),
         ValueError,
@@ -233,7 +245,11 @@ BAD = {
         ValueError,
         "`state` must hold one of ScaleByAdamState",
     ),
-    "matvec": (lambda: curvature.operator(lambda v: v[:2], jnp.ones(3)), ValueError, "`matvec` must return a tree like"),
+    "matvec": (
+        lambda: curvature.operator(lambda v: v[:2], jnp.ones(3)),
+        ValueError,
+        "`matvec` must return a tree like",
+    ),
 }
 
 

@@ -62,13 +62,11 @@ def quadratic_network():
     return network, data
 
 
-def test_along_a_training_over_seeds_it_is_the_hessians_top(subtests=None):
+def test_along_a_training_over_seeds_it_is_the_hessians_top():
     """A probe of the trainer: of every step and seed, against the dense Hessian at the parameters of the last one."""
     network, data = quadratic_network()
     tracker = curvature.tracking(top=2, depth=3)
-    report = loop.Report(
-        parts=[], steps=["loss", curvature.tracked_sharpness, lambda step: {"params": step.params}]
-    )
+    report = loop.Report(parts=[], steps=["loss", curvature.tracked_sharpness, lambda step: {"params": step.params}])
     train = loop.trainer(
         network,
         losses.squared_error,
@@ -81,9 +79,6 @@ def test_along_a_training_over_seeds_it_is_the_hessians_top(subtests=None):
     seen = jax.jit(jax.vmap(lambda key: train(key, {"train": data}, learning_rate=0.05)))(keys)
     assert seen["step_sharpness"].shape == (3, 12, 2)
 
-    def loss(params, data):
-        return losses.squared_error(network.apply(params, (), data[0], train=True, key=None)[0], data[1])
-
     for seed in range(3):
         params = jax.tree.map(lambda a, seed=seed: a[seed, -1], seen["step_params"])
         state = network.init(keys[0])[1]
@@ -95,11 +90,14 @@ def test_along_a_training_over_seeds_it_is_the_hessians_top(subtests=None):
         assert np.all(off <= seen["step_sharpness_residual"][seed, -1] + 1e-5 * exact[0])
         assert off[0] < 1e-3 * exact[0]
     bare = loop.trainer(
-        network, losses.squared_error, optax.sgd(0.05), steps=12, batch_size=len(X), report=loop.Report([], steps=["loss"])
+        network,
+        losses.squared_error,
+        optax.sgd(0.05),
+        steps=12,
+        batch_size=len(X),
+        report=loop.Report([], steps=["loss"]),
     )
-    np.testing.assert_allclose(
-        jax.jit(bare)(keys[0], {"train": data})["step_loss"], seen["step_loss"][0], rtol=1e-5
-    )
+    np.testing.assert_allclose(jax.jit(bare)(keys[0], {"train": data})["step_loss"], seen["step_loss"][0], rtol=1e-5)
 
 
 def test_of_all_data_and_every_few_steps():

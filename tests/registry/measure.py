@@ -53,7 +53,13 @@ add(
     **STILL,
     nan="the threshold is that which was given",
 )
-add("measure.curvature.condition_number", each(lambda w, x: curvature.condition_number(at(w, x))), ROWS, POSITIVE, **STILL)
+add(
+    "measure.curvature.condition_number",
+    each(lambda w, x: curvature.condition_number(at(w, x))),
+    ROWS,
+    POSITIVE,
+    **STILL,
+)
 
 host("measure.curvature.operator", lambda: curvature.operator(lambda v: PLAIN @ v, jnp.zeros(3)).dense())
 host("measure.curvature.gauss_newton", lambda: curvature.gauss_newton(linear, cross_entropy, PLAIN, DATA).dense())

@@ -57,7 +57,7 @@ def eigenpairs(
         bottom: How many of the smallest.
         key: A random key, for the starts of the search; None: ``jax.random.key(0)``.
         tol: Residual that counts as converged, relative to the largest modulus of an eigenvalue; None: ``eps^(2/3)``.
-        vectors: Rows of the basis, at least ``top + bottom + 2`` and less than the size. None: ``2 (top + bottom) +
+        vectors: Rows of the basis, at least ``top + bottom + 4`` and less than the size. None: ``2 (top + bottom) +
             24``, or fewer where ``memory`` holds no more.
         memory: Bytes for the basis, as large as the parameters times its rows and one.
         products: Products after which the search ends.
@@ -83,13 +83,13 @@ def eigenpairs(
         raise ValueError(f"`top` + `bottom` must be between 1 and the {size} parameters; got {wanted}")
     if vectors is None and size <= DENSE:
         return _dense_pairs(operator, top, bottom)
-    if vectors is not None and not wanted + 2 <= vectors < size:
-        must = f"`vectors` must be at least top + bottom + 2 = {wanted + 2}, and less than the {size} parameters"
+    if vectors is not None and not wanted + 4 <= vectors < size:
+        must = f"`vectors` must be at least top + bottom + 4 = {wanted + 4}, and less than the {size} parameters"
         raise ValueError(f"{must}; got {vectors}")
     dtype = jnp.result_type(*jax.tree.leaves(operator.like))
     if memory is not None:
         room = int(memory // (size * dtype.itemsize)) - 1
-        least = vectors or wanted + 2
+        least = vectors or wanted + 4
         if room < least:
             needed = (least + 1) * size * dtype.itemsize
             raise ValueError(f"`memory` must hold {least + 1} vectors of {size} {dtype}, {needed} bytes; got {memory}")

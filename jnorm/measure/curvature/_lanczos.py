@@ -15,6 +15,7 @@ from jax import lax
 from jnorm.measure.curvature._operators import dot
 
 STRIP = 1 << 16  # columns of the basis that are turned at once
+CLEAR = 0.1  # of the gap to the wanted ones, what the next one may be off by for the search to be over
 
 
 class Pairs(NamedTuple):
@@ -78,7 +79,7 @@ def lanczos(
         dtype: Their dtype.
         top: How many of the largest.
         bottom: How many of the smallest.
-        vectors: Rows of the basis, more than ``top + bottom + 1`` and less than ``size``.
+        vectors: Rows of the basis, at least ``top + bottom + 4`` and less than ``size``.
         tol: Residual that counts as converged, relative to the largest eigenvalue's modulus.
         products: Products after which no restart begins.
 
@@ -86,9 +87,9 @@ def lanczos(
         The pairs; NaN where a product is.
     """
     wanted, rows = top + bottom, jnp.arange(vectors, dtype=jnp.int32)
-    spare = (vectors - wanted) // 2
-    more = min(spare * top // wanted + (top > 0), spare) if bottom else spare
-    keep_top, keep_bottom = top + more, bottom + (spare - more if bottom else 0)
+    spare = (vectors - wanted) // 2  # one more at each end at least, by which it is seen that nothing is further out
+    more = min(max(spare * top // wanted, 1), spare - 1) if top and bottom else spare * (top > 0)
+    keep_top, keep_bottom = top + more, bottom + spare - more
     ends = lambda low, high: jnp.where(rows < low, True, rows >= vectors - high)
     keep, want = keep_top + keep_bottom, ends(bottom, top)
 
@@ -99,9 +100,10 @@ def lanczos(
         scale = jnp.max(jnp.abs(theta))
         slack = tol * scale
         converged = jnp.all(jnp.where(want, off <= slack, True))
-        # The next ones inwards, as far out as they could be: is one of them beyond what was found?
-        above = theta[-top - 1] + off[-top - 1] <= theta[-top] + slack if top else True
-        below = theta[bottom] - off[bottom] >= theta[bottom - 1] - slack if bottom else True
+        # Nothing is further out once the next ones inwards are known well enough to stay where they are.
+        clear = lambda gap, off: (off <= CLEAR * gap) | (gap + off <= slack)
+        above = clear(theta[-top] - theta[-top - 1], off[-top - 1]) if top else True
+        below = clear(theta[bottom] - theta[bottom - 1], off[bottom]) if bottom else True
         found = jnp.where(want, theta, 0)
         same = jnp.max(jnp.abs(found - search.found)) <= slack
         settled = converged & same & above & below
