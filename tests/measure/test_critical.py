@@ -50,7 +50,7 @@ def test_the_toy_of_the_lecture():
     np.testing.assert_allclose([point.lowest, point.highest, point.gradient_norm], [-2, 2, 0], rtol=1e-6)
     escape = curvature.saddle_escape(toy, jnp.zeros(2), longest=np.sqrt(2))
     np.testing.assert_allclose(jnp.abs(escape.direction), np.sqrt(0.5), rtol=1e-6)
-    assert escape.direction[0] == pytest.approx(escape.direction[1], rel=1e-6)
+    assert escape.direction[0] * escape.direction[1] > 0
     assert escape.before == 1
     assert escape.after < 1e-10
     assert curvature.find_critical_point(toy, escape.params + 0.1).converged
@@ -114,7 +114,7 @@ def test_data_in_microbatches_give_the_same_point(x64):
 def test_a_search_that_cannot_end_says_so():
     found = curvature.find_critical_point(lambda w: jnp.sum(w), jnp.ones(3), steps=5)  # a slope without any curvature
     assert not found.converged
-    assert found.gradient_norm == pytest.approx(3**0.5)
+    np.testing.assert_allclose(found.gradient_norm, 3**0.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

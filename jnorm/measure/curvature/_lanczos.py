@@ -45,7 +45,7 @@ class Search(NamedTuple):
         kept: Rows that a restart has kept.
         found: Wanted eigenvalues when they had last converged.
         products: Products so far.
-        agreed: Whether the search is over.
+        agreed: Whether the search is over: a second one found nothing further out, or something is NaN.
         key: A random key.
     """
 
