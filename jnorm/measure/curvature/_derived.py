@@ -103,8 +103,8 @@ def block(operator: Operator, where: paths.Where) -> Operator:
     """
     chosen = tuple(jax.tree.leaves(paths.mask(operator.like, where)))
     flat, _ = jax.tree.flatten_with_path(operator.like)
-    names = tuple(jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in flat)
-    names = tuple(name if hit else None for name, hit in zip(names, chosen, strict=True))
+    every = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in flat]
+    names = tuple(name if hit else None for name, hit in zip(every, chosen, strict=True))
     like = {name: leaf for name, (_, leaf) in zip(names, flat, strict=True) if name is not None}
     return Operator(Block(operator.product, operator.like, names), like)
 

@@ -180,7 +180,7 @@ def _found(operator: Operator, tol: ArrayLike | None, steps: jax.Array, inner: i
         _, slope, damping, count = carry
         return (jnp.linalg.norm(slope) > limit) & (count < steps) & (damping < DAMPING[1])
 
-    begin = start, first, jnp.full((), 1e-2, dtype), jnp.int32(0)
+    begin: tuple[jax.Array, ...] = start, first, jnp.full((), 1e-2, dtype), jnp.int32(0)
     w, slope, _, count = lax.while_loop(going, step, begin)
     norm = jnp.linalg.norm(slope)
     return Found(unravel(w), norm, count, norm <= limit)

@@ -30,7 +30,7 @@ class Operator:
         like: A tree of the shapes and dtypes of its vectors; of the operators of a loss, the parameters.
     """
 
-    product: Callable[[], Callable[[Any], Any]]
+    product: Any
     like: Any
 
     @property
@@ -81,7 +81,7 @@ def operator(matvec: Callable[[Any], Any], like: Any) -> Operator:
     like = real(like=like)
     settled = callables.settle(matvec, like, name="matvec")
     got, want = jax.eval_shape(lambda v: settled(v), like), jax.eval_shape(lambda: like)
-    if jax.tree.structure(got) != jax.tree.structure(want) or jax.tree.leaves(got) != jax.tree.leaves(want):
+    if jax.tree.flatten(got) != jax.tree.flatten(want):
         raise ValueError(f"`matvec` must return a tree like its argument; got {got} for {want}")
     return Operator(Given(settled), like)
 

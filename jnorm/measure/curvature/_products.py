@@ -113,8 +113,9 @@ def steady(f: Callable[..., Any], *examples: Any, name: str) -> Callable[..., An
         ValueError: It did something else when it was traced again: it draws numbers that no key fixes.
     """
     first, again = (callables.settle(f, *examples, name=name) for _ in range(2))
-    same = jax.tree.structure(first) == jax.tree.structure(again)
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True) if same else ():
+    (leaves, structure), (others, other) = (jax.tree.flatten(f) for f in (first, again))
+    same = bool(structure == other)  # type: ignore[operator]
+    for a, b in zip(leaves, others, strict=True) if same else ():
         if not isinstance(a, jax.core.Tracer) and not isinstance(b, jax.core.Tracer):
             same &= a is b or np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True)
     if not same:

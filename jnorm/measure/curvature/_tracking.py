@@ -157,11 +157,11 @@ class TrackingState(NamedTuple):
 
     Attributes:
         tracked: The largest eigenvalues at the last step's parameters, and where they point.
-        count: Steps so far.
+        steps: Steps so far.
     """
 
     tracked: Tracked
-    count: jax.Array
+    steps: jax.Array
 
 
 def tracking(
@@ -218,8 +218,8 @@ def tracking(
             slope = lambda w: ravel_pytree(grad_fn(unravel(w)))[0]  # type: ignore[misc]
             return _followed(jax.linearize(slope, point)[1], before, depth)
 
-        seen = lax.cond(state.count % every == 0, look, lambda before: before, state.tracked)
-        return updates, TrackingState(seen, state.count + 1)
+        seen = lax.cond(state.steps % every == 0, look, lambda before: before, state.tracked)
+        return updates, TrackingState(seen, state.steps + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
