@@ -55,7 +55,7 @@ add(
 )
 add(
     "measure.curvature.condition_number",
-    each(lambda w, x: curvature.condition_number(at(w, x))),
+    each(lambda w, x: 1 / curvature.condition_number(at(w, x)).value),
     ROWS,
     POSITIVE,
     **STILL,
@@ -83,6 +83,7 @@ host("measure.curvature.hessian_spectrum", lambda: curvature.hessian_spectrum(of
 host("measure.curvature.saddle_escape", lambda: curvature.saddle_escape(toy, jnp.zeros(3)))
 host("measure.curvature.find_critical_point", lambda: curvature.find_critical_point(toy, PLAIN[0]))
 
+UNSEEN = {"nans": "there are no eigenvalues before the first step"}
 TRACKER = curvature.tracking(lambda w: curvature.hessian(toy, w))
 
 
@@ -91,14 +92,15 @@ def tracked():
     return TRACKER.update(PLAIN[1], TRACKER.init(PLAIN[0]), PLAIN[0])[1]
 
 
-host("measure.curvature.tracking", tracked)
-host("measure.curvature.tracked", lambda: curvature.tracked(tracked()))
+host("measure.curvature.tracking", tracked, **UNSEEN)
+host("measure.curvature.tracked", lambda: curvature.tracked(tracked()), **UNSEEN)
 host(
     "measure.curvature.tracked_sharpness",
     lambda: curvature.tracked_sharpness(type("Step", (), {"optimizer_state": tracked()})),
 )
-host("measure.curvature.start_tracking", lambda: curvature.start_tracking(PLAIN[0]).vectors)
+host("measure.curvature.start_tracking", lambda: curvature.start_tracking(PLAIN[0]).vectors, **UNSEEN)
 host(
     "measure.curvature.track",
     lambda: curvature.track(curvature.hessian(toy, PLAIN[0]), curvature.start_tracking(PLAIN[0])),
+    **UNSEEN,
 )

@@ -104,7 +104,7 @@ def condition_number(operator: Operator, *, key: jax.Array | None = None) -> Ban
 def _condition(values: jax.Array, residuals: jax.Array, all_known: bool) -> Band:
     sizes = jnp.abs(values)
     large, small = jnp.argmax(sizes), jnp.argmin(sizes)
-    known = all_known | (values[-1] > 0)
+    known = (all_known | (values[-1] > 0)) & jnp.all(jnp.isfinite(values))
     over = lambda a, b: jnp.where(known, jnp.where(b > 0, a / jnp.where(b > 0, b, 1), jnp.inf), jnp.nan)
     return Band(
         over(sizes[large], sizes[small]),
