@@ -20,6 +20,7 @@ class Step(NamedTuple):
         loss: The mean loss of the batch.
         gradient: The gradient as the optimizer gets it, penalty included.
         updates: What is added to the parameters.
+        optimizer_state: The optimizer's state after the step.
     """
 
     params: Any
@@ -29,6 +30,7 @@ class Step(NamedTuple):
     loss: jax.Array
     gradient: Any
     updates: Any
+    optimizer_state: Any
 
 
 @dataclass(frozen=True)

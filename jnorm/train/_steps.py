@@ -113,7 +113,7 @@ def step(recipe: Recipe, carry: Carry, batch: Any, mask: jax.Array | None) -> tu
     known = {"loss": gradient.loss, "skipped": skipped}
     if "gradient_norm" in recipe.reported:
         known["gradient_norm"] = _norm(gradient.params)
-    seen = Step(carry.params, carry.state, batch, key, gradient.loss, gradient.params, updates)
+    seen = Step(carry.params, carry.state, batch, key, gradient.loss, gradient.params, updates, optimizer_state)
     reports = _reported(recipe.reported, known, seen)
     params = optax.apply_updates(carry.params, updates)
     return Carry(params, state, optimizer_state, carry.step + 1), reports
