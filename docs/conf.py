@@ -29,7 +29,10 @@ extensions = [
 exclude_patterns = ["_*"]
 nitpicky = True
 show_warning_types = True
-suppress_warnings = ["mystnb.exec"]  # of code that failed `_execution.failures` tells cell and line
+suppress_warnings = [
+    "mystnb.exec",  # of code that failed `_execution.failures` tells cell and line
+    "ref.python",  # a signature has short names, of which two rooms may have the same: `Report`
+]
 
 # `python -m docs --only PAGE` (or a folder) leaves out the other pages, to which there are no links then.
 if only := os.environ.get("JNORM_DOCS_ONLY"):

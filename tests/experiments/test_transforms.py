@@ -9,13 +9,16 @@ from experiments import transforms
 
 
 def test_constants_are_those_that_were_asked_for():
-    made = transforms.functions(transforms.Config(quick=True))
+    config = transforms.Config()
+    made = transforms.functions(config)
     assert {(name, rule) for name, rules in made.items() for rule in rules} == {
         (name, rule) for name in transforms.FAMILIES for rule in transforms.RULES[1:]
     }
     for rules in made.values():
         assert all(found.converged for found in rules.values())
-        np.testing.assert_allclose(rules["deep kernel shaping"].predicted.slope ** 8, 1.5, rtol=1e-9)
+        np.testing.assert_allclose(
+            rules["deep kernel shaping"].predicted.slope ** config.depth, config.slope, rtol=1e-9
+        )
         np.testing.assert_allclose([rules[rule].predicted.chi for rule in transforms.RULES[1::2]], 1, rtol=1e-9)
 
 

@@ -104,10 +104,10 @@ def test_copies_of_relu_are_as_exact_as_relu(name, x64):
         np.testing.assert_allclose(got, right, rtol=64 * 2.0**-52, atol=1e-300)  # roundings, also far out
 
 
-def test_they_cost_a_value_for_each_piece():
+def test_they_cost_less_than_the_quadrature():
     law = jnp.zeros(1000), jnp.ones(1000)
     run = lambda **kinks: jax.make_jaxpr(partial(gaussian.expectation, jax.nn.hard_tanh, **kinks))(*law)
-    assert sized(run()) <= 4 * 1000
+    assert sized(run()) <= 16 * 1000  # the nodes of the rule for short pieces
     assert sized(run(kinks=(-1.0, 1.0))) > 48 * 1000  # kinks that are given stay with the quadrature
 
 

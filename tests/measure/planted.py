@@ -18,8 +18,8 @@ def convolution(x, w):
 
 
 def norm(x, w):
-    centred = x - x.mean(0)
-    return centred * lax.rsqrt((centred**2).mean(0) + 0.1) * w[0]
+    centred = x - x.mean(0, keepdims=True)
+    return centred * lax.rsqrt((centred**2).mean(0, keepdims=True) + 0.1) * w[:1]
 
 
 def attention(x, w):

@@ -182,12 +182,16 @@ add(
 
 # Singular values of few layers, near enough to one for float32.
 DEPTH = np.array([2.0, 3.0, 4.0, 2.0, 3.0])
-for _name in ("moments", "support"):
-    add(
-        f"theory.spectra.{_name}",
-        lambda w, b, depth, name=_name: getattr(spectra, name)(activations.sin, depth=depth, sigma_w=w, sigma_b=b),
-        *(CHAOS, BIAS, DEPTH),
-    )
+add(
+    "theory.spectra.moments",
+    lambda w, b: spectra.moments(activations.sin, depth=2, sigma_w=w, sigma_b=b),
+    *(TAU, BIAS),
+)
+add(
+    "theory.spectra.support",
+    lambda w, b: spectra.support(activations.sin, depth=2, sigma_w=w, sigma_b=b).largest,
+    *(TAU, BIAS),
+)
 add(
     "theory.spectra.density",  # without the error, which is rounding
     lambda s, w, b: spectra.density(activations.sin, s, depth=2, sigma_w=w, sigma_b=b).value,
@@ -195,8 +199,8 @@ add(
 )
 add(
     "theory.spectra.critical_point",
-    lambda depth, var: spectra.critical_point(activations.sin, depth=depth, var=var),
-    *(DEPTH, POSITIVE),
+    lambda depth, var: spectra.critical_point(activations.sin, depth=depth, var=var).length,
+    *(DEPTH, 0.1 * POSITIVE),
 )
 host("theory.spectra.isometry", lambda: spectra.isometry(activations.sin))
 UNITS = np.array([16.0, 40.0, 25.0, 64.0, 100.0])
