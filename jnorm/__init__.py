@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jnorm import nn as nn
     from jnorm import paths as paths
     from jnorm import plots as plots
+    from jnorm import predict as predict
     from jnorm import proofs as proofs
     from jnorm import statistics as statistics
     from jnorm import sweeps as sweeps
@@ -40,7 +41,7 @@ FLOORS = (
     ("activations", "gaussian"),
     ("initializers", "losses"),
     ("data", "nn", "proofs", "statistics", "sweeps", "theory"),
-    ("interop", "plots", "train"),
+    ("interop", "plots", "predict", "train"),
 )
 """The rooms, from the ground up: each imports only from floors below its own."""
 

@@ -1,0 +1,96 @@
+"""Functions of a Gaussian at each index, as Hermite series: means, and covariances of any two of them.
+
+With ``f(m + s x) = sum_k c_k h_k(x)``, ``h_k`` the normalized Hermite polynomials, ``Cov[f(u), g(v)]`` at correlation
+``r`` is ``sum_(k >= 1) c_k d_k r^k`` (Mehler). Coefficients are integrals by the panels of `jnorm.gaussian`, which end
+at the kinks of the function.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from jnorm.gaussian import _kinks, _panels
+
+TERMS = 128  # .8^128 = 4e-13
+NODES = 256
+
+
+class Series(NamedTuple):
+    """A function at each index.
+
+    Attributes:
+        coefficients: ``[TERMS + 1, E]``.
+        x: Nodes in standard units, ``[nodes, E]``.
+        weights: ``[nodes, E]``.
+        values: ``[nodes, E]``.
+        std: Of the Gaussian, ``[E]``.
+    """
+
+    coefficients: np.ndarray
+    x: np.ndarray
+    weights: np.ndarray
+    values: np.ndarray
+    std: np.ndarray
+
+    @property
+    def slope(self) -> np.ndarray:
+        """``E[f']``."""
+        return self.coefficients[1] / np.where(self.std == 0, 1.0, self.std)
+
+
+def series(node: Any, mean: np.ndarray, std: np.ndarray) -> Series:
+    """The series of a function of ``N(mean, std^2)`` at each index."""
+    with jax.enable_x64(True):
+        like = jax.ShapeDtypeStruct((1, *mean.shape), jnp.float64)
+        f = lambda z: node.at(z).astype(jnp.float64)
+        at = _kinks.places(f, like, jnp.asarray(mean), jnp.asarray(std))
+        center, radius = (np.asarray(a) for a in _panels.panels(_panels.splits(at, jnp.asarray(mean), jnp.asarray(std))))
+        count = max(NODES // len(center) // 16 * 16, 48)
+        nodes, weights = _panels.legendre(count)
+        x = (center[:, None] + radius[:, None] * nodes[:, None]).reshape(-1, mean.size)
+        w = (radius[:, None] * weights[:, None]).reshape(-1, mean.size) * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+        w = w / w.sum(0)
+        values = np.asarray(node.at(jnp.asarray(mean + std * x)), np.float64)
+    coefficients = np.empty((TERMS + 1, mean.size))
+    before, now = np.zeros_like(x), np.ones_like(x)
+    weighted = w * values
+    for k in range(TERMS + 1):
+        coefficients[k] = np.sum(weighted * now, 0)
+        before, now = now, (x * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+    coefficients[1:, std == 0] = 0.0
+    return Series(coefficients, x, w, values, std)
+
+
+def covariance(f: Series, g: Series, cov: np.ndarray, *, same: bool) -> np.ndarray:
+    """The covariances ``[E, E']`` of two functions of Gaussians with covariances ``cov``.
+
+    What the series leaves out is known at correlation one, where it is an integral over one variable; between it falls
+    as the next term does.
+    """
+    scale = np.outer(f.std, g.std)
+    r = np.clip(cov / np.where(scale == 0, 1.0, scale), -1.0, 1.0)
+    total = np.zeros_like(r)
+    for k in range(TERMS, 0, -1):
+        total = (total + np.outer(f.coefficients[k], g.coefficients[k])) * r
+    if same:
+        centred = f.values - f.coefficients[0]
+        exact = np.sum(f.weights * centred**2, 0)
+        left = np.maximum(exact - np.sum(f.coefficients[1:] ** 2, 0), 0.0)
+        total += np.sqrt(np.outer(left, left)) * _rest(r)
+        np.fill_diagonal(total, exact)
+    return total
+
+
+def _rest(r: np.ndarray) -> np.ndarray:
+    """The share at ``r`` of what is left out at one, for coefficients that fall as those at a kink, ``c_k^2 ~ k^-2.5``.
+
+    The sum of ``k^-2.5 r^k`` from `TERMS` on is an exponential integral of half order.
+    """
+    a = -TERMS * np.log(np.maximum(np.abs(r), 1e-300))
+    tail = np.exp(-a)
+    half = np.sqrt(np.pi / np.where(a == 0, 1.0, a)) * special.erfc(np.sqrt(a))
+    integral = (tail - a * 2 * (tail - a * half)) / 1.5
+    return np.where(a > 30, 0.0, 1.5 * integral)

@@ -1,0 +1,66 @@
+"""Prediction of anybody's model."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jnorm import jaxprs
+from jnorm.predict import _choice, _laws
+from jnorm.predict._prediction import Prediction, Row
+from jnorm.predict._predictor import Predictor
+from jnorm.predict._values import LARGE, STATUS, Random, Weight, second, select
+
+PAIRS = 256  # explicit indices of which moments are shown, where they are many
+
+
+def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None) -> Prediction:
+    """What the values of a model are at initialization, in the limit of wide layers, from its jaxpr alone."""
+    leaves = _laws.of_leaves(params, laws)
+    program = jax.make_jaxpr(apply)(params, x)
+    inputs = [
+        leaf if law.kind == "known" else Weight((name,), leaf.shape, law.var, law.kind == "normal")
+        for name, leaf, law in leaves
+    ]
+    inputs = [orig if isinstance(value, np.ndarray) else value for value, orig in zip(inputs, jax.tree.leaves(params), strict=True)]
+    rows: list[Row] = []
+    matters = _choice.chosen(program)
+
+    def record(site: Any, out: Sequence[Any]) -> None:
+        if id(site.equation) in matters:
+            rows.extend(_row(site, value) for value in out if isinstance(value, Random) and value.terms)
+
+    predictor = Predictor(record)
+    jaxprs.evaluate(program, *inputs, *jax.tree.leaves(x), hook=predictor, opens=())
+    return Prediction(tuple(rows))
+
+
+def _row(site: Any, value: Random) -> Row:
+    mean, moment, correlation = moments(value)
+    module = str(site.equation.source_info.name_stack)
+    name = f"{module}/{site.name}" if module else site.name
+    return Row(name, value.shape, mean, moment, correlation, site.line, STATUS[value.status])
+
+
+def moments(value: Random) -> tuple[float, float, float]:
+    """Mean, second moment and correlation of a value, over its explicit indices."""
+    shape = [size for size in value.small if size > 1] or [1]
+    lead = shape[0] if value.axes and value.axes[0] and value.axes[0][0][1] is False and value.shape[0] > 1 else 1
+    index = np.arange(value.size).reshape(lead, -1)
+    if value.size > LARGE:
+        some = np.random.default_rng(0).choice(index.shape[1], max(PAIRS // lead, 1), replace=index.shape[1] < PAIRS // lead)
+        index = index[:, some]
+        value = select(value, index.ravel(), (((index.size, False),),))
+        index = np.arange(index.size).reshape(index.shape)
+    gram = second(value, value)
+    diagonal = np.diagonal(gram)
+    root = np.sqrt(np.maximum(diagonal, 0.0))
+    cosines = gram / np.where(root == 0, np.inf, root) [:, None] / np.where(root == 0, np.inf, root)
+    if lead > 1:
+        i, j = (k[:, :, None] for k in np.broadcast_arrays(np.arange(lead)[:, None], np.arange(lead)))
+        at = cosines[index[i, np.arange(index.shape[1])], index[j, np.arange(index.shape[1])]]
+        pairs = at[~np.eye(lead, dtype=bool)]
+    else:
+        pairs = cosines[~np.eye(len(cosines), dtype=bool)]
+    return float(value.mean.mean()), float(diagonal.mean()), float(pairs.mean()) if pairs.size else float("nan")
