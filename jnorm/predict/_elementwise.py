@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 from jnorm.predict._atoms import Atom, Function, Product, Root, Rows
 from jnorm.predict._values import (
@@ -34,8 +35,10 @@ _ids = itertools.count()
 class Node:
     """A function of a Gaussian at each index; ``at`` takes values ``[..., E]``."""
 
-    def __init__(self, compute: Callable[..., Any], inputs: Sequence[Any]) -> None:
+    def __init__(self, key: Any, compute: Callable[..., Any], inputs: Sequence[Any]) -> None:
         self.compute, self.inputs = compute, tuple(inputs)  # nodes, and known numbers [E] or of one number
+        parts = [x.key if isinstance(x, Node) else None if np.ndim(x) else np.asarray(x).tobytes() for x in self.inputs]
+        self.key = None if None in parts else hash((key, *parts))  # of equal functions, where indices all have the same
 
     def at(self, z: Any, memo: dict[int, Any] | None = None) -> Any:
         memo = {} if memo is None else memo
@@ -51,13 +54,13 @@ class Node:
                 part.selected(index, memo) if isinstance(part, Node) else part[index] if np.ndim(part) else part
                 for part in self.inputs
             ]
-            memo[id(self)] = Node(self.compute, parts) if self.inputs else self
+            memo[id(self)] = Node(self.key, self.compute, parts) if self.inputs else self
         return memo[id(self)]
 
 
 class _Identity(Node):
     def __init__(self) -> None:
-        super().__init__(lambda: None, ())
+        super().__init__("identity", lambda: None, ())
 
     def at(self, z: Any, memo: dict[int, Any] | None = None) -> Any:
         return z
@@ -71,16 +74,46 @@ def bind(site: Any, *inputs: Any) -> Any:
     with jax.enable_x64(True):
         if site.primitive in ("stop_gradient", "copy", "copy_p", "optimization_barrier", "reduce_precision"):
             return inputs[0]
-        values = [jnp.asarray(x, jnp.float64) if _is_float(x) else jnp.asarray(x) for x in inputs]
-        for i, atom in enumerate(site.equation.invars):
-            values[i] = values[i].astype(bool) if atom.aval.dtype == bool else values[i]  # samples are floats
+        if site.primitive in NUMPY and not any(isinstance(x, jax.core.Tracer) for x in inputs):
+            with np.errstate(all="ignore"):
+                return NUMPY[site.primitive](site.params, *_typed(site, inputs, np))
+        values = _typed(site, inputs, jnp)
         if site.primitive == "convert_element_type":
             target = np.dtype(site.params["new_dtype"])
-            return values[0].astype(jnp.float64 if jnp.issubdtype(target, jnp.floating) else target)
+            return _out(values[0].astype(jnp.float64 if jnp.issubdtype(target, jnp.floating) else target))
         most = max(x.ndim for x in values)
         values = jnp.broadcast_arrays(*(x.reshape(*(1,) * (most - x.ndim), *x.shape) for x in values))
         params = {name: None if name == "accuracy" else value for name, value in site.params.items()}
-        return site.equation.primitive.bind(*values, **params)
+        return _out(site.equation.primitive.bind(*values, **params))
+
+
+def _typed(site: Any, inputs: Sequence[Any], xp: Any) -> list[Any]:
+    """Floats in float64, and truth values as such: samples of them are floats."""
+    kinds = [bool if atom.aval.dtype == bool else np.float64 if _is_float(atom.aval) else None for atom in site.equation.invars]
+    return [xp.asarray(x, kind) for x, kind in zip(inputs, kinds, strict=True)]
+
+
+def _plain(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda params, *x: f(*x)
+
+
+NUMPY: dict[str, Callable[..., Any]] = {
+    **{name: _plain(getattr(np, name)) for name in ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "sqrt", "square", "sign")},
+    **{name: _plain(f) for name, f in {"abs": np.abs, "neg": np.negative, "erf": special.erf, "erfc": special.erfc}.items()},
+    **{name: _plain(f) for name, f in {"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply}.items()},
+    **{name: _plain(f) for name, f in {"div": np.divide, "max": np.maximum, "min": np.minimum, "pow": np.power}.items()},
+    **{name: _plain(f) for name, f in {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}.items()},
+    **{name: _plain(f) for name, f in {"eq": np.equal, "ne": np.not_equal, "logistic": special.expit}.items()},
+    "rsqrt": lambda params, x: 1 / np.sqrt(x),
+    "integer_pow": lambda params, x: np.power(x, float(params["y"])),
+    "clamp": lambda params, low, x, high: np.clip(x, low, high),
+    "select_n": lambda params, which, *cases: np.where(which, cases[1], cases[0]) if len(cases) == 2 else np.choose(which, cases),
+}
+"""Operations on numbers, which need no compiling in NumPy."""
+
+
+def _out(value: Any) -> Any:
+    return value if isinstance(value, jax.core.Tracer) else np.asarray(value)
 
 
 def _is_float(x: Any) -> bool:
@@ -101,15 +134,21 @@ def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
             return inputs[0]
     if site.primitive in ("stop_gradient", "copy", "copy_p", "optimization_barrier", "reduce_precision"):
         return inputs[0]
+    status = max((x.status for x in inputs if isinstance(x, Random)), default=EXACT)
+    inputs = [known(x) if isinstance(x, Random) and not x.terms else x for x in inputs]
     axes = aligned(site, inputs)
     values = [placed(x, axes, predictor) for x in inputs]
-    status = max((x.status for x in values if isinstance(x, Random)), default=EXACT)
-    values = [x.offset if isinstance(x, Random) and not x.terms else x for x in values]
     out = _of_placed(site, values, axes, predictor)
     if not isinstance(out, Random):
         out = Random(axes, np.broadcast_to(out, (_size(axes),)), {}, status=status, law=status)
     out.status, out.law = max(out.status, status), max(out.law, status)
     return out
+
+
+def known(x: Random) -> np.ndarray:
+    """The numbers of a value that nothing random is in."""
+    full = tuple(size for atoms in x.axes for size, _ in atoms)
+    return np.broadcast_to(np.broadcast_to(x.offset, (x.size,)).reshape(x.small), full).reshape(x.shape)
 
 
 def _size(axes: tuple[Atoms, ...]) -> int:
@@ -126,7 +165,7 @@ def _of_placed(site: Any, values: Sequence[Any], axes: tuple[Atoms, ...], predic
             return out
     base, nodes = _one_gaussian(values)
     if base is not None and base.size <= LARGE:
-        node = Node(lambda *parts: bind(site, *parts), nodes)
+        node = Node((site.primitive, repr(site.params)), lambda *parts: bind(site, *parts), nodes)
         status = max(base.law, *(x.law for x in random))
         return Random(axes, np.zeros(()), {Function(base, node): None}, status=status, law=status)
     if site.primitive == "mul" and len(random) == 2:
@@ -170,7 +209,7 @@ def placed(x: Any, axes: tuple[Atoms, ...], predictor: Any) -> Any:
         index = index.reshape(own or ())
         for position, (mine, atoms) in enumerate(zip(x.axes, axes, strict=False)):
             whole = np.prod([s for s, _ in atoms], dtype=int)
-            if mine != atoms and whole > 1 and any(unit for _, unit in atoms) and x.shape[position] == 1:
+            if whole > 1 and any(unit for _, unit in atoms) and x.shape[position] == 1:
                 raise Refused("a random number that all units of a layer share")
         target = [np.prod([1 if unit else s for s, unit in atoms], dtype=int) for atoms in axes]
         return select(x, np.broadcast_to(index, target).ravel(), axes)
@@ -241,7 +280,7 @@ def _curve(x: Random) -> tuple[Random | None, Any]:
 
 
 def _affine_node(node: Node, scale: Any, shift: Any) -> Node:
-    return Node(lambda z, s, t: z * s + t, (node, _one(scale), _one(shift)))
+    return Node("affine", lambda z, s, t: z * s + t, (node, _one(scale), _one(shift)))
 
 
 def _one(numbers: Any) -> np.ndarray:
@@ -265,7 +304,7 @@ def _product(a: Random, b: Random) -> Random | None:
                 base, nodes = _one_gaussian([part, factor])
                 if base is None:
                     continue
-                inner = Random(part.axes, np.zeros(()), {Function(base, Node(lambda x, y: x * y, nodes)): None}, status=status, law=status)
+                inner = Random(part.axes, np.zeros(()), {Function(base, Node("product", lambda x, y: x * y, nodes)): None}, status=status, law=status)
                 out = Random(a.axes, np.zeros(()), {Product(inner, other): None}, status=status, law=max(a.law, b.law))
                 return out if scale is None else affine(out, scale)
     return None

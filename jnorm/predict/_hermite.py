@@ -5,6 +5,8 @@ With ``f(m + s x) = sum_k c_k h_k(x)``, ``h_k`` the normalized Hermite polynomia
 at the kinks of the function.
 """
 
+import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from jnorm import gaussian
 from jnorm.gaussian import _kinks, _panels
 
 TERMS = 128  # .8^128 = 4e-13
@@ -43,25 +46,59 @@ class Series(NamedTuple):
 
 def series(node: Any, mean: np.ndarray, std: np.ndarray) -> Series:
     """The series of a function of ``N(mean, std^2)`` at each index."""
-    with jax.enable_x64(True):
-        like = jax.ShapeDtypeStruct((1, *mean.shape), jnp.float64)
-        f = lambda z: node.at(z).astype(jnp.float64)
-        at = _kinks.places(f, like, jnp.asarray(mean), jnp.asarray(std))
-        center, radius = (np.asarray(a) for a in _panels.panels(_panels.splits(at, jnp.asarray(mean), jnp.asarray(std))))
-        count = max(NODES // len(center) // 16 * 16, 48)
-        nodes, weights = _panels.legendre(count)
-        x = (center[:, None] + radius[:, None] * nodes[:, None]).reshape(-1, mean.size)
-        w = (radius[:, None] * weights[:, None]).reshape(-1, mean.size) * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
-        w = w / w.sum(0)
-        values = np.asarray(node.at(jnp.asarray(mean + std * x)), np.float64)
-    coefficients = np.empty((TERMS + 1, mean.size))
-    before, now = np.zeros_like(x), np.ones_like(x)
-    weighted = w * values
-    for k in range(TERMS + 1):
-        coefficients[k] = np.sum(weighted * now, 0)
-        before, now = now, (x * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+    splits = _splits(node, mean, std)
+    if np.all(splits == splits[:, :1]):
+        splits = splits[:, :1]  # the same nodes for all
+    x, w = _nodes(splits)
+    values = np.asarray(node.at(mean + std * x), np.float64)
+    if x.shape[1] == 1:
+        coefficients = _polynomials(x.tobytes()) @ (w * values)
+    else:
+        coefficients = np.stack([np.sum(w * values * h, 0) for h in _recursion(x)])
     coefficients[1:, std == 0] = 0.0
     return Series(coefficients, x, w, values, std)
+
+
+def _splits(node: Any, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """The kinks in standard units, ``[k, E]``; they are the same numbers wherever the function is the same one."""
+    f = lambda z: node.at(z).astype(jnp.float64)
+    if node.key is None:
+        with jax.enable_x64(True):
+            like = jax.ShapeDtypeStruct((1, *mean.shape), jnp.float64)
+            at = np.asarray(_kinks.places(f, like, jnp.asarray(mean), jnp.asarray(std)))
+    else:
+        if node.key not in _found:
+            _found[node.key] = gaussian.kinks(f) or (0.0,)
+        at = np.asarray(_found[node.key])[:, None]
+    return np.clip((at - mean) / np.where(std == 0, np.inf, std), -_panels.REACH, _panels.REACH)
+
+
+_found: dict[int, tuple[float, ...]] = {}
+
+
+def _recursion(x: np.ndarray) -> Iterator[np.ndarray]:
+    """The normalized Hermite polynomials at the nodes, one degree after the other."""
+    before, now = np.zeros_like(x), np.ones_like(x)
+    for k in range(TERMS + 1):
+        yield now
+        before, now = now, (x * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _polynomials(x: bytes) -> np.ndarray:
+    return np.stack(list(_recursion(np.frombuffer(x))))
+
+
+def _nodes(splits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights ``[node, E]`` of panels that end at the splits."""
+    ends = np.full((1, splits.shape[1]), _panels.REACH)
+    edges = np.concatenate([-ends, splits, ends])
+    nodes, weights = _panels.legendre(max(NODES // (len(edges) - 1) // 16 * 16, 48))
+    center, radius = (edges[1:] + edges[:-1])[:, None] / 2, (edges[1:] - edges[:-1])[:, None] / 2
+    x = center + radius * nodes[:, None]
+    w = radius * weights[:, None] * np.exp(-x * x / 2)
+    x, w = (a.reshape(-1, a.shape[-1]) for a in (x, w))
+    return x, w / w.sum(0)
 
 
 def covariance(f: Series, g: Series, cov: np.ndarray, *, same: bool) -> np.ndarray:
