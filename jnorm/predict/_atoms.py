@@ -90,9 +90,7 @@ class Use:
             first, then = (use.arranged() for use in (self, other))
             total = first @ then.T
         elif any(known):
-            total = sum(
-                np.outer(first, then) for first, then in zip(self.sums().T, other.sums().T, strict=True)
-            )
+            total = sum(np.outer(first, then) for first, then in zip(self.sums().T, other.sums().T, strict=True))
             total = np.asarray(total) * (1 if known[0] else self.count) * (1 if known[1] else other.count)
             total = total / (1 if known[0] == known[1] else 1)
         else:

@@ -35,7 +35,9 @@ def _choose(program: Any, found: set[int]) -> None:
             for body in jaxprs.bodies(equation):
                 _choose(body.jaxpr, found)
         elif name not in QUIET and jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.floating):
-            if name in CONTRACTIONS or any(id(atom) in outputs or _elsewhere(atom, equation, uses) for atom in equation.outvars):
+            if name in CONTRACTIONS or any(
+                id(atom) in outputs or _elsewhere(atom, equation, uses) for atom in equation.outvars
+            ):
                 found.add(id(equation))
 
 

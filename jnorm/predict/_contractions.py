@@ -28,7 +28,9 @@ def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     (contracted, batched), pair = site.params["dimension_numbers"], list(inputs)
     if all(isinstance(x, Weight) for x in pair):
         first = pair[0]
-        pair[0] = predictor.as_random(first, tuple(((n, i in contracted[0] and n > 1),) for i, n in enumerate(first.shape)))
+        pair[0] = predictor.as_random(
+            first, tuple(((n, i in contracted[0] and n > 1),) for i, n in enumerate(first.shape))
+        )
     sides = [i for i, x in enumerate(pair) if isinstance(x, Weight)]
     if sides:
         weight = sides[0]
@@ -49,6 +51,11 @@ def _others(rank: int, *taken: Sequence[int]) -> list[int]:
 
 def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: int, predictor: Any) -> Random:
     data = 1 - side
+    key = (weight.key, tuple(contracted[side]), tuple(batched[side]))
+    same = (key, tuple(contracted[data]), tuple(batched[data]), side, id(x))
+    if same in predictor.products:
+        return predictor.products[same][0]
+    source = x
     inner, shared = contracted[data], batched[data]
     free = _others(np.ndim(x) if not isinstance(x, Random) else len(x.axes), inner, shared)
     outer = [weight.shape[axis] for axis in _others(len(weight.shape), contracted[side], batched[side])]
@@ -72,11 +79,12 @@ def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: in
     use = Use(value, use_index, count, block)
     sides = [axes[axis] for axis in free]
     out = (*(axes[axis] for axis in shared), *((*sides, *new) if side else (*new, *sides)))
-    key = (weight.key, tuple(contracted[side]), tuple(batched[side]))
-    return _root(key, weight, use, size, out, x, predictor)
+    root = _root(key, weight, use, size, out, x)
+    predictor.products[same] = root, source  # of which the ``id`` stays its own while it is kept
+    return root
 
 
-def _root(key: Any, weight: Weight, use: Use, size: int, axes: tuple[Atoms, ...], x: Any, predictor: Any) -> Random:
+def _root(key: Any, weight: Weight, use: Use, size: int, axes: tuple[Atoms, ...], x: Any) -> Random:
     atom = Root(key, weight.var, use, size, weight.normal)
     random = isinstance(x, Random)
     status = x.status if random else EXACT
@@ -98,7 +106,9 @@ def _with_known(x: Random, k: np.ndarray, contracted: Any, batched: Any, known: 
     matrix = k.transpose(order)
     if units:
         # Numbers that are the same for all units, as in a mean; they stand for one of them.
-        for position, axis in [(i, a) for i, a in enumerate(shared)] + [(k.ndim - len(inner) + i, a) for i, a in enumerate(inner)]:
+        for position, axis in [(i, a) for i, a in enumerate(shared)] + [
+            (k.ndim - len(inner) + i, a) for i, a in enumerate(inner)
+        ]:
             if axis in units:
                 if len(x.axes[axis]) > 1 or not np.all(matrix == np.take(matrix, [0], position)):
                     raise Refused("known numbers that differ from unit to unit in a product")
@@ -159,20 +169,23 @@ def _of_two(x: Random, y: Random, contracted: Any, batched: Any, predictor: Any)
         return out
 
     def own() -> np.ndarray:
-        grams = [None if wide else second(v, v)[np.ix_(m.ravel(), m.ravel())] for v, m, wide in zip((x, y), moved, large, strict=True)]
+        grams = [
+            None if wide else second(v, v)[np.ix_(m.ravel(), m.ravel())]
+            for v, m, wide in zip((x, y), moved, large, strict=True)
+        ]
         shapes = [m.shape for m in moved]
         if any(large):
             which = large.index(True)
             v, m, g, shape = (x, y)[which], moved[which], grams[1 - which], shapes[1 - which]
             rows = predictor.pool.rows(v)[:, m]  # [n, b, p, c]
-            total = np.zeros((b, shape[1], m.shape[1]) * 2)
-            g = g.reshape(*shape, *shape)
+            wide, thin = m.shape[1], shape[1]
+            g = g.reshape(b, thin, c, b * thin * c).transpose(0, 2, 1, 3).reshape(b, c, -1)
+            total = np.zeros((b, b * wide * thin * thin, wide))
             for row in rows:
-                half = np.einsum("apc,aqcbsd->apqbsd", row, g, optimize=True)
-                total += np.einsum("apqbsd,brd->aqpbsr", half, row, optimize=True)
-            total /= len(rows)
-            if which == 0:
-                total = total.transpose(0, 2, 1, 3, 5, 4)
+                half = np.matmul(row, g).reshape(b * wide * thin, b, thin, c)
+                total += np.matmul(half.transpose(1, 0, 2, 3).reshape(b, -1, c), row.transpose(0, 2, 1))
+            total = total.reshape(b, b, wide, thin, thin, wide) / len(rows)  # [b', b, p, q, q', p']
+            total = total.transpose(*((1, 2, 3, 0, 5, 4) if which == 0 else (1, 3, 2, 0, 4, 5)))
         else:
             gx, gy = (g.reshape(*s, *s) for g, s in zip(grams, shapes, strict=True))
             total = np.einsum("apcbrd,aqcbsd->apqbrs", gx, gy, optimize=True)
@@ -254,7 +267,7 @@ def conv(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     axes: list[Atoms] = [((size, False),) for size in shape]
     axes[out[1]] = ((shape[out[1]], shape[out[1]] > 1),)
     moved = [out[0], *out[2:], out[1]]
-    root = _root((weight.key, "conv", rhs), weight, use, math.prod(result), tuple(axes[a] for a in moved), x, predictor)
+    root = _root((weight.key, "conv", rhs), weight, use, math.prod(result), tuple(axes[a] for a in moved), x)
     return moved_axes(root, [moved.index(axis) for axis in range(len(shape))])
 
 

@@ -89,7 +89,10 @@ def bind(site: Any, *inputs: Any) -> Any:
 
 def _typed(site: Any, inputs: Sequence[Any], xp: Any) -> list[Any]:
     """Floats in float64, and truth values as such: samples of them are floats."""
-    kinds = [bool if atom.aval.dtype == bool else np.float64 if _is_float(atom.aval) else None for atom in site.equation.invars]
+    kinds = [
+        bool if atom.aval.dtype == bool else np.float64 if _is_float(atom.aval) else None
+        for atom in site.equation.invars
+    ]
     return [xp.asarray(x, kind) for x, kind in zip(inputs, kinds, strict=True)]
 
 
@@ -98,16 +101,32 @@ def _plain(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 NUMPY: dict[str, Callable[..., Any]] = {
-    **{name: _plain(getattr(np, name)) for name in ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "sqrt", "square", "sign")},
-    **{name: _plain(f) for name, f in {"abs": np.abs, "neg": np.negative, "erf": special.erf, "erfc": special.erfc}.items()},
-    **{name: _plain(f) for name, f in {"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply}.items()},
-    **{name: _plain(f) for name, f in {"div": np.divide, "max": np.maximum, "min": np.minimum, "pow": np.power}.items()},
-    **{name: _plain(f) for name, f in {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}.items()},
+    **{
+        name: _plain(getattr(np, name))
+        for name in ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "sqrt", "square", "sign")
+    },
+    **{
+        name: _plain(f)
+        for name, f in {"abs": np.abs, "neg": np.negative, "erf": special.erf, "erfc": special.erfc}.items()
+    },
+    **{
+        name: _plain(f)
+        for name, f in {"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply}.items()
+    },
+    **{
+        name: _plain(f) for name, f in {"div": np.divide, "max": np.maximum, "min": np.minimum, "pow": np.power}.items()
+    },
+    **{
+        name: _plain(f)
+        for name, f in {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}.items()
+    },
     **{name: _plain(f) for name, f in {"eq": np.equal, "ne": np.not_equal, "logistic": special.expit}.items()},
     "rsqrt": lambda params, x: 1 / np.sqrt(x),
     "integer_pow": lambda params, x: np.power(x, float(params["y"])),
     "clamp": lambda params, low, x, high: np.clip(x, low, high),
-    "select_n": lambda params, which, *cases: np.where(which, cases[1], cases[0]) if len(cases) == 2 else np.choose(which, cases),
+    "select_n": lambda params, which, *cases: (
+        np.where(which, cases[1], cases[0]) if len(cases) == 2 else np.choose(which, cases)
+    ),
 }
 """Operations on numbers, which need no compiling in NumPy."""
 
@@ -190,7 +209,11 @@ def aligned(site: Any, inputs: Sequence[Any]) -> tuple[Atoms, ...]:
                 if found is not None and found != x.axes[position] and size > 1:
                     raise Refused(f"axis {position} is of units in one operand and of positions in another")
                 found = x.axes[position]
-        if found is None and size > 1 and any(isinstance(x, Weight) and x.shape and x.shape[position] == size for x in inputs):
+        if (
+            found is None
+            and size > 1
+            and any(isinstance(x, Weight) and x.shape and x.shape[position] == size for x in inputs)
+        ):
             found = ((size, True),)
         axes[position] = found or axes[position]
     return tuple(axes)
@@ -272,7 +295,7 @@ def _curve(x: Random) -> tuple[Random | None, Any]:
         one = x.base is x
         return x.base, IDENTITY if one else _affine_node(IDENTITY, x.scale, x.shift)
     if len(x.terms) == 1:
-        (atom, a), = x.terms.items()
+        ((atom, a),) = x.terms.items()
         if isinstance(atom, Function) and (a is None or a.ndim == 1):
             plain = a is None and not np.any(x.offset)
             return atom.base, atom.node if plain else _affine_node(atom.node, 1.0 if a is None else a, x.offset)
@@ -296,7 +319,7 @@ def _product(a: Random, b: Random) -> Random | None:
     for whole, factor in ((a, b), (b, a)):
         if len(whole.terms) != 1 or np.any(whole.offset):
             continue
-        (atom, scale), = whole.terms.items()
+        ((atom, scale),) = whole.terms.items()
         if not isinstance(atom, Product) or (scale is not None and scale.ndim != 1):
             continue
         for part, other in ((atom.first, atom.then), (atom.then, atom.first)):
@@ -304,7 +327,13 @@ def _product(a: Random, b: Random) -> Random | None:
                 base, nodes = _one_gaussian([part, factor])
                 if base is None:
                     continue
-                inner = Random(part.axes, np.zeros(()), {Function(base, Node("product", lambda x, y: x * y, nodes)): None}, status=status, law=status)
+                inner = Random(
+                    part.axes,
+                    np.zeros(()),
+                    {Function(base, Node("product", lambda x, y: x * y, nodes)): None},
+                    status=status,
+                    law=status,
+                )
                 out = Random(a.axes, np.zeros(()), {Product(inner, other): None}, status=status, law=max(a.law, b.law))
                 return out if scale is None else affine(out, scale)
     return None

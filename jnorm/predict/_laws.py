@@ -93,13 +93,19 @@ def recognized(numbers: np.ndarray, name: str) -> Law:
     limit = float(np.abs(flat).max()) * (size + 1) / size
     if abs(kurtosis - 1.8) < 5 * math.sqrt(1.2 / size) and abs(var / (limit**2 / 3) - 1) < 5 / math.sqrt(size):
         return Law("uniform", limit**2 / 3)
-    return Law("normal" if abs(kurtosis - 3) < 5 * math.sqrt(24 / size) else "other", _usual(numbers.shape, var, kurtosis))
+    return Law(
+        "normal" if abs(kurtosis - 3) < 5 * math.sqrt(24 / size) else "other", _usual(numbers.shape, var, kurtosis)
+    )
 
 
 def _usual(shape: tuple[int, ...], var: float, kurtosis: float) -> float:
     """The variance of the one usual initializer that is within two and a half standard errors, else the sample's own."""
     size, outer = math.prod(shape), shape[-1]
     inner = size // outer
-    usual = {scale / fan for scale in (1.0, 2.0) for fan in (inner, outer, (inner + outer) / 2)} | {0.02**2, 0.01**2, 1.0}
+    usual = {scale / fan for scale in (1.0, 2.0) for fan in (inner, outer, (inner + outer) / 2)} | {
+        0.02**2,
+        0.01**2,
+        1.0,
+    }
     near = [v for v in usual if abs(v / var - 1) < 2.5 * math.sqrt(max(kurtosis - 1, 0.1) / size)]
     return near[0] if len(near) == 1 and len(shape) > 1 else var

@@ -16,14 +16,58 @@ PAIRS = 256  # explicit indices of which moments are shown, where they are many
 
 
 def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None) -> Prediction:
-    """What the values of a model are at initialization, in the limit of wide layers, from its jaxpr alone."""
+    """What the values of a model are over random parameters, from its jaxpr alone.
+
+    No parameter is drawn and the model is not run: each equation has a rule for laws. A product with a weight of
+    independent draws is Gaussian in the limit of wide layers, with covariances between examples and positions
+    ``var * sum_i E[x_i x'_i]``; functions of one Gaussian are integrated exactly, between their kinks; averages over
+    units are known numbers, so that layer norm comes out of its own equations; sums and products keep what their parts
+    have in common. Softmax, maxima and functions of several Gaussians are estimated from samples of *units*, and their
+    rows say so. Where an axis is no axis of units (examples, positions, channels of data) nothing is averaged.
+
+    A single draw scatters about these values by O(depth / width). Weights that have been trained, with a mean or with
+    rows of different sizes, are refused unless `laws` says what they are.
+    Source: Yang 2019 (arXiv 1910.12478), tensor programs, for the limit; the program is the caller's.
+
+    Args:
+        apply: The model, a function ``apply(params, x)`` that JAX can trace: Flax, Equinox, Haiku or plain.
+        params: Its parameters, a pytree of arrays. Their shapes count, and their numbers as far as laws are not given.
+        x: Its data, a pytree of arrays, which are known.
+        laws: A pytree of the structure of ``params`` with a `Law`, or ``None`` for one to be recognized, at each leaf.
+
+    Returns:
+        A row for each equation that matters, in the order of computation.
+
+    Raises:
+        TypeError: ``apply`` is not callable.
+        ValueError: Laws of another structure, or parameters that are no draws of one law with mean zero.
+        NotImplementedError: An operation without a rule, named with its line.
+
+    >>> import jax.numpy as jnp
+    >>> from jnorm.predict import Law
+    >>> weights = [jnp.zeros((8, 256)), jnp.zeros((256, 256))]
+    >>> laws = [Law("normal", 2 / 8), Law("normal", 2 / 256)]
+    >>> model = lambda w, x: jax.nn.relu(jax.nn.relu(x @ w[0]) @ w[1])
+    >>> x = jnp.stack([jnp.ones(8), -jnp.ones(8)])
+    >>> for row in predict(model, weights, x, laws=laws):
+    ...     print(f"{row.second:.3f} {row.correlation:.3f} {row.status}")
+    2.000 -1.000 exact
+    1.000 0.000 exact
+    2.000 0.000 gaussian
+    1.000 0.318 gaussian
+    """
+    if not callable(apply):
+        raise TypeError(f"`apply` must be a function of parameters and data; got {apply!r}")
     leaves = _laws.of_leaves(params, laws)
     program = jax.make_jaxpr(apply)(params, x)
     inputs = [
         leaf if law.kind == "known" else Weight((name,), leaf.shape, law.var, law.kind == "normal")
         for name, leaf, law in leaves
     ]
-    inputs = [orig if isinstance(value, np.ndarray) else value for value, orig in zip(inputs, jax.tree.leaves(params), strict=True)]
+    inputs = [
+        orig if isinstance(value, np.ndarray) else value
+        for value, orig in zip(inputs, jax.tree.leaves(params), strict=True)
+    ]
     rows: list[Row] = []
     matters = _choice.chosen(program)
 
@@ -49,14 +93,16 @@ def moments(value: Random) -> tuple[float, float, float]:
     lead = shape[0] if value.axes and value.axes[0] and value.axes[0][0][1] is False and value.shape[0] > 1 else 1
     index = np.arange(value.size).reshape(lead, -1)
     if value.size > LARGE:
-        some = np.random.default_rng(0).choice(index.shape[1], max(PAIRS // lead, 1), replace=index.shape[1] < PAIRS // lead)
+        some = np.random.default_rng(0).choice(
+            index.shape[1], max(PAIRS // lead, 1), replace=index.shape[1] < PAIRS // lead
+        )
         index = index[:, some]
         value = select(value, index.ravel(), (((index.size, False),),))
         index = np.arange(index.size).reshape(index.shape)
     gram = second(value, value)
     diagonal = np.diagonal(gram)
     root = np.sqrt(np.maximum(diagonal, 0.0))
-    cosines = gram / np.where(root == 0, np.inf, root) [:, None] / np.where(root == 0, np.inf, root)
+    cosines = gram / np.where(root == 0, np.inf, root)[:, None] / np.where(root == 0, np.inf, root)
     if lead > 1:
         i, j = (k[:, :, None] for k in np.broadcast_arrays(np.arange(lead)[:, None], np.arange(lead)))
         at = cosines[index[i, np.arange(index.shape[1])], index[j, np.arange(index.shape[1])]]

@@ -56,11 +56,15 @@ class Prediction:
         return "\n".join(_joined(cells) for cells in table)
 
 
-_WIDTHS = (30, 14, 9, 9, 6, 8, 18)
+_WIDTHS = (28, 14, 9, 9, 6, 8, 20)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    numbers = (f"{row.mean:.3g}", f"{row.second:.3g}", "" if row.correlation != row.correlation else f"{row.correlation:.3f}")
+    numbers = (
+        f"{row.mean:.3g}",
+        f"{row.second:.3g}",
+        "" if row.correlation != row.correlation else f"{row.correlation:.3f}",
+    )
     where = f"{row.line.file.rsplit('/', 1)[-1]}:{row.line.number}" if row.line else ""
     return (row.name, "x".join(map(str, row.shape)), *numbers, row.status.partition(":")[0], where)
 
@@ -68,7 +72,9 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _joined(cells: tuple[str, ...]) -> str:
     name, shape, *numbers, status, where = (_short(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True))
     fixed = [f"{cell:>{width}}" for cell, width in zip(numbers, _WIDTHS[2:5], strict=True)]
-    return " ".join([f"{name:<{_WIDTHS[0]}}", f"{shape:<{_WIDTHS[1]}}", *fixed, f"{status:<{_WIDTHS[5]}}", where]).rstrip()
+    return " ".join(
+        [f"{name:<{_WIDTHS[0]}}", f"{shape:<{_WIDTHS[1]}}", *fixed, f"{status:<{_WIDTHS[5]}}", where]
+    ).rstrip()
 
 
 def _short(text: str, width: int) -> str:

@@ -27,6 +27,7 @@ class Predictor:
     record: Callable[[Any, Sequence[Any]], None]
     pool: Pool = dataclasses.field(default_factory=Pool)
     leaves: dict[Any, Root] = dataclasses.field(default_factory=dict)
+    products: dict[Any, tuple[Random, Any]] = dataclasses.field(default_factory=dict)
     known: dict[bytes, Random] = dataclasses.field(default_factory=dict)
     parts: dict[Any, Any] = dataclasses.field(default_factory=dict)
 
@@ -102,7 +103,5 @@ class Predictor:
 def _apart(first: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
     """Whether two slices have no unit in common."""
     return any(
-        axis == other and (end <= start or stop <= begin)
-        for axis, begin, end in first
-        for other, start, stop in then
+        axis == other and (end <= start or stop <= begin) for axis, begin, end in first for other, start, stop in then
     )

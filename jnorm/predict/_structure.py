@@ -88,7 +88,9 @@ def broadcast(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
         ones = all(shape[axis] == 1 for axis in range(len(shape)) if axis not in old)
         if ones and not wide:
             return rearranged(x, shape, site)
-        x = predictor.as_random(x, tuple(((size, i == len(x.shape) - 1 and size > 1),) for i, size in enumerate(x.shape)))
+        x = predictor.as_random(
+            x, tuple(((size, i == len(x.shape) - 1 and size > 1),) for i, size in enumerate(x.shape))
+        )
     axes: list[Atoms] = [((size, False),) for size in shape]
     for position, axis in enumerate(old):
         if x.shape[position] == shape[axis]:
@@ -196,12 +198,22 @@ def gather(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     x, at = inputs
     if isinstance(at, Random | Weight):
         raise Refused("indices that are random")
-    dims, sizes, shape = site.params["dimension_numbers"], site.params["slice_sizes"], site.equation.outvars[0].aval.shape
+    dims, sizes, shape = (
+        site.params["dimension_numbers"],
+        site.params["slice_sizes"],
+        site.equation.outvars[0].aval.shape,
+    )
     if isinstance(x, Weight):
         kept = [axis for axis in range(len(x.shape)) if axis not in dims.collapsed_slice_dims]
-        units = [axis for axis in kept if sizes[axis] == x.shape[axis] and x.shape[axis] > 1 and axis not in dims.start_index_map]
+        units = [
+            axis
+            for axis in kept
+            if sizes[axis] == x.shape[axis] and x.shape[axis] > 1 and axis not in dims.start_index_map
+        ]
         x = predictor.as_random(x, tuple(((size, axis in units),) for axis, size in enumerate(x.shape)))
-    kept = [axis for axis in range(len(x.axes)) if axis not in (*dims.collapsed_slice_dims, *dims.operand_batching_dims)]
+    kept = [
+        axis for axis in range(len(x.axes)) if axis not in (*dims.collapsed_slice_dims, *dims.operand_batching_dims)
+    ]
     axes: list[Atoms] = [((size, False),) for size in shape]
     for position, axis in zip(dims.offset_dims, kept, strict=True):
         if any(unit for _, unit in x.axes[axis]):
@@ -258,10 +270,16 @@ def _windows_of(site: Any, x: Random) -> tuple[np.ndarray, tuple[Atoms, ...]]:
         if size != 1 and (len(x.axes[axis]) > 1 or x.axes[axis][0][1]):
             raise Refused("windows over units")
     own = [math.prod(1 if unit else s for s, unit in atoms) for atoms in x.axes]
-    out = [math.prod(1 if unit else s for s, unit in atoms) if w == 1 else size for atoms, w, size in zip(x.axes, window, shape, strict=True)]
+    out = [
+        math.prod(1 if unit else s for s, unit in atoms) if w == 1 else size
+        for atoms, w, size in zip(x.axes, window, shape, strict=True)
+    ]
     low = [pads[0] for pads in params["padding"]]
     index = windows(own, out, window, params["window_strides"], low, params["base_dilation"], params["window_dilation"])
-    axes = tuple(atoms if w == 1 and math.prod(s for s, _ in atoms) == size else ((size, False),) for atoms, w, size in zip(x.axes, window, shape, strict=True))
+    axes = tuple(
+        atoms if w == 1 and math.prod(s for s, _ in atoms) == size else ((size, False),)
+        for atoms, w, size in zip(x.axes, window, shape, strict=True)
+    )
     return index, axes
 
 

@@ -155,7 +155,9 @@ def second(u: Random, v: Random) -> np.ndarray:
 def affine(v: Random, scale: Any = 1.0, shift: Any = 0.0) -> Random:
     """``scale * v + shift``, with numbers or ``[E]``."""
     terms = {
-        atom: np.broadcast_to(scale, (v.size,)) if a is None else (np.broadcast_to(scale, (v.size,)).reshape(-1, *(1,) * (a.ndim - 1)) * a)
+        atom: np.broadcast_to(scale, (v.size,))
+        if a is None
+        else (np.broadcast_to(scale, (v.size,)).reshape(-1, *(1,) * (a.ndim - 1)) * a)
         for atom, a in v.terms.items()
     }
     view = (v.base, v.scale * scale, v.shift * scale + shift)
@@ -178,9 +180,7 @@ def added(u: Random, v: Random) -> Random:
         cross = covariance(u, v)
         return u.cov + v.cov + (0.0 if cross is None else cross + cross.T)
 
-    return Random(
-        u.axes, u.offset + v.offset, terms, status=max(u.status, v.status), law=max(u.law, v.law), own=own
-    )
+    return Random(u.axes, u.offset + v.offset, terms, status=max(u.status, v.status), law=max(u.law, v.law), own=own)
 
 
 def select(v: Random, index: np.ndarray, axes: tuple[Atoms, ...]) -> Random:
