@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jnorm.predict import _hermite
+from jnorm.predict._uses import Use
 from jnorm.predict._values import FEW, LARGE, Random, _flat, apply, covariance, second, select
 
 COUNT = 4096  # units that are sampled, fewer where one takes many numbers
@@ -25,7 +26,8 @@ class Pool:
     """Joint samples of units, ``[count, size]`` for each atom."""
 
     def __init__(self, count: int = COUNT, rng: np.random.Generator | None = None) -> None:
-        self.count, self.rng, self.known = count, rng or np.random.default_rng(0), {}
+        self.count, self.rng = count, rng or np.random.default_rng(0)
+        self.known: dict[Any, np.ndarray] = {}
 
     def rows(self, v: Random) -> np.ndarray:
         """Samples of a value, as many as there are of all of its atoms."""
@@ -75,43 +77,6 @@ class Atom:
 
     def rows(self, pool: Pool) -> np.ndarray:
         raise NotImplementedError
-
-
-class Use:
-    """A contraction with a weight of variance one: over ``count`` units at ``index[f, c]``, for every output ``f``."""
-
-    def __init__(self, value: Any, index: np.ndarray, count: int, block: np.ndarray | None = None) -> None:
-        self.value, self.index, self.count, self.block = value, index, count, block
-
-    def gram(self, other: "Use") -> np.ndarray:
-        """The second moments of the outputs, ``[f, f']``."""
-        known = [isinstance(use.value, np.ndarray) for use in (self, other)]
-        if all(known):
-            first, then = (use.arranged() for use in (self, other))
-            total = first @ then.T
-        elif any(known):
-            total = sum(np.outer(first, then) for first, then in zip(self.sums().T, other.sums().T, strict=True))
-            total = np.asarray(total) * (1 if known[0] else self.count) * (1 if known[1] else other.count)
-            total = total / (1 if known[0] == known[1] else 1)
-        else:
-            moments = second(self.value, other.value)
-            total = 0.0
-            for i, j in zip(self.index.T, other.index.T, strict=True):
-                total = total + np.where((i[:, None] >= 0) & (j >= 0), moments[np.ix_(i, j)], 0.0)
-            total = np.asarray(total) * self.count
-        if self.block is not None and other.block is not None:
-            total = total * (self.block[:, None] == other.block)
-        return total
-
-    def arranged(self) -> np.ndarray:
-        """Known data ``[f, c * count]``."""
-        rows = np.where(self.index[..., None] >= 0, self.value[self.index], 0.0)
-        return rows.reshape(len(self.index), -1)
-
-    def sums(self) -> np.ndarray:
-        """Known data summed over units, or the mean of a unit, ``[f, c]``."""
-        flat = self.value.sum(-1) if isinstance(self.value, np.ndarray) else self.value.mean
-        return np.where(self.index >= 0, flat[self.index], 0.0)
 
 
 class Root(Atom):

@@ -8,9 +8,10 @@ from jnorm import jaxprs
 
 CONTRACTIONS = frozenset({"dot_general", "conv_general_dilated"})
 QUIET = frozenset(
-    "reshape transpose squeeze broadcast_in_dim slice convert_element_type copy copy_p stop_gradient rev pad concatenate "
-    "expand_dims gather dynamic_slice optimization_barrier split".split()
+    {"broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "dynamic_slice", "gather"}
+    | {"optimization_barrier", "pad", "reshape", "rev", "slice", "split", "squeeze", "stop_gradient", "transpose"}
 )
+"""What moves numbers only, and has no row of its own."""
 
 
 def chosen(program: Any) -> set[int]:
@@ -34,11 +35,12 @@ def _choose(program: Any, found: set[int]) -> None:
         if name in jaxprs.LOOPS or (name in jaxprs.CALLS and _contracts(equation)):
             for body in jaxprs.bodies(equation):
                 _choose(body.jaxpr, found)
-        elif name not in QUIET and jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.floating):
-            if name in CONTRACTIONS or any(
-                id(atom) in outputs or _elsewhere(atom, equation, uses) for atom in equation.outvars
-            ):
-                found.add(id(equation))
+            continue
+        if name in QUIET or not jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.floating):
+            continue
+        ends = (id(atom) in outputs or _elsewhere(atom, equation, uses) for atom in equation.outvars)
+        if name in CONTRACTIONS or any(ends):
+            found.add(id(equation))
 
 
 def _contracts(equation: Any) -> bool:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jnorm.predict._atoms import Inner, Root, Rows, Use
-from jnorm.predict._structure import factors, index_of, moved_axes, windows
+from jnorm.predict._atoms import Inner, Root, Rows
+from jnorm.predict._structure import factors, index_of, moved_axes
+from jnorm.predict._uses import Use
 from jnorm.predict._values import (
     EXACT,
     FEW,
@@ -22,6 +23,7 @@ from jnorm.predict._values import (
     linear,
     second,
 )
+from jnorm.predict._windows import windows
 
 
 def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
@@ -169,7 +171,7 @@ def _of_two(x: Random, y: Random, contracted: Any, batched: Any, predictor: Any)
         return out
 
     def own() -> np.ndarray:
-        grams = [
+        grams: list[Any] = [
             None if wide else second(v, v)[np.ix_(m.ravel(), m.ravel())]
             for v, m, wide in zip((x, y), moved, large, strict=True)
         ]
@@ -202,7 +204,8 @@ class Bilinear(Rows):
 
     def __init__(self, size: int, deps: Any, make: Any, pool: Any, mean: np.ndarray, own: Any) -> None:
         super().__init__(size, deps, make, pool)
-        self._mean, self._own, self._exact = mean, own, None
+        self._mean, self._own = mean, own
+        self._exact: np.ndarray | None = None
 
     def exact(self) -> np.ndarray:
         if self._exact is None:

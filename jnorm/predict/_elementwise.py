@@ -4,12 +4,11 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 from jnorm.predict._atoms import Atom, Function, Product, Root, Rows
+from jnorm.predict._nodes import IDENTITY, Node, bind
 from jnorm.predict._values import (
     EXACT,
     GAUSSIAN,
@@ -24,119 +23,17 @@ from jnorm.predict._values import (
     select,
 )
 
-NAMES = frozenset(
-    "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy copy_p cos cosh div eq erf "
-    "erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg not "
-    "optimization_barrier or pow reduce_precision rem round rsqrt select_n sign sin sinh sqrt square stop_gradient sub tan tanh xor".split()
-)
+# fmt: off
+NAMES = frozenset({
+    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil",
+    "clamp", "convert_element_type", "copy", "copy_p", "cos", "cosh", "div", "eq", "erf", "erf_inv", "erfc", "exp",
+    "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p", "logistic",
+    "lt", "max", "min", "mul", "ne", "neg", "not", "optimization_barrier", "or", "pow", "reduce_precision", "rem",
+    "round", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh",
+    "xor",
+})
+# fmt: on
 _ids = itertools.count()
-
-
-class Node:
-    """A function of a Gaussian at each index; ``at`` takes values ``[..., E]``."""
-
-    def __init__(self, key: Any, compute: Callable[..., Any], inputs: Sequence[Any]) -> None:
-        self.compute, self.inputs = compute, tuple(inputs)  # nodes, and known numbers [E] or of one number
-        parts = [x.key if isinstance(x, Node) else None if np.ndim(x) else np.asarray(x).tobytes() for x in self.inputs]
-        self.key = None if None in parts else hash((key, *parts))  # of equal functions, where indices all have the same
-
-    def at(self, z: Any, memo: dict[int, Any] | None = None) -> Any:
-        memo = {} if memo is None else memo
-        if id(self) not in memo:
-            values = [part.at(z, memo) if isinstance(part, Node) else part for part in self.inputs]
-            memo[id(self)] = self.compute(*values)
-        return memo[id(self)]
-
-    def selected(self, index: np.ndarray, memo: dict[int, Any] | None = None) -> "Node":
-        memo = {} if memo is None else memo
-        if id(self) not in memo:
-            parts = [
-                part.selected(index, memo) if isinstance(part, Node) else part[index] if np.ndim(part) else part
-                for part in self.inputs
-            ]
-            memo[id(self)] = Node(self.key, self.compute, parts) if self.inputs else self
-        return memo[id(self)]
-
-
-class _Identity(Node):
-    def __init__(self) -> None:
-        super().__init__("identity", lambda: None, ())
-
-    def at(self, z: Any, memo: dict[int, Any] | None = None) -> Any:
-        return z
-
-
-IDENTITY = _Identity()
-
-
-def bind(site: Any, *inputs: Any) -> Any:
-    """What an equation computes, of numbers in float64 of any shapes that broadcast."""
-    with jax.enable_x64(True):
-        if site.primitive in ("stop_gradient", "copy", "copy_p", "optimization_barrier", "reduce_precision"):
-            return inputs[0]
-        if site.primitive in NUMPY and not any(isinstance(x, jax.core.Tracer) for x in inputs):
-            with np.errstate(all="ignore"):
-                return NUMPY[site.primitive](site.params, *_typed(site, inputs, np))
-        values = _typed(site, inputs, jnp)
-        if site.primitive == "convert_element_type":
-            target = np.dtype(site.params["new_dtype"])
-            return _out(values[0].astype(jnp.float64 if jnp.issubdtype(target, jnp.floating) else target))
-        most = max(x.ndim for x in values)
-        values = jnp.broadcast_arrays(*(x.reshape(*(1,) * (most - x.ndim), *x.shape) for x in values))
-        params = {name: None if name == "accuracy" else value for name, value in site.params.items()}
-        return _out(site.equation.primitive.bind(*values, **params))
-
-
-def _typed(site: Any, inputs: Sequence[Any], xp: Any) -> list[Any]:
-    """Floats in float64, and truth values as such: samples of them are floats."""
-    kinds = [
-        bool if atom.aval.dtype == bool else np.float64 if _is_float(atom.aval) else None
-        for atom in site.equation.invars
-    ]
-    return [xp.asarray(x, kind) for x, kind in zip(inputs, kinds, strict=True)]
-
-
-def _plain(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda params, *x: f(*x)
-
-
-NUMPY: dict[str, Callable[..., Any]] = {
-    **{
-        name: _plain(getattr(np, name))
-        for name in ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "sqrt", "square", "sign")
-    },
-    **{
-        name: _plain(f)
-        for name, f in {"abs": np.abs, "neg": np.negative, "erf": special.erf, "erfc": special.erfc}.items()
-    },
-    **{
-        name: _plain(f)
-        for name, f in {"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply}.items()
-    },
-    **{
-        name: _plain(f) for name, f in {"div": np.divide, "max": np.maximum, "min": np.minimum, "pow": np.power}.items()
-    },
-    **{
-        name: _plain(f)
-        for name, f in {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}.items()
-    },
-    **{name: _plain(f) for name, f in {"eq": np.equal, "ne": np.not_equal, "logistic": special.expit}.items()},
-    "rsqrt": lambda params, x: 1 / np.sqrt(x),
-    "integer_pow": lambda params, x: np.power(x, float(params["y"])),
-    "clamp": lambda params, low, x, high: np.clip(x, low, high),
-    "select_n": lambda params, which, *cases: (
-        np.where(which, cases[1], cases[0]) if len(cases) == 2 else np.choose(which, cases)
-    ),
-}
-"""Operations on numbers, which need no compiling in NumPy."""
-
-
-def _out(value: Any) -> Any:
-    return value if isinstance(value, jax.core.Tracer) else np.asarray(value)
-
-
-def _is_float(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype, jnp.floating)
 
 
 def elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
@@ -148,9 +45,9 @@ def elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
 
 def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    if site.primitive == "convert_element_type" and isinstance(inputs[0], Random | Weight):
-        if jnp.issubdtype(site.params["new_dtype"], jnp.floating) and not _is_logical(inputs[0]):
-            return inputs[0]
+    changes = site.primitive == "convert_element_type" and not _is_logical(inputs[0])
+    if changes and jnp.issubdtype(site.params["new_dtype"], jnp.floating):
+        return inputs[0]
     if site.primitive in ("stop_gradient", "copy", "copy_p", "optimization_barrier", "reduce_precision"):
         return inputs[0]
     status = max((x.status for x in inputs if isinstance(x, Random)), default=EXACT)
@@ -230,7 +127,7 @@ def placed(x: Any, axes: tuple[Atoms, ...], predictor: Any) -> Any:
         index = np.arange(x.size).reshape([1 if unit else s for atoms in x.axes for s, unit in atoms])
         own = [np.prod([1 if unit else s for s, unit in atoms], dtype=int) for atoms in x.axes]
         index = index.reshape(own or ())
-        for position, (mine, atoms) in enumerate(zip(x.axes, axes, strict=False)):
+        for position, atoms in enumerate(axes):
             whole = np.prod([s for s, _ in atoms], dtype=int)
             if whole > 1 and any(unit for _, unit in atoms) and x.shape[position] == 1:
                 raise Refused("a random number that all units of a layer share")

@@ -1,24 +1,23 @@
 """Functions of a Gaussian at each index, as Hermite series: means, and covariances of any two of them.
 
 With ``f(m + s x) = sum_k c_k h_k(x)``, ``h_k`` the normalized Hermite polynomials, ``Cov[f(u), g(v)]`` at correlation
-``r`` is ``sum_(k >= 1) c_k d_k r^k`` (Mehler). Coefficients are integrals by the panels of `jnorm.gaussian`, which end
-at the kinks of the function.
+``r`` is ``sum_(k >= 1) c_k d_k r^k`` (Mehler). Coefficients are integrals by panels of Gauss-Legendre nodes that
+end at the kinks of the function.
 """
 
 import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
 from jnorm import gaussian
-from jnorm.gaussian import _kinks, _panels
 
 TERMS = 128  # .8^128 = 4e-13
 NODES = 256
+REACH = 8.5  # standard deviations: the mass outside is 2e-17
 
 
 class Series(NamedTuple):
@@ -60,20 +59,24 @@ def series(node: Any, mean: np.ndarray, std: np.ndarray) -> Series:
 
 
 def _splits(node: Any, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """The kinks in standard units, ``[k, E]``; they are the same numbers wherever the function is the same one."""
-    f = lambda z: node.at(z).astype(jnp.float64)
-    if node.key is None:
-        with jax.enable_x64(True):
-            like = jax.ShapeDtypeStruct((1, *mean.shape), jnp.float64)
-            at = np.asarray(_kinks.places(f, like, jnp.asarray(mean), jnp.asarray(std)))
+    """The kinks in standard units, ``[k, E]``: those of the function, or of that at each index."""
+    if node.key is not None:
+        at = np.asarray(_kinks(node))[:, None]
     else:
-        if node.key not in _found:
-            _found[node.key] = gaussian.kinks(f) or (0.0,)
-        at = np.asarray(_found[node.key])[:, None]
-    return np.clip((at - mean) / np.where(std == 0, np.inf, std), -_panels.REACH, _panels.REACH)
+        each = [_kinks(node.selected(np.array([i]))) for i in range(mean.size)]
+        at = np.full((max(map(len, each)), mean.size), np.inf)
+        for i, found in enumerate(each):
+            at[: len(found), i] = found
+    return np.clip((at - mean) / np.where(std == 0, np.inf, std), -REACH, REACH)
 
 
 _found: dict[int, tuple[float, ...]] = {}
+
+
+def _kinks(node: Any) -> tuple[float, ...]:
+    if node.key not in _found:
+        _found[node.key] = gaussian.kinks(lambda z: node.at(z).astype(jnp.float64)) or (0.0,)
+    return _found[node.key]
 
 
 def _recursion(x: np.ndarray) -> Iterator[np.ndarray]:
@@ -84,6 +87,9 @@ def _recursion(x: np.ndarray) -> Iterator[np.ndarray]:
         before, now = now, (x * now - np.sqrt(k) * before) / np.sqrt(k + 1)
 
 
+_legendre = functools.lru_cache(np.polynomial.legendre.leggauss)
+
+
 @functools.lru_cache(maxsize=8)
 def _polynomials(x: bytes) -> np.ndarray:
     return np.stack(list(_recursion(np.frombuffer(x))))
@@ -91,9 +97,9 @@ def _polynomials(x: bytes) -> np.ndarray:
 
 def _nodes(splits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights ``[node, E]`` of panels that end at the splits."""
-    ends = np.full((1, splits.shape[1]), _panels.REACH)
+    ends = np.full((1, splits.shape[1]), REACH)
     edges = np.concatenate([-ends, splits, ends])
-    nodes, weights = _panels.legendre(max(NODES // (len(edges) - 1) // 16 * 16, 48))
+    nodes, weights = _legendre(max(NODES // (len(edges) - 1) // 16 * 16, 48))
     center, radius = (edges[1:] + edges[:-1])[:, None] / 2, (edges[1:] - edges[:-1])[:, None] / 2
     x = center + radius * nodes[:, None]
     w = radius * weights[:, None] * np.exp(-x * x / 2)

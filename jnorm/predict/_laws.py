@@ -37,10 +37,10 @@ def of_leaves(params: Any, laws: Any) -> list[tuple[str, np.ndarray, Law]]:
         ValueError: Laws of another structure, or numbers that are draws of no law that is known.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-    given = [None] * len(leaves)
+    given: list[Any] = [None] * len(leaves)
     if laws is not None:
         given, other = jax.tree.flatten(laws, is_leaf=lambda law: law is None or isinstance(law, Law))
-        if other != structure:
+        if other != structure:  # type: ignore[operator]
             raise ValueError(f"`laws` must have the structure of `params`, {structure}; got {other}")
         wrong = [law for law in given if not (law is None or isinstance(law, Law))]
         if wrong:
@@ -75,8 +75,8 @@ def recognized(numbers: np.ndarray, name: str) -> Law:
     var = float(squares.mean())
     if abs(flat.mean()) > 5 * math.sqrt(var / size):
         raise ValueError(
-            f"parameter `{name}` has mean {flat.mean():.3g} at a deviation of {math.sqrt(var):.3g}: no independent draws "
-            "with mean zero; give its law in `laws`, Law('known') if these numbers are to stay"
+            f"parameter `{name}` has mean {flat.mean():.3g} at a deviation of {math.sqrt(var):.3g}: no independent "
+            "draws with mean zero; give its law in `laws`, Law('known') if these numbers are to stay"
         )
     kurtosis = float(np.mean(np.square(squares))) / var**2
     for axis in range(numbers.ndim):
@@ -99,7 +99,7 @@ def recognized(numbers: np.ndarray, name: str) -> Law:
 
 
 def _usual(shape: tuple[int, ...], var: float, kurtosis: float) -> float:
-    """The variance of the one usual initializer that is within two and a half standard errors, else the sample's own."""
+    """The variance of the one usual initializer within two and a half standard errors, else the sample's own."""
     size, outer = math.prod(shape), shape[-1]
     inner = size // outer
     usual = {scale / fan for scale in (1.0, 2.0) for fan in (inner, outer, (inner + outer) / 2)} | {

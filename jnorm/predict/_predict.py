@@ -53,7 +53,7 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None)
     ...     print(f"{row.second:.3f} {row.correlation:.3f} {row.status}")
     2.000 -1.000 exact
     1.000 0.000 exact
-    2.000 0.000 gaussian
+    2.000 0.000 exact
     1.000 0.318 gaussian
     """
     if not callable(apply):

@@ -15,8 +15,8 @@ class Row:
         shape: Of the value.
         mean: Its mean, over units, examples and positions.
         second: The mean of its square.
-        correlation: ``E[v v'] / sqrt(E[v^2] E[v'^2])`` of two examples at the same position, averaged over the pairs; of
-            two positions where there is one example; NaN where there is one of both.
+        correlation: ``E[v v'] / sqrt(E[v^2] E[v'^2])`` of two examples at the same position, averaged; of two
+            positions where there is one example; NaN where there is one of both.
         line: The user's line.
         status: ``"exact"``, ``"gaussian"`` (in the limit of wide layers), ``"sampled"`` (from samples of units) or
             ``"marked: few units"`` (averages over fewer than 64 units are in it, which scatter).

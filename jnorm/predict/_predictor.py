@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from jnorm import jaxprs
-from jnorm.predict import _contractions, _elementwise, _loops, _structure
+from jnorm.predict import _contractions, _elementwise, _loops, _reductions, _structure
 from jnorm.predict._atoms import Function, Pool, Root
 from jnorm.predict._values import FEW, GAUSSIAN, LARGE, MARKED, Atoms, Random, Refused, Weight
 
 RULES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(_elementwise.NAMES, _elementwise.elementwise),
     **_structure.RULES,
+    **_reductions.RULES,
     **_contractions.RULES,
     **_loops.RULES,
 }

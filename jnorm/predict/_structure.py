@@ -1,4 +1,4 @@
-"""Operations that move numbers, or add them up over examples and positions."""
+"""Operations that move numbers."""
 
 import itertools
 import math
@@ -8,14 +8,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jnorm.predict._elementwise import placed, sampled
+from jnorm.predict._elementwise import placed
 from jnorm.predict._values import (
     Atoms,
     Random,
     Refused,
     Weight,
     added,
-    linear,
     select,
     summed,
 )
@@ -190,7 +189,7 @@ def reverse(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     if isinstance(x, Weight):
         return rearranged(x, x.shape, site)
     where, index = factors(x.axes), index_of(x)
-    return select(x, np.flip(index, [i for axis in gone for i in where[axis]]).ravel(), x.axes)
+    return select(x, np.flip(index, tuple(i for axis in gone for i in where[axis])).ravel(), x.axes)
 
 
 def gather(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
@@ -241,131 +240,6 @@ def dynamic_slice(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     return taken(x, [slice(a, a + size) for a, size in zip(at, sizes, strict=True)], predictor)
 
 
-def windows(
-    shape: Sequence[int],
-    out: Sequence[int],
-    window: Sequence[int],
-    strides: Sequence[int],
-    low: Sequence[int],
-    inner: Sequence[int],
-    between: Sequence[int],
-) -> np.ndarray:
-    """The flat indices ``[prod(out), prod(window)]`` that each window sees, -1 outside.
-
-    ``inner`` is the dilation of what is seen, ``between`` that of the window.
-    """
-    total, inside = np.zeros((1, 1), int), np.ones((1, 1), bool)
-    for size, o, w, stride, pad, base, gap in zip(shape, out, window, strides, low, inner, between, strict=True):
-        at = np.arange(o)[:, None] * stride + np.arange(w) * gap - pad
-        fine = (at % base == 0) & (at >= 0) & (at // base < size)
-        grow = lambda a, b, f: f(a[:, None, :, None], b[None, :, None, :]).reshape(len(a) * o, a.shape[1] * w)
-        total, inside = grow(total * size, at // base, np.add), grow(inside, fine, np.logical_and)
-    return np.where(inside, total, -1)
-
-
-def _windows_of(site: Any, x: Random) -> tuple[np.ndarray, tuple[Atoms, ...]]:
-    params, shape = site.params, site.equation.outvars[0].aval.shape
-    window = params["window_dimensions"]
-    for axis, size in enumerate(window):
-        if size != 1 and (len(x.axes[axis]) > 1 or x.axes[axis][0][1]):
-            raise Refused("windows over units")
-    own = [math.prod(1 if unit else s for s, unit in atoms) for atoms in x.axes]
-    out = [
-        math.prod(1 if unit else s for s, unit in atoms) if w == 1 else size
-        for atoms, w, size in zip(x.axes, window, shape, strict=True)
-    ]
-    low = [pads[0] for pads in params["padding"]]
-    index = windows(own, out, window, params["window_strides"], low, params["base_dilation"], params["window_dilation"])
-    axes = tuple(
-        atoms if w == 1 and math.prod(s for s, _ in atoms) == size else ((size, False),)
-        for atoms, w, size in zip(x.axes, window, shape, strict=True)
-    )
-    return index, axes
-
-
-def window_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    index, axes = _windows_of(site, inputs[0])
-    return summed(inputs[0], index, axes)
-
-
-def window_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    index, axes = _windows_of(site, inputs[0])
-
-    def largest(rows: np.ndarray) -> np.ndarray:
-        return np.where(index >= 0, rows[:, index], -np.inf).max(-1)
-
-    return sampled(largest, [inputs[0]], axes, predictor.pool)
-
-
-def reduce_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    """Over units a known number, by the law of large numbers; over examples and positions a sum."""
-    x, gone = predictor.ready(inputs[0]), site.params["axes"]
-    where = factors(x.axes)
-    axes = tuple(atoms for axis, atoms in enumerate(x.axes) if axis not in gone)
-    lost = [(i, x.axes[axis][k]) for axis in gone for k, i in enumerate(where[axis])]
-    kept = [i for axis, at in enumerate(where) if axis not in gone for i in at]
-    index = index_of(x).transpose([*kept, *(i for i, _ in lost)])
-    index = index.reshape(math.prod(index.shape[: len(kept)]), -1)
-    count = math.prod(size for _, (size, unit) in lost if unit)
-    if not any(unit for _, (_, unit) in lost):
-        return summed(x, index, axes)
-    mean = count * x.mean[index].sum(1)
-    return predictor.settled(mean, axes, x, count)
-
-
-def reduce_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    """Over positions by samples; over units what the largest of so many samples is on average."""
-    sign = -1 if site.primitive == "reduce_min" else 1
-    x, gone = predictor.ready(inputs[0]), site.params["axes"]
-    where = factors(x.axes)
-    axes = tuple(atoms for axis, atoms in enumerate(x.axes) if axis not in gone)
-    kept = [i for axis, at in enumerate(where) if axis not in gone for i in at]
-    lost = [i for axis in gone for i in where[axis]]
-    index = index_of(x).transpose([*kept, *lost])
-    index = index.reshape(math.prod(index.shape[: len(kept)]), -1)
-    over = sampled(lambda rows: sign * (sign * rows[:, index]).max(-1), [x], axes, predictor.pool)
-    count = math.prod(size for axis in gone for size, unit in x.axes[axis] if unit)
-    if count == 1:
-        return over
-    rows = sign * predictor.pool.rows(over)
-    picks = predictor.pool.rng.integers(len(rows), size=(256, count))
-    return predictor.settled(sign * rows[picks].max(1).mean(0), axes, x, 0)
-
-
-def cumulative(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    x, axis = inputs[0], site.params["axis"]
-    if len(x.axes[axis]) > 1 or x.axes[axis][0][1]:
-        raise Refused("sums along units")
-    at = factors(x.axes)[axis][0]
-
-    def sums(a: np.ndarray) -> np.ndarray:
-        whole = a.reshape(*x.small, -1)
-        whole = np.flip(np.cumsum(np.flip(whole, at), at), at) if site.params["reverse"] else np.cumsum(whole, at)
-        return whole.reshape(a.shape)
-
-    return linear(x, sums, x.axes)
-
-
-RULES: dict[str, Callable[[Any, Sequence[Any], Any], Any]] = {
-    "reshape": reshape,
-    "transpose": transpose,
-    "squeeze": squeeze,
-    "broadcast_in_dim": broadcast,
-    "slice": cut,
-    "concatenate": concatenate,
-    "pad": pad,
-    "rev": reverse,
-    "gather": gather,
-    "dynamic_slice": dynamic_slice,
-    "reduce_window_sum": window_sum,
-    "reduce_window_max": window_max,
-    "reduce_sum": reduce_sum,
-    "reduce_max": reduce_max,
-    "reduce_min": reduce_max,
-    "cumsum": cumulative,
-}
-
-
 def stacked(column: Sequence[Any], predictor: Any) -> Any:
     """Values along a new first axis."""
     if not any(isinstance(x, Random | Weight) for x in column):
@@ -380,3 +254,17 @@ def stacked(column: Sequence[Any], predictor: Any) -> Any:
         part = summed(x, at.reshape(-1, 1), (((len(column), False),), *x.axes))
         total = part if total is None else added(total, part)
     return total
+
+
+RULES: dict[str, Callable[[Any, Sequence[Any], Any], Any]] = {
+    "reshape": reshape,
+    "transpose": transpose,
+    "squeeze": squeeze,
+    "broadcast_in_dim": broadcast,
+    "slice": cut,
+    "concatenate": concatenate,
+    "pad": pad,
+    "rev": reverse,
+    "gather": gather,
+    "dynamic_slice": dynamic_slice,
+}

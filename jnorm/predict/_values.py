@@ -62,7 +62,12 @@ class Random:
     ) -> None:
         self.axes, self.offset, self.terms = axes, offset, terms
         self.status, self.law = status, max(law, status)
-        self._own, self._cov, self._selected, self.logical = own, None, {}, False
+        self._own, self.logical = own, False
+        self._cov: np.ndarray | None = None
+        self._selected: dict[bytes, Random] = {}
+        self.base: Random
+        self.scale: np.ndarray
+        self.shift: np.ndarray
         self.base, self.scale, self.shift = view or (self, np.ones(()), np.zeros(()))
 
     @property
@@ -103,8 +108,8 @@ class Random:
                 scale = np.broadcast_to(self.scale, (self.size,))
                 self._cov = scale[:, None] * self.base.cov * scale
             else:
-                self._cov = _between(self, self)
-                self._cov = np.zeros((self.size, self.size)) if self._cov is None else self._cov
+                among = _between(self, self)
+                self._cov = np.zeros((self.size, self.size)) if among is None else among
         return self._cov
 
     @property
