@@ -1,5 +1,7 @@
 """Prediction of anybody's model."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,7 +9,7 @@ import jax
 import numpy as np
 
 from jnorm import jaxprs
-from jnorm.predict import _choice, _laws
+from jnorm.predict import _backward, _choice, _laws
 from jnorm.predict._prediction import Prediction, Row
 from jnorm.predict._predictor import Predictor
 from jnorm.predict._values import LARGE, STATUS, Random, Weight, second, select
@@ -15,7 +17,7 @@ from jnorm.predict._values import LARGE, STATUS, Random, Weight, second, select
 PAIRS = 256  # explicit indices of which moments are shown, where they are many
 
 
-def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None) -> Prediction:
+def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None, gradients: bool = False) -> Prediction:
     """What the values of a model are over random parameters, from its jaxpr alone.
 
     No parameter is drawn and the model is not run: each equation has a rule for laws. A product with a weight of
@@ -24,6 +26,9 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None)
     units are known numbers, so that layer norm comes out of its own equations; sums and products keep what their parts
     have in common. Softmax, maxima and functions of several Gaussians are estimated from samples of *units*, and their
     rows say so. Where an axis is no axis of units (examples, positions, channels of data) nothing is averaged.
+
+    With ``gradients`` the reverse pass is predicted too, from cotangents N(0, 1) of the output: the squared gradient at
+    every row and parameter. A weight counts as a fresh one where its transpose comes by (gradient independence).
 
     A single draw scatters about these values by O(depth / width). Weights that have been trained, with a mean or with
     rows of different sizes, are refused unless `laws` says what they are.
@@ -34,6 +39,8 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None)
         params: Its parameters, a pytree of arrays. Their shapes count, and their numbers as far as laws are not given.
         x: Its data, a pytree of arrays, which are known.
         laws: A pytree of the structure of ``params`` with a `Law`, or ``None`` for one to be recognized, at each leaf.
+
+        gradients: Whether squared gradients are predicted; of attention that takes minutes.
 
     Returns:
         A row for each equation that matters, in the order of computation.
@@ -59,32 +66,58 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None)
     if not callable(apply):
         raise TypeError(f"`apply` must be a function of parameters and data; got {apply!r}")
     leaves = _laws.of_leaves(params, laws)
+    flat, rest = jax.tree.leaves(params), jax.tree.leaves(x)
     program = jax.make_jaxpr(apply)(params, x)
     inputs = [
-        leaf if law.kind == "known" else Weight((name,), leaf.shape, law.var, law.kind == "normal")
-        for name, leaf, law in leaves
+        leaf if law.kind == "known" else Weight((name,), numbers.shape, law.var, law.kind == "normal")
+        for (name, numbers, law), leaf in zip(leaves, flat, strict=True)
     ]
-    inputs = [
-        orig if isinstance(value, np.ndarray) else value
-        for value, orig in zip(inputs, jax.tree.leaves(params), strict=True)
-    ]
-    rows: list[Row] = []
+    seen: list[tuple[Row | None, bool]] = []
     matters = _choice.chosen(program)
 
     def record(site: Any, out: Sequence[Any]) -> None:
         if id(site.equation) in matters:
-            rows.extend(_row(site, value) for value in out if isinstance(value, Random) and value.terms)
+            rows = (_row(site, value) if isinstance(value, Random) and value.terms else None for value in out)
+            seen.extend((row, _backward.is_hidden(site)) for row in rows)
 
-    predictor = Predictor(record)
-    jaxprs.evaluate(program, *inputs, *jax.tree.leaves(x), hook=predictor, opens=())
-    return Prediction(tuple(rows))
+    results = jaxprs.evaluate(program, *inputs, *rest, hook=Predictor(record), opens=())
+    slopes: dict[str, float] = {}
+    if gradients:
+        reverse, probes = _backward.program(program, flat, rest, matters)
+        of_params, of_probes = _squares(reverse, [*inputs, *rest], probes, results)
+        moving = [name for (name, _, _), leaf in zip(leaves, flat, strict=True) if _backward.moves(leaf)]
+        slopes = dict(zip(moving, of_params, strict=True))
+        left = iter(of_probes)
+        seen = [
+            (row and dataclasses.replace(row, gradient=math.nan if hidden else next(left)), hidden)
+            if row or hidden
+            else (None, next(left) is None)
+            for row, hidden in seen
+        ]
+    return Prediction(tuple(row for row, _ in seen if row), slopes)
+
+
+def _squares(
+    program: Any, inputs: Sequence[Any], probes: Sequence[Any], results: Sequence[Any]
+) -> tuple[list[float], list[float]]:
+    """The squared gradients by parameters and by probes, for cotangents N(0, 1) with the axes of the results."""
+    predictor = Predictor(lambda site, out: None)
+    cotangents = []
+    for i, value in enumerate(results):
+        axes = value.axes if isinstance(value, Random) else tuple(((size, False),) for size in tuple(value.shape))
+        cotangents.append(predictor.as_random(Weight(("cotangent", i), tuple(value.shape), 1.0, True), axes))
+    zeros = [np.asarray(probe) for probe in probes]
+    out = [predictor.ready(v) for v in jaxprs.evaluate(program, *inputs, *zeros, *cotangents, hook=predictor, opens=())]
+    squares = [moments(v)[1] if isinstance(v, Random) else float(np.mean(np.square(v))) for v in out]
+    count = len(squares) - len(probes)
+    return squares[:count], squares[count:]
 
 
 def _row(site: Any, value: Random) -> Row:
     mean, moment, correlation = moments(value)
     module = str(site.equation.source_info.name_stack)
     name = f"{module}/{site.name}" if module else site.name
-    return Row(name, value.shape, mean, moment, correlation, site.line, STATUS[value.status])
+    return Row(name, value.shape, mean, moment, correlation, math.nan, site.line, STATUS[value.status])
 
 
 def moments(value: Random) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ import pytest
 from jnorm import jaxprs
 from jnorm.predict import Law, _choice, predict
 from jnorm.theory import meanfield
+from jnorm.theory.moments import gradient_factor
 from tests.thorough import thorough
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -315,5 +316,41 @@ def test_the_table_has_a_hundred_columns():
     model, x = nn.Sequential([nn.Dense(64), nn.gelu, nn.Dense(64)]), jax.random.normal(KEY, (2, 8))
     text = str(predict(model.apply, model.init(KEY, x), x))
     assert max(map(len, text.splitlines())) <= 100
-    assert "ential/layers_0/dot_general" in text
-    assert "gaussian linear.py:" in text or "exact    linear.py:" in text  # of Flax: no line of a caller is in it
+    assert "ayers_0/dot_general" in text
+    assert "exact    linear.py:" in text  # of Flax: no line of a caller is in it
+
+
+@pytest.mark.usefixtures("x64")
+def test_gradients_of_an_mlp_are_products_of_slopes():
+    """E[delta_l^2] = sigma_w^2 E[tanh'(z_l)^2] E[delta_(l+1)^2], exactly that of the theory."""
+    x = jax.random.normal(KEY, (1, 64))
+    params, laws = layers(64, 4, 64)
+    prediction = predict(mlp(jnp.tanh), params, x, laws=laws, gradients=True)
+    rows = [row for row in prediction if row.name == "dot_general"]
+    factors = [float(gradient_factor(jnp.tanh, 0.0, row.second + 0.09)) for row in rows]
+    exact = [np.prod(factors[i:]) * 1.69 ** (len(rows) - 1 - i) for i in range(len(rows))]
+    np.testing.assert_allclose([row.gradient for row in rows], exact, rtol=1e-10)  # of both quadratures
+    kernels = [prediction.parameters[f"{i}/0"] for i in range(4)]
+    sizes = [float(jnp.mean(x**2)), *(row.second for row in prediction if row.name == "tanh")]
+    np.testing.assert_allclose(kernels, [s * g for s, g in zip(sizes[:-1], exact, strict=True)], rtol=1e-10)
+
+
+def test_gradients_of_a_residual_network():
+    """Against real initializations: the cotangent is drawn too, and everything of one draw scatters together."""
+    module, x = Residual(), jax.random.normal(KEY, (4, 32))
+    draw = jax.jit(lambda key: module.init(key, x))
+    prediction = predict(module.apply, draw(KEY), x, gradients=True)
+
+    @jax.jit
+    def real(key):
+        first, second = jax.random.split(key)
+        y, back = jax.vjp(lambda p: module.apply(p, x), draw(first))
+        (slopes,) = back(jax.random.normal(second, y.shape))
+        return jnp.stack([jnp.mean(jnp.square(leaf)) for leaf in jax.tree.leaves(slopes)])
+
+    values = np.stack([real(jax.random.key(seed)) for seed in range(32)])
+    mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(32)
+    got = np.array(list(prediction.parameters.values()))
+    gap = np.abs(got / mean - 1)
+    assert np.all(gap < 4 * error / mean + 0.05)  # O(depth/width)
+    assert all(row.gradient > 0 for row in prediction)
