@@ -77,24 +77,20 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None,
 
     def record(site: Any, out: Sequence[Any]) -> None:
         if id(site.equation) in matters:
-            rows = (_row(site, value) if isinstance(value, Random) and value.terms else None for value in out)
-            seen.extend((row, _backward.is_hidden(site)) for row in rows)
+            found = (_row(site, value) if isinstance(value, Random) and value.terms else None for value in out)
+            seen.extend((row, _backward.is_hidden(site)) for row in found)
 
     results = jaxprs.evaluate(program, *inputs, *rest, hook=Predictor(record), opens=())
-    slopes: dict[str, float] = {}
+    rows, slopes = [row for row, _ in seen], dict[str, float]()
     if gradients:
         reverse, probes = _backward.program(program, flat, rest, matters)
         of_params, of_probes = _squares(reverse, [*inputs, *rest], probes, results)
         moving = [name for (name, _, _), leaf in zip(leaves, flat, strict=True) if _backward.moves(leaf)]
         slopes = dict(zip(moving, of_params, strict=True))
         left = iter(of_probes)
-        seen = [
-            (row and dataclasses.replace(row, gradient=math.nan if hidden else next(left)), hidden)
-            if row or hidden
-            else (None, next(left) is None)
-            for row, hidden in seen
-        ]
-    return Prediction(tuple(row for row, _ in seen if row), slopes)
+        numbers = [math.nan if hidden else next(left) for _, hidden in seen]
+        rows = [row and dataclasses.replace(row, gradient=number) for row, number in zip(rows, numbers, strict=True)]
+    return Prediction(tuple(row for row in rows if row), slopes)
 
 
 def _squares(

@@ -12,7 +12,8 @@ def model(w, x):
 
 def rows():
     laws = [predict.Law("normal", 1 / 3), predict.Law("uniform", 1 / 64)]
-    return str(predict.predict(model, [jnp.zeros((3, 64)), jnp.zeros((64, 64))], jnp.ones((2, 3)), laws=laws))
+    shapes = [jnp.zeros((3, 64)), jnp.zeros((64, 64))]
+    return str(predict.predict(model, shapes, jnp.ones((2, 3)), laws=laws, gradients=True))
 
 
 host("predict.predict", rows)
