@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jnorm import nn as nn
     from jnorm import paths as paths
     from jnorm import plots as plots
+    from jnorm import predict as predict
     from jnorm import proofs as proofs
     from jnorm import statistics as statistics
     from jnorm import sweeps as sweeps
@@ -41,6 +42,7 @@ FLOORS = (
     ("activations", "gaussian"),
     ("initializers", "losses"),
     ("data", "nn", "proofs", "statistics", "sweeps", "theory"),
+    ("predict",),
     ("interop", "measure", "plots", "train"),
 )
 """The rooms, from the ground up: each imports only from floors below its own."""

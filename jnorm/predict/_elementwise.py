@@ -1,0 +1,285 @@
+"""Operations that act on every number by itself."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jnorm.predict._atoms import Atom, Function, Product, Root, Rows
+from jnorm.predict._nodes import IDENTITY, Node, bind
+from jnorm.predict._values import (
+    EXACT,
+    GAUSSIAN,
+    LARGE,
+    SAMPLED,
+    Atoms,
+    Random,
+    Refused,
+    Weight,
+    added,
+    affine,
+    select,
+)
+
+# fmt: off
+NAMES = frozenset({
+    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil",
+    "clamp", "convert_element_type", "copy", "copy_p", "cos", "cosh", "div", "eq", "erf", "erf_inv", "erfc", "exp",
+    "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p", "logistic",
+    "lt", "max", "min", "mul", "ne", "neg", "not", "optimization_barrier", "or", "pow", "reduce_precision", "rem",
+    "round", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh",
+    "xor",
+})
+# fmt: on
+_ids = itertools.count()
+
+
+def elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """The rule of all elementwise operations: linear ones exactly, functions of one Gaussian, products, or samples."""
+    out = _elementwise(site, inputs, predictor)
+    if isinstance(out, Random) and site.equation.outvars[0].aval.dtype == bool:
+        out.logical = True
+    return out
+
+
+def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    changes = site.primitive == "convert_element_type" and not _is_logical(inputs[0])
+    if changes and jnp.issubdtype(site.params["new_dtype"], jnp.floating):
+        return inputs[0]
+    if site.primitive in ("stop_gradient", "copy", "copy_p", "optimization_barrier", "reduce_precision"):
+        return inputs[0]
+    status = max((x.status for x in inputs if isinstance(x, Random)), default=EXACT)
+    inputs = [known(x) if isinstance(x, Random) and not x.terms else x for x in inputs]
+    axes = aligned(site, inputs)
+    values = [placed(x, axes, predictor) for x in inputs]
+    out = _of_placed(site, values, axes, predictor)
+    if not isinstance(out, Random):
+        out = Random(axes, np.broadcast_to(out, (_size(axes),)), {}, status=status, law=status)
+    out.status, out.law = max(out.status, status), max(out.law, status)
+    return out
+
+
+def known(x: Random) -> np.ndarray:
+    """The numbers of a value that nothing random is in."""
+    full = tuple(size for atoms in x.axes for size, _ in atoms)
+    return np.broadcast_to(np.broadcast_to(x.offset, (x.size,)).reshape(x.small), full).reshape(x.shape)
+
+
+def _size(axes: tuple[Atoms, ...]) -> int:
+    return int(np.prod([1 if unit else size for atoms in axes for size, unit in atoms], dtype=int))
+
+
+def _of_placed(site: Any, values: Sequence[Any], axes: tuple[Atoms, ...], predictor: Any) -> Any:
+    if not any(isinstance(x, Random) for x in values):
+        return np.asarray(bind(site, *values), np.float64)
+    random = [x for x in values if isinstance(x, Random)]
+    if len(random) == 1 or site.primitive in ("add", "sub", "add_any"):
+        out = _linear(site.primitive, values)
+        if out is not None:
+            return out
+    base, nodes = _one_gaussian(values)
+    if base is not None and base.size <= LARGE:
+        node = Node((site.primitive, repr(site.params)), lambda *parts: bind(site, *parts), nodes)
+        status = max(base.law, *(x.law for x in random))
+        return Random(axes, np.zeros(()), {Function(base, node): None}, status=status, law=status)
+    if site.primitive == "mul" and len(random) == 2:
+        out = _product(*values)
+        if out is not None:
+            return out
+    return sampled(lambda *rows: bind(site, *rows), values, axes, predictor.pool)
+
+
+def _is_logical(x: Any) -> bool:
+    return getattr(x, "logical", False)
+
+
+def aligned(site: Any, inputs: Sequence[Any]) -> tuple[Atoms, ...]:
+    """The axes of the result: those of the random operands, where they are not of length one."""
+    shape = site.equation.outvars[0].aval.shape
+    axes: list[Atoms] = [((size, False),) for size in shape]
+    for position, size in enumerate(shape):
+        found = None
+        for x in inputs:
+            if isinstance(x, Random) and x.axes and x.shape[position] == size:
+                if found is not None and found != x.axes[position] and size > 1:
+                    raise Refused(f"axis {position} is of units in one operand and of positions in another")
+                found = x.axes[position]
+        if (
+            found is None
+            and size > 1
+            and any(isinstance(x, Weight) and x.shape and x.shape[position] == size for x in inputs)
+        ):
+            found = ((size, True),)
+        axes[position] = found or axes[position]
+    return tuple(axes)
+
+
+def placed(x: Any, axes: tuple[Atoms, ...], predictor: Any) -> Any:
+    """An operand over the explicit indices of the result: known numbers as ``[E]`` or one number."""
+    if isinstance(x, Weight):
+        x = predictor.as_random(x, axes)
+    small = tuple(1 if unit else size for atoms in axes for size, unit in atoms)
+    if isinstance(x, Random):
+        if x.axes == axes:
+            return x
+        index = np.arange(x.size).reshape([1 if unit else s for atoms in x.axes for s, unit in atoms])
+        own = [np.prod([1 if unit else s for s, unit in atoms], dtype=int) for atoms in x.axes]
+        index = index.reshape(own or ())
+        for position, atoms in enumerate(axes):
+            whole = np.prod([s for s, _ in atoms], dtype=int)
+            if whole > 1 and any(unit for _, unit in atoms) and x.shape[position] == 1:
+                raise Refused("a random number that all units of a layer share")
+        target = [np.prod([1 if unit else s for s, unit in atoms], dtype=int) for atoms in axes]
+        return select(x, np.broadcast_to(index, target).ravel(), axes)
+    x = np.asarray(x)
+    if x.ndim == 0:
+        return x
+    if x.size == 1:
+        return x.reshape(())
+    full = tuple(size for atoms in axes for size, _ in atoms)
+    shape = tuple(np.prod([size for size, _ in atoms], dtype=int) for atoms in axes)
+    spread = np.broadcast_to(x, shape).reshape(full)
+    for position, unit in enumerate(unit for atoms in axes for _, unit in atoms):
+        if unit:
+            first = np.take(spread, [0], position)
+            if not np.array_equal(np.broadcast_to(first, spread.shape), spread):
+                return predictor.frozen(x, axes)
+            spread = first
+    flat = np.broadcast_to(spread, small).ravel()
+    return flat[0] if flat.size and np.all(flat == flat[0]) else flat
+
+
+def _linear(name: str, values: Sequence[Any]) -> Any:
+    if any(_is_logical(x) for x in values):
+        return None
+    if name == "neg":
+        return affine(values[0], -1.0)
+    if name not in ("add", "sub", "add_any", "mul", "div") or len(values) != 2:
+        return None
+    a, b = values
+    sign = -1.0 if name == "sub" else 1.0
+    if name in ("add", "sub", "add_any"):
+        if isinstance(a, Random) and isinstance(b, Random):
+            if not (a.gaussian and b.gaussian) and _one_gaussian(values)[0] is not None:
+                return None
+            return added(a, b if sign > 0 else affine(b, -1.0))
+        return affine(a, 1.0, sign * b) if isinstance(a, Random) else affine(b, sign, a)
+    if name == "mul":
+        return affine(a, b) if isinstance(a, Random) else affine(b, a)
+    return affine(a, 1.0 / np.asarray(b)) if isinstance(a, Random) else None
+
+
+def _one_gaussian(values: Sequence[Any]) -> tuple[Random | None, list[Any]]:
+    """The Gaussian that all operands are functions of, and these functions; ``None`` if there is none."""
+    base: Random | None = None
+    nodes: list[Any] = []
+    for x in values:
+        if not isinstance(x, Random):
+            nodes.append(x)
+            continue
+        own, node = _curve(x)
+        if own is None or (base is not None and own is not base):
+            return None, []
+        base = own
+        nodes.append(node)
+    return base, nodes
+
+
+def _curve(x: Random) -> tuple[Random | None, Any]:
+    if x.gaussian:
+        one = x.base is x
+        return x.base, IDENTITY if one else _affine_node(IDENTITY, x.scale, x.shift)
+    if len(x.terms) == 1:
+        ((atom, a),) = x.terms.items()
+        if isinstance(atom, Function) and (a is None or a.ndim == 1):
+            plain = a is None and not np.any(x.offset)
+            return atom.base, atom.node if plain else _affine_node(atom.node, 1.0 if a is None else a, x.offset)
+    return None, None
+
+
+def _affine_node(node: Node, scale: Any, shift: Any) -> Node:
+    return Node("affine", lambda z, s, t: z * s + t, (node, _one(scale), _one(shift)))
+
+
+def _one(numbers: Any) -> np.ndarray:
+    numbers = np.asarray(numbers, np.float64)
+    return numbers.ravel()[0] if numbers.size and np.all(numbers == numbers.ravel()[0]) else numbers
+
+
+def _product(a: Random, b: Random) -> Random | None:
+    """The product of independent values, or one more factor of such a product."""
+    status = max(a.status, b.status)
+    if a.deps.isdisjoint(b.deps):
+        return Random(a.axes, np.zeros(()), {Product(a, b): None}, status=status, law=max(a.law, b.law, GAUSSIAN))
+    for whole, factor in ((a, b), (b, a)):
+        if len(whole.terms) != 1 or np.any(whole.offset):
+            continue
+        ((atom, scale),) = whole.terms.items()
+        if not isinstance(atom, Product) or (scale is not None and scale.ndim != 1):
+            continue
+        for part, other in ((atom.first, atom.then), (atom.then, atom.first)):
+            if other.deps.isdisjoint(factor.deps):
+                base, nodes = _one_gaussian([part, factor])
+                if base is None:
+                    continue
+                inner = Random(
+                    part.axes,
+                    np.zeros(()),
+                    {Function(base, Node("product", lambda x, y: x * y, nodes)): None},
+                    status=status,
+                    law=status,
+                )
+                out = Random(a.axes, np.zeros(()), {Product(inner, other): None}, status=status, law=max(a.law, b.law))
+                return out if scale is None else affine(out, scale)
+    return None
+
+
+def sampled(f: Callable[..., Any], values: Sequence[Any], axes: tuple[Atoms, ...], pool: Any) -> Random:
+    """A function of joint samples ``[count, *small]`` of its operands."""
+    small = tuple(1 if unit else size for atoms in axes for size, unit in atoms)
+    random = [x for x in values if isinstance(x, Random)]
+
+    def make(pool: Any) -> np.ndarray:
+        rows = [pool.rows(x) for x in random]
+        count = min(map(len, rows))
+        known = iter(r[:count].reshape(count, -1) for r in rows)
+        parts = [next(known) if isinstance(x, Random) else x for x in values]
+        return np.asarray(f(*parts), np.float64).reshape(count, -1)
+
+    size = int(np.prod(small, dtype=int))
+    deps = frozenset().union(*(x.deps for x in random))
+    return Random(axes, np.zeros(()), {Rows(size, deps, make, pool): None}, status=SAMPLED, law=SAMPLED)
+
+
+class Frozen(Atom):
+    """Known numbers that differ from unit to unit, as the law of a unit that is picked at random."""
+
+    gaussian = True
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self.numbers, self.size = numbers, len(numbers)
+        self.mean, self.deps = numbers.mean(1), frozenset({("frozen", next(_ids))})
+
+    def covariance(self, other: Atom) -> np.ndarray | None:
+        if other is not self:
+            return None if self.deps.isdisjoint(other.deps) else super().covariance(other)
+        centred = self.numbers - self.mean[:, None]
+        return centred @ centred.T / self.numbers.shape[1]
+
+    def rows(self, pool: Any) -> np.ndarray:
+        at = pool.rng.integers(self.numbers.shape[1], size=pool.share(self.size))
+        return self.numbers.T[at]
+
+
+def of_leaf(weight: Weight, axes: tuple[Atoms, ...], memo: dict[Any, Root]) -> Random:
+    """The numbers of a parameter as a random value, one for each explicit index that its own axes have."""
+    shape = weight.shape
+    own = tuple(((1, False),) if size == 1 else atoms for size, atoms in zip(shape, axes, strict=True))
+    size = int(np.prod([1 if unit else s for atoms in own for s, unit in atoms], dtype=int))
+    key = (weight.key, own)
+    if key not in memo:
+        memo[key] = Root(key, weight.var, None, size, weight.normal)
+    law = EXACT if weight.normal else GAUSSIAN
+    return Random(own, np.zeros(()), {memo[key]: None}, status=EXACT, law=law)

@@ -1,0 +1,111 @@
+"""What parameters are: independent draws of one law, or numbers that are known."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+FEWEST = 8  # numbers from which a law can be told
+
+
+@dataclasses.dataclass(frozen=True)
+class Law:
+    """The law of a parameter: independent draws with mean zero, or the numbers that it has.
+
+    Attributes:
+        kind: ``"normal"``, ``"uniform"``, ``"other"`` (only the variance is known) or ``"known"``.
+        var: The variance of a draw; of known numbers it does not count.
+    """
+
+    kind: str
+    var: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("normal", "uniform", "other", "known"):
+            raise ValueError(f"`kind` must be 'normal', 'uniform', 'other' or 'known'; got {self.kind!r}")
+        if not 0 <= self.var < math.inf:
+            raise ValueError(f"`var` must be finite and >= 0; got {self.var}")
+
+
+def of_leaves(params: Any, laws: Any) -> list[tuple[str, np.ndarray, Law]]:
+    """Path, numbers and law of every leaf; those laws that are not given are recognized.
+
+    Raises:
+        TypeError: A leaf is no array of numbers.
+        ValueError: Laws of another structure, or numbers that are draws of no law that is known.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    given: list[Any] = [None] * len(leaves)
+    if laws is not None:
+        given, other = jax.tree.flatten(laws, is_leaf=lambda law: law is None or isinstance(law, Law))
+        if other != structure:  # type: ignore[operator]
+            raise ValueError(f"`laws` must have the structure of `params`, {structure}; got {other}")
+        wrong = [law for law in given if not (law is None or isinstance(law, Law))]
+        if wrong:
+            raise ValueError(f"`laws` must hold jnorm.predict.Law or None; got {wrong[0]!r}")
+    found = []
+    for (path, leaf), law in zip(leaves, given, strict=True):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if not hasattr(leaf, "dtype") or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
+            found.append((name, leaf, Law("known")))
+            continue
+        numbers = np.asarray(leaf)
+        if not np.issubdtype(numbers.dtype, np.floating) and numbers.dtype.name != "bfloat16":
+            found.append((name, numbers, Law("known")))
+            continue
+        numbers = numbers.astype(np.float64)
+        found.append((name, numbers, law or recognized(numbers, name)))
+    return found
+
+
+def recognized(numbers: np.ndarray, name: str) -> Law:
+    """The law of a leaf.
+
+    Constants, and leaves of a few numbers, are known. Others must have mean zero and the same variance in each of their
+    slices, within five standard errors; uniform ones are told from others by the largest number.
+    """
+    size, flat = numbers.size, numbers.ravel()
+    if size < FEWEST or np.all(flat == flat[0]):
+        return Law("known")
+    if not np.all(np.isfinite(flat)):
+        raise ValueError(f"parameter `{name}` is not finite")
+    squares = np.square(numbers)
+    var = float(squares.mean())
+    if abs(flat.mean()) > 5 * math.sqrt(var / size):
+        raise ValueError(
+            f"parameter `{name}` has mean {flat.mean():.3g} at a deviation of {math.sqrt(var):.3g}: no independent "
+            "draws with mean zero; give its law in `laws`, Law('known') if these numbers are to stay"
+        )
+    kurtosis = float(np.mean(np.square(squares))) / var**2
+    for axis in range(numbers.ndim):
+        rest = size // numbers.shape[axis]
+        if numbers.shape[axis] == 1 or rest < FEWEST:
+            continue
+        each = squares.mean(tuple(i for i in range(numbers.ndim) if i != axis)) / var - 1
+        allowed = 1.5 + 5 / math.sqrt(len(each))
+        if np.mean(each**2) > allowed * max(kurtosis - 1, 0.2) / rest:
+            raise ValueError(
+                f"parameter `{name}` differs in size along axis {axis} by more than draws of one law do, as trained "
+                "weights do; give its law in `laws`, Law('known') if these numbers are to stay"
+            )
+    limit = float(np.abs(flat).max()) * (size + 1) / size
+    if abs(kurtosis - 1.8) < 5 * math.sqrt(1.2 / size) and abs(var / (limit**2 / 3) - 1) < 5 / math.sqrt(size):
+        return Law("uniform", limit**2 / 3)
+    return Law(
+        "normal" if abs(kurtosis - 3) < 5 * math.sqrt(24 / size) else "other", _usual(numbers.shape, var, kurtosis)
+    )
+
+
+def _usual(shape: tuple[int, ...], var: float, kurtosis: float) -> float:
+    """The variance of the one usual initializer within two and a half standard errors, else the sample's own."""
+    size, outer = math.prod(shape), shape[-1]
+    inner = size // outer
+    usual = {scale / fan for scale in (1.0, 2.0) for fan in (inner, outer, (inner + outer) / 2)} | {
+        0.02**2,
+        0.01**2,
+        1.0,
+    }
+    near = [v for v in usual if abs(v / var - 1) < 2.5 * math.sqrt(max(kurtosis - 1, 0.1) / size)]
+    return near[0] if len(near) == 1 and len(shape) > 1 else var

@@ -1,0 +1,108 @@
+"""The rules together: what each equation of a program makes of laws."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jnorm import jaxprs
+from jnorm.predict import _contractions, _elementwise, _loops, _reductions, _structure
+from jnorm.predict._atoms import Function, Pool, Root
+from jnorm.predict._values import FEW, GAUSSIAN, LARGE, MARKED, Atoms, Random, Refused, Weight
+
+RULES: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(_elementwise.NAMES, _elementwise.elementwise),
+    **_structure.RULES,
+    **_reductions.RULES,
+    **_contractions.RULES,
+    **_loops.RULES,
+}
+"""The rule of each primitive, ``rule(site, inputs, predictor)``."""
+
+
+@dataclasses.dataclass
+class Predictor:
+    """What goes through a program: the samples that were drawn, and parameters that were used as numbers."""
+
+    record: Callable[[Any, Sequence[Any]], None]
+    pool: Pool = dataclasses.field(default_factory=Pool)
+    leaves: dict[Any, Root] = dataclasses.field(default_factory=dict)
+    products: dict[Any, tuple[Random, Any]] = dataclasses.field(default_factory=dict)
+    known: dict[bytes, Random] = dataclasses.field(default_factory=dict)
+    parts: dict[Any, Any] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, site: Any, *inputs: Any) -> list[Any]:
+        """What an equation computes; the hook of `jnorm.jaxprs.evaluate`."""
+        if site.primitive in jaxprs.CALLS:
+            out = site.open(site.bodies[0], *inputs)
+        elif not any(isinstance(x, Random | Weight) for x in inputs) and site.primitive not in jaxprs.LOOPS:
+            return list(site.run(*inputs))
+        else:
+            rule = RULES.get(site.primitive)
+            if rule is None:
+                raise NotImplementedError(f"{site} has no rule")
+            try:
+                out = rule(site, inputs, self)
+            except Refused as error:
+                raise NotImplementedError(f"{site} is refused: {error}") from None
+            out = out if site.primitive in jaxprs.LOOPS else [out]
+        self.record(site, out)
+        return list(out)
+
+    def as_random(self, weight: Weight, axes: tuple[Atoms, ...]) -> Random:
+        return _elementwise.of_leaf(weight, axes, self.leaves)
+
+    def ready(self, x: Any) -> Random:
+        """A value of a parameter of which nothing else says what its axes are: units along the last one."""
+        if not isinstance(x, Weight):
+            return x
+        last = len(x.shape) - 1
+        return self.as_random(x, tuple(((size, axis == last and size > 1),) for axis, size in enumerate(x.shape)))
+
+    def frozen(self, x: np.ndarray, axes: tuple[Atoms, ...]) -> Random:
+        """Known numbers that differ from unit to unit."""
+        factors = [factor for atoms in axes for factor in atoms]
+        full = np.broadcast_to(x, tuple(int(np.prod([s for s, _ in atoms])) for atoms in axes))
+        full = full.reshape([size for size, _ in factors]).astype(np.float64)
+        explicit = [i for i, (_, unit) in enumerate(factors) if not unit]
+        units = [i for i, (_, unit) in enumerate(factors) if unit]
+        rows = full.transpose([*explicit, *units]).reshape(int(np.prod([factors[i][0] for i in explicit])), -1)
+        if rows.size > LARGE * 4096:
+            raise Refused("known numbers that differ from unit to unit, too many of them")
+        key = rows.tobytes()
+        if key not in self.known:
+            self.known[key] = Random(axes, np.zeros(()), {_elementwise.Frozen(rows): None}, status=0, law=GAUSSIAN)
+        return self.known[key].like(axes)
+
+    def settled(self, mean: np.ndarray, axes: tuple[Atoms, ...], x: Random, count: int) -> Random:
+        """An average over ``count`` units, which is known where they are many; ``count = 0`` was sampled."""
+        status = max(x.law, GAUSSIAN) if count >= FEW else MARKED
+        return Random(axes, np.asarray(mean, np.float64), {}, status=status, law=status)
+
+    def other_units(self, x: Random, part: tuple[Any, ...]) -> Random:
+        """The value at some of its units, which are independent of the other ones."""
+        terms: dict[Any, Any] = {}
+        for atom, a in x.terms.items():
+            key = (atom, part)
+            for other, ranges in self.parts:
+                if other is atom and ranges != part and not _apart(ranges, part):
+                    raise Refused("overlapping slices of units")
+            if key not in self.parts:
+                self.parts[key] = self._other(atom, part)
+            terms[self.parts[key]] = a
+        return Random(x.axes, x.offset, terms, status=x.status, law=x.law, own=lambda: x.cov)
+
+    def _other(self, atom: Any, part: tuple[Any, ...]) -> Any:
+        if isinstance(atom, Root):
+            return Root((atom.key, part), atom.var, atom.use, atom.size, atom.normal)
+        if isinstance(atom, Function):
+            return Function(self.other_units(atom.base, part), atom.node)
+        raise Refused("a slice of units of what is no function of one Gaussian")
+
+
+def _apart(first: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
+    """Whether two slices have no unit in common."""
+    return any(
+        axis == other and (end <= start or stop <= begin) for axis, begin, end in first for other, start, stop in then
+    )

@@ -1,0 +1,105 @@
+"""Sums, maxima and windows: over units a known number, over positions what their joint law makes of them."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jnorm.predict._elementwise import sampled
+from jnorm.predict._structure import factors, index_of
+from jnorm.predict._values import Atoms, Random, Refused, linear, summed
+from jnorm.predict._windows import windows
+
+
+def _windows_of(site: Any, x: Random) -> tuple[np.ndarray, tuple[Atoms, ...]]:
+    params, shape = site.params, site.equation.outvars[0].aval.shape
+    window = params["window_dimensions"]
+    for axis, size in enumerate(window):
+        if size != 1 and (len(x.axes[axis]) > 1 or x.axes[axis][0][1]):
+            raise Refused("windows over units")
+    own = [math.prod(1 if unit else s for s, unit in atoms) for atoms in x.axes]
+    out = [
+        math.prod(1 if unit else s for s, unit in atoms) if w == 1 else size
+        for atoms, w, size in zip(x.axes, window, shape, strict=True)
+    ]
+    low = [pads[0] for pads in params["padding"]]
+    index = windows(own, out, window, params["window_strides"], low, params["base_dilation"], params["window_dilation"])
+    axes = tuple(
+        atoms if w == 1 and math.prod(s for s, _ in atoms) == size else ((size, False),)
+        for atoms, w, size in zip(x.axes, window, shape, strict=True)
+    )
+    return index, axes
+
+
+def window_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    index, axes = _windows_of(site, inputs[0])
+    return summed(inputs[0], index, axes)
+
+
+def window_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    index, axes = _windows_of(site, inputs[0])
+
+    def largest(rows: np.ndarray) -> np.ndarray:
+        return np.where(index >= 0, rows[:, index], -np.inf).max(-1)
+
+    return sampled(largest, [inputs[0]], axes, predictor.pool)
+
+
+def reduce_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Over units a known number, by the law of large numbers; over examples and positions a sum."""
+    x, gone = predictor.ready(inputs[0]), site.params["axes"]
+    where = factors(x.axes)
+    axes = tuple(atoms for axis, atoms in enumerate(x.axes) if axis not in gone)
+    lost = [(i, x.axes[axis][k]) for axis in gone for k, i in enumerate(where[axis])]
+    kept = [i for axis, at in enumerate(where) if axis not in gone for i in at]
+    index = index_of(x).transpose([*kept, *(i for i, _ in lost)])
+    index = index.reshape(math.prod(index.shape[: len(kept)]), -1)
+    count = math.prod(size for _, (size, unit) in lost if unit)
+    if not any(unit for _, (_, unit) in lost):
+        return summed(x, index, axes)
+    mean = count * x.mean[index].sum(1)
+    return predictor.settled(mean, axes, x, count)
+
+
+def reduce_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Over positions by samples; over units what the largest of so many samples is on average."""
+    sign = -1 if site.primitive == "reduce_min" else 1
+    x, gone = predictor.ready(inputs[0]), site.params["axes"]
+    where = factors(x.axes)
+    axes = tuple(atoms for axis, atoms in enumerate(x.axes) if axis not in gone)
+    kept = [i for axis, at in enumerate(where) if axis not in gone for i in at]
+    lost = [i for axis in gone for i in where[axis]]
+    index = index_of(x).transpose([*kept, *lost])
+    index = index.reshape(math.prod(index.shape[: len(kept)]), -1)
+    over = sampled(lambda rows: sign * (sign * rows[:, index]).max(-1), [x], axes, predictor.pool)
+    count = math.prod(size for axis in gone for size, unit in x.axes[axis] if unit)
+    if count == 1:
+        return over
+    rows = sign * predictor.pool.rows(over)
+    picks = predictor.pool.rng.integers(len(rows), size=(256, count))
+    return predictor.settled(sign * rows[picks].max(1).mean(0), axes, x, 0)
+
+
+def cumulative(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    x, axis = inputs[0], site.params["axis"]
+    if len(x.axes[axis]) > 1 or x.axes[axis][0][1]:
+        raise Refused("sums along units")
+    at = factors(x.axes)[axis][0]
+
+    def sums(a: np.ndarray) -> np.ndarray:
+        whole = a.reshape(*x.small, -1)
+        whole = np.flip(np.cumsum(np.flip(whole, at), at), at) if site.params["reverse"] else np.cumsum(whole, at)
+        return whole.reshape(a.shape)
+
+    return linear(x, sums, x.axes)
+
+
+RULES: dict[str, Callable[[Any, Sequence[Any], Any], Any]] = {
+    "reduce_window_sum": window_sum,
+    "reduce_window_max": window_max,
+    "reduce_sum": reduce_sum,
+    "reduce_max": reduce_max,
+    "reduce_min": reduce_max,
+    "cumsum": cumulative,
+}
