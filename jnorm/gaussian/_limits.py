@@ -123,11 +123,12 @@ def leap(f: Callable[[jax.Array], jax.Array], z: jax.Array) -> jax.Array:
     """By how much an elementwise function jumps at points; zero where it does not, or by less than its rounding."""
     eps, size = float(jnp.finfo(z.dtype).eps), jnp.maximum(1.0, jnp.abs(z))
     gap = eps**0.75 * size  # wide enough to be exact beside z, narrower than the features of a smooth function
-    ends = [(f(z - times * gap), f(z + times * gap)) for times in (1.0, 2.0, 4.0, 8.0)]
-    near, far, wide, wider = (above - below for below, above in ends)
-    jump, later = 2 * near - far, 2 * wide - wider  # without what grows as the gap; what grows as its square is no jump
-    rounding = jnp.maximum(*map(jnp.abs, ends[1])) + jnp.abs(far / (4 * gap) * z)
-    return jnp.where((jnp.abs(jump) > 64 * eps * rounding) & (jnp.abs(later) < 4 * jnp.abs(jump)), jump, 0.0)
+    far_below, below, above, far_above = (f(z + times * gap) for times in (-16.0, -1.0, 1.0, 16.0))
+    near, far = above - below, far_above - far_below
+    jump = (16 * near - far) / 15  # without what grows as the gap; what is left of a square is 16 times what is near
+    rounding = jnp.maximum(jnp.abs(far_below), jnp.abs(far_above)) + jnp.abs(far / (32 * gap) * z)
+    share = jnp.abs(jump) / jnp.where(near == 0, 1.0, jnp.abs(near))
+    return jnp.where((jnp.abs(jump) > 64 * eps * rounding) & (share > 0.1) & (share < 2), jump, 0.0)
 
 
 def _curvature(slope: Callable[[jax.Array], jax.Array], z: jax.Array, kinks: jax.Array) -> jax.Array:
