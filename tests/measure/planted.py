@@ -135,7 +135,7 @@ KINDS = {  # how it is planted, and the primitive to be named
     "transposition": (partial(changed, change=lambda x, gx, gw: (gx, gw.T)), "custom_vjp_call"),
     "broadcast": (partial(changed, change=lambda x, gx, gw: (gx, jnp.full_like(gw, gw.mean()))), "custom_vjp_call"),
     "mean for sum": (partial(changed, change=lambda x, gx, gw: (gx, gw / len(x))), "custom_vjp_call"),
-    "mask": (partial(changed, change=lambda x, gx, gw: (gx * (x > 0), gw)), "custom_vjp_call"),
+    "mask": (partial(changed, change=lambda x, gx, gw: (jnp.where(x > 0, gx, 0.0), gw)), "custom_vjp_call"),
     "wrong branch": (partial(changed, change=lambda x, gx, gw: (jnp.where(x < 0, 2 * gx, gx), gw)), "custom_vjp_call"),
     "dtype cut": (
         partial(changed, change=lambda x, gx, gw: (gx.astype(jnp.bfloat16).astype(gx.dtype), gw)),

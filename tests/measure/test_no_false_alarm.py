@@ -46,7 +46,7 @@ def alarm(call, arguments, dtype, order):
     with jax.enable_x64(dtype == "float64"):
         made = [jnp.asarray(a, dtype if a.dtype.kind == "f" else None) for a in arguments]
         report = gradcheck.check(*weighted(call, made), directions=1, entries=4, order=order)
-    return "" if report.verdict in ("right", "kink") else str(report)
+    return "" if report.verdict in ("right", "kink", "rounding") else str(report)  # the last one is no judgement
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
