@@ -17,6 +17,7 @@ from tests.thorough import beside
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
 OURS = [name for name, entry in FUNCTIONS.items() if "gradient" not in entry.exceptions]
+COARSE = {"nn.dropout.alpha_dropout": ("rounding",)}  # of lanes with a rate each: too much of it is noise by the rate
 HEADS = jnp.asarray(np.random.default_rng(5).normal(size=(2, 3, 2, 4)), jnp.float32)
 THEIRS = {name: (f, ROWS) for name, f in vars(jax.nn).items() if inspect.isroutine(f) or hasattr(f, "__wrapped__")}
 OTHERS = {
@@ -42,11 +43,11 @@ def weighted(call, arguments):
     return loss, [arguments[i] for i in moving]
 
 
-def alarm(call, arguments, dtype, order):
+def alarm(call, arguments, dtype, order, allowed=()):
     with jax.enable_x64(dtype == "float64"):
         made = [jnp.asarray(a, dtype if a.dtype.kind == "f" else None) for a in arguments]
         report = gradcheck.check(*weighted(call, made), directions=1, entries=4, order=order)
-    return "" if report.verdict in ("right", "kink", "rounding") else str(report)  # the last one is no judgement
+    return "" if report.verdict in ("right", "kink", *allowed) else str(report)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -55,7 +56,7 @@ def alarm(call, arguments, dtype, order):
 )
 def test_ours(name, dtype):
     entry = FUNCTIONS[name]
-    assert not alarm(entry.call, entry.arguments, dtype, order=1)
+    assert not alarm(entry.call, entry.arguments, dtype, order=1, allowed=COARSE.get(name, ()))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

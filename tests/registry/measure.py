@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from jnorm import measure
 from jnorm.measure import gradcheck, probes, quantities
-from tests.registry import BATCHES, _curvature, add, each, host
+from tests.registry import BATCHES, add, each, host
+from tests.registry import _curvature as _curvature  # whose entries its import adds
 
 COUNTS = {"gradient": "piecewise constant"}
-assert _curvature  # whose entries its import has added
 
 for _name in ("mean", "variance", "norm", "largest", "example_correlation", "unit_correlation", "effective_rank"):
     add(f"measure.quantities.{_name}", each(getattr(quantities, _name)), BATCHES)

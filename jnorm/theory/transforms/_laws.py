@@ -10,10 +10,10 @@ import numpy as np
 
 from jnorm import gaussian
 from jnorm._ground import callables, nodes
+from jnorm.gaussian._limits import leap
 from jnorm.gaussian._panels import at_points
 from jnorm.theory._parts import Activation, known_kinks
 
-NEAR = 1e-7  # of a kink, on either side, in units of 1 + |kink|
 LANES = 4  # points of a program
 ORDERS = 4  # derivatives by the mean
 TINY = 1e-150  # the step of derivatives in the imaginary direction, which cancels nothing
@@ -126,33 +126,22 @@ class Jumps(NamedTuple):
 
 
 def jumps(measured: Measured) -> Jumps:
-    """At which of its kinks an activation itself, and at which its derivative, jumps; on the host.
-
-    Both sides are compared: over a step ten times as small what is smooth changes less.
-    """
+    """At which of its kinks an activation itself, and at which its derivative, jumps; on the host."""
     value: list[float] = []
     slope: list[float] = []
     for first in range(0, len(measured.kinks), LANES):
         kinks = measured.kinks[first : first + LANES]
-        padded = np.resize(kinks, LANES)
-        wide, narrow = np.abs(np.asarray(_sides(measured, jnp.asarray(padded))))  # [part, kink] each
-        jumped = (narrow > 1e-4) & (narrow > wide / 2)
-        for found, part in ((value, jumped[0]), (slope, jumped[1])):
-            found += [k for k, jumps_there in zip(kinks, part, strict=False) if jumps_there]
+        leaps = np.asarray(_leaps(measured, jnp.asarray(np.resize(kinks, LANES))))  # [part, kink]
+        for found, part in ((value, leaps[0]), (slope, leaps[1])):
+            found += [k for k, by in zip(kinks, part, strict=False) if by]
     return Jumps(tuple(value), tuple(slope))
 
 
 @jax.jit
-def _sides(measured: Measured, points: jax.Array) -> jax.Array:
-    """Differences of value and derivative across points, over a wide and over a narrow step."""
-    f, one = at_points(measured.phi, 0), jnp.ones_like(points)
-
-    def across(near: float) -> jax.Array:
-        step = near * (1 + jnp.abs(points))
-        right, left = (jnp.stack(jax.jvp(f, (z,), (one,))) for z in (points + step, points - step))
-        return right - left
-
-    return jnp.stack([across(10 * NEAR), across(NEAR)])
+def _leaps(measured: Measured, points: jax.Array) -> jax.Array:
+    """By how much the value, and the derivative, jump at points."""
+    f = at_points(measured.phi, 0)
+    return jnp.stack([leap(f, points), leap(lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))[1], points)])
 
 
 @jax.jit
