@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jnorm.measure import gradcheck
-from jnorm.measure.gradcheck import _remainders
+from jnorm.measure.gradcheck import _consistency, _remainders
 from tests.measure import planted
 from tests.thorough import beside
 
@@ -221,3 +221,13 @@ def test_the_assertion_says_what_and_where():
         gradcheck.assert_gradients(lambda params: jnp.sum(WRONG(AT, params["w"])), {"w": AT}, **QUICK)
     with pytest.raises(ValueError, match=r"`allow` must be one of .*; got 'fine'"):
         gradcheck.assert_gradients(jnp.sum, AT, allow=["fine"])
+
+
+def test_points_outside_of_the_domain_are_no_difference():
+    """Points beside x, for vmap and a loop, may be outside: both say NaN there, and the same elsewhere."""
+    x = jnp.array([1e-3, 1.0, 4.0])
+    assert gradcheck.check(lambda x: jnp.sum(jnp.sqrt(x)), x, order=1, directions=1).verdict == "right"
+    nan, one = np.array([np.nan, 1.0]), np.array([1.0, 1.0])
+    assert _consistency.compare("both", ["x"], [nan], [nan], 1e-16).verdict == "right"
+    assert _consistency.compare("one", ["x"], [nan], [one], 1e-16).verdict == "wrong"
+    assert _consistency.compare("beside", ["x"], [nan], [np.array([np.nan, 1.1])], 1e-16).verdict == "wrong"
