@@ -28,6 +28,16 @@ WIDE = {
 }
 """Layers that multiply in float32 where everything around them is bfloat16, and why."""
 
+DECOMPOSED = {
+    "measure.curvature.classify_critical_point": "the eigenvalues of a small tridiagonal matrix",
+    "measure.curvature.condition_number": "the eigenvalues of a Krylov space, of some dozen dimensions",
+    "measure.curvature.eigenpairs": "the eigenvectors of a Krylov space, of some dozen dimensions",
+    "measure.quantities.effective_rank": "the singular values of a batch of activations",
+    "measure.quantities.rank": "the singular values of a batch of activations",
+}
+"""Functions that are about eigenvalues or singular values, and of what; they may call `SOLVERS`."""
+SOLVERS = re.compile(r"(cusolver|hipsolver)_(syevd|gesvdj)_ffi|Eigh")
+
 FORWARD = {
     "initializers.lsuv": "a while loop, of which JAX has no reverse mode",
 }
@@ -92,16 +102,18 @@ def lines(pattern: str, text: str) -> list[str]:
     return [line.strip().partition(" loc(")[0] for line in text.splitlines() if re.search(pattern, line)]
 
 
-def faults(text: str, dtype: str, *, layer: bool = False) -> list[str]:
+def faults(text: str, dtype: str, *, layer: bool = False, decomposed: bool = False) -> list[str]:
     """What an accelerator would refuse or do slowly in a program of that dtype.
 
-    - a custom call that is none of `KNOWN`, a callback to the host among them;
+    - a custom call that is none of `KNOWN`, a callback to the host among them, and none of `SOLVERS` where the
+      function is ``decomposed``;
     - a shape that is not known when it is compiled;
     - float64 where the arguments are narrower;
     - the bits of a float64, which a TPU does not have (jax issue 30629);
     - in a bfloat16 ``layer`` a product of float32 arrays, which no tensor core takes.
     """
-    found = [f"custom call {name}" for name in custom_calls(text) if name not in KNOWN]
+    calls = [name for name in custom_calls(text) if name not in KNOWN]
+    found = [f"custom call {name}" for name in calls if not (decomposed and SOLVERS.fullmatch(name))]
     found += lines("^// effect ", text)
     found += [f"dynamic shape: {line}" for line in lines(r"tensor<[^>]*\?", text)]
     if dtype != "float64":
@@ -128,7 +140,11 @@ def function_faults(name: str) -> list[str]:
         with jax.enable_x64(dtype == "float64"):
             for way, call, args in programs(name, dtype):
                 layer = name.startswith("nn.") and name not in WIDE
-                found += [f"{dtype} {way}: {fault}" for fault in faults(exported(call, *args), dtype, layer=layer)]
+                text = exported(call, *args)
+                found += [
+                    f"{dtype} {way}: {fault}"
+                    for fault in faults(text, dtype, layer=layer, decomposed=name in DECOMPOSED)
+                ]
     return found + [f"float32 under x64, {fault}" for fault in widened(name)]
 
 

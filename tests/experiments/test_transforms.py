@@ -24,7 +24,8 @@ def test_constants_are_those_that_were_asked_for():
 
 @pytest.mark.thorough
 def test_networks_are_near_theory(tmp_path):
-    numbers = transforms.run(transforms.Config(out=tmp_path, depth=8, width=256, seeds=4))
+    shallow = transforms.Config(out=tmp_path, depth=8, width=256, seeds=4, correlation=0.7)  # what 8 layers can reach
+    numbers = transforms.run(shallow)
     assert numbers["converged"]
     for row in numbers["rows"].values():
         # Four networks whose correlations have a deviation of sqrt(8 / 256) at most, each averaged over 4 pairs.

@@ -121,7 +121,8 @@ def classify_critical_point(
     down, up = lowest < -threshold, highest > threshold
     cases = [~sure | jnp.isnan(norm), norm > gradient_limit, down & up, lowest > threshold, highest < -threshold]
     code = jnp.select(cases, [KINDS.index(k) for k in ("undecided", "not critical", "saddle", "minimum", "maximum")], 5)
-    below = density.cumulative(jnp.nextafter(-threshold, jnp.full_like(threshold, -jnp.inf)))
+    beyond = jnp.maximum(threshold * (1 + 2 * eps), jnp.finfo(dtype).tiny)  # what lies at the threshold is zero
+    below = density.cumulative(-beyond)
     upto = density.cumulative(threshold)
     counts = (
         below,

@@ -15,6 +15,7 @@ from jnorm.theory._parts import Activation
 from jnorm.theory.meanfield import Dense, dense, inner
 
 PANELS = 8  # besides those that end at kinks
+BENDS = (4.0, 8.0)  # within which activations bend, panels of their own where the length is large
 NODES = 32  # of a panel
 WEIGHTS = ("gaussian", "orthogonal")
 
@@ -52,7 +53,10 @@ def law(layer: Dense, q: jax.Array, nodes: int = NODES) -> Law:
     like = jax.ShapeDtypeStruct((1, *q.shape), q.dtype)
     at = splits(places(layer.phi, like, zero, scale, layer.kinks), zero, scale)
     even = jnp.linspace(-REACH, REACH, PANELS + 1, dtype=q.dtype)[1:-1].reshape(-1, *(1,) * q.ndim)
-    center, radius = panels(jnp.sort(jnp.concatenate([at, jnp.broadcast_to(even, (PANELS - 1, *q.shape))]), 0))
+    bends = jnp.array([*BENDS, *(-z for z in BENDS)], q.dtype).reshape(-1, *(1,) * q.ndim)
+    bends = jnp.clip(bends / jnp.where(scale > 0, scale, 1.0)[None], -REACH, REACH)
+    edges = [at, jnp.broadcast_to(even, (PANELS - 1, *q.shape)), bends]
+    center, radius = panels(jnp.sort(jnp.concatenate(edges), 0))
     points, weights = (a[0] for a in blocks(nodes, center, 0))
     x = center[:, None] + radius[:, None] * points
     flat = lambda a: a.reshape(-1, *q.shape)
