@@ -40,21 +40,21 @@ class Stray:
 
     Attributes:
         parts: By source.
-        own: Sources in the units of the value itself; others are in layers before, or in known averages.
+        own: Of sources in the units of the value itself, as if the averages that are in it were fixed numbers.
         last: The source that this value has for itself, which averages over its units do not have.
         carrier: The Gaussian value that it is a function of.
         told: Whether it is known.
     """
 
     parts: dict[int, float]
-    own: frozenset[int] = frozenset()
+    own: dict[int, float]
     last: int | None = None
     carrier: Random | None = None
     told: bool = True
 
 
-_NONE = Stray({})
-_LOST = Stray({}, told=False)
+_NONE = Stray({}, {})
+_LOST = Stray({}, {}, told=False)
 
 
 @dataclasses.dataclass
@@ -91,20 +91,19 @@ class Strays:
             return _LOST
         deps = frozenset[Any]().union(*(x.deps for x in random))
         fresh = out.deps.isdisjoint(deps)
-        parts, own = dict[int, float](), frozenset[int]()
+        parts, own = dict[int, float](), dict[int, float]()
         for stray, c in handed:
-            for i, a in stray.parts.items():
-                if out.terms or i != stray.last:
-                    parts[i] = parts.get(i, 0.0) + c * a
-            own = own if fresh else own | stray.own
+            for total, part in ((parts, stray.parts), (own, {} if fresh else stray.own)):
+                for i, a in part.items():
+                    if out.terms or i != stray.last:
+                        total[i] = total.get(i, 0.0) + c * a
         carrier = next((found for x in random if (found := _carrier(x))), None)
         stray = Stray(parts, own, None, None if out.gaussian else carrier)
         if out.terms:
-            rest = _own_variance(out, pool) - sum(parts[i] ** 2 * self.vars[i] for i in own if i in parts)
+            rest = _own_variance(out, pool) - sum(c * c * self.vars[i] for i, c in own.items())
             if rest > 0:
                 stray.last = len(self.vars)
-                stray.own |= {stray.last}
-                parts[stray.last] = 1.0
+                own[stray.last] = parts[stray.last] = 1.0
                 self.vars.append(rest)
         return stray
 
@@ -222,8 +221,8 @@ def _index(v: Any) -> np.ndarray:
 def _few(v: Random) -> Random:
     """The value at a few of its indices, without the covariances of all."""
     index = _index(v)
-    only = next(iter(v.terms)) if len(v.terms) == 1 else None
-    if v._cov is None and isinstance(only, Function) and v.base is v:
+    only, a = next(iter(v.terms.items())) if len(v.terms) == 1 else (None, None)
+    if v._cov is None and isinstance(only, Function) and v.base is v and (a is None or a.ndim == 1):
         out = _select(v, index)
         out._own = None
         return out
