@@ -3,9 +3,9 @@
 What draws runs (`curves`, `heat_map`, `critical_difference`, `performance_profile`, `tuning_curve`) takes the result of
 a sweep, or anything of its form. Nothing here computes theory and nothing touches ``pyplot`` or the user's settings:
 `figure` makes a free-standing ``matplotlib.figure.Figure``, and everything is to be drawn and saved inside ``with
-style():``. Colours are those of Okabe and Ito, which stay apart for colour-blind readers and beside each other in grey;
-planes use perceptually uniform maps. Widths are in inches: 7 fits two columns of a page, 3.4 one. Arrays are anything
-that NumPy reads, JAX's included.
+style():``; `signal` makes a whole figure of a prediction by itself. Colours are those of Okabe and Ito, which stay
+apart for colour-blind readers and beside each other in grey; planes use perceptually uniform maps. Widths are in
+inches: 7 fits two columns of a page, 3.4 one. Arrays are anything that NumPy reads, JAX's included.
 
 Needs the extra ``plot``: without matplotlib, importing this room raises an ``ImportError`` that says so.
 """
@@ -22,6 +22,7 @@ from jnorm.plots._comparisons import critical_difference, performance_profile
 from jnorm.plots._curves import curves
 from jnorm.plots._heat_maps import heat_map
 from jnorm.plots._planes import contour, plane, point, region
+from jnorm.plots._signal import signal
 from jnorm.plots._statistics import band
 from jnorm.plots._theory import branch, cloud, trajectory, vector_field
 from jnorm.plots._tuning import tuning_curve
@@ -42,6 +43,7 @@ __all__ = [
     "point",
     "region",
     "save",
+    "signal",
     "style",
     "trajectory",
     "tuning_curve",

@@ -45,7 +45,7 @@ class Series(NamedTuple):
 
 def series(node: Any, mean: np.ndarray, std: np.ndarray) -> Series:
     """The series of a function of ``N(mean, std^2)`` at each index."""
-    splits = _splits(node, mean, std)
+    splits = standard_kinks(node, mean, std)
     if np.all(splits == splits[:, :1]):
         splits = splits[:, :1]  # the same nodes for all
     x, w = _nodes(splits)
@@ -58,7 +58,7 @@ def series(node: Any, mean: np.ndarray, std: np.ndarray) -> Series:
     return Series(coefficients, x, w, values, std)
 
 
-def _splits(node: Any, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def standard_kinks(node: Any, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """The kinks in standard units, ``[k, E]``: those of the function, or of that at each index."""
     if node.key is not None:
         at = np.asarray(_kinks(node))[:, None]

@@ -9,6 +9,7 @@ import numpy as np
 from jnorm import jaxprs
 from jnorm.predict import _contractions, _elementwise, _loops, _reductions, _structure
 from jnorm.predict._atoms import Function, Pool, Root
+from jnorm.predict._strays import Strays
 from jnorm.predict._values import FEW, GAUSSIAN, LARGE, MARKED, Atoms, Random, Refused, Weight
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -31,6 +32,7 @@ class Predictor:
     products: dict[Any, tuple[Random, Any]] = dataclasses.field(default_factory=dict)
     known: dict[bytes, Random] = dataclasses.field(default_factory=dict)
     parts: dict[Any, Any] = dataclasses.field(default_factory=dict)
+    strays: Strays | None = None
 
     def __call__(self, site: Any, *inputs: Any) -> list[Any]:
         """What an equation computes; the hook of `jnorm.jaxprs.evaluate`."""
@@ -47,6 +49,8 @@ class Predictor:
             except Refused as error:
                 raise NotImplementedError(f"{site} is refused: {error}") from None
             out = out if site.primitive in jaxprs.LOOPS else [out]
+        if self.strays:
+            self.strays.follow(site, inputs, out, self.pool)
         self.record(site, out)
         return list(out)
 

@@ -47,6 +47,7 @@ class Random:
         terms: Coefficients of the atoms: ``None`` for one, ``[E]``, or a matrix ``[E, atom.size]``.
         status: How far second moments are right: an index of `STATUS`.
         law: The same of the distribution.
+        stray: How far single draws stray, a `jnorm.predict._strays.Stray`.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Random:
         self.axes, self.offset, self.terms = axes, offset, terms
         self.status, self.law = status, max(law, status)
         self._own, self.logical = own, False
+        self.stray: Any = None
         self._cov: np.ndarray | None = None
         self._selected: dict[bytes, Random] = {}
         self.base: Random
@@ -122,6 +124,7 @@ class Random:
             return self
         out = Random(axes, self.offset, self.terms, status=self.status, law=self.law, own=lambda: self.cov)
         out.base, out.scale, out.shift, out.logical = self.base, self.scale, self.shift, self.logical
+        out.stray = self.stray
         return out
 
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnorm import jaxprs
-from jnorm.predict import Law, _choice, predict
+from jnorm.predict import Law, predict
 from jnorm.theory import meanfield
 from jnorm.theory.moments import gradient_factor
+from tests.predict.real import draws_of
 from tests.thorough import thorough
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -64,26 +64,7 @@ def test_a_kink_costs_little_at_large_correlations(c):
 
 def measured(apply, draw, x, draws):
     """Second moments of the same rows over real initializations, and their standard errors."""
-    first = draw(jax.random.key(0))
-    program = jax.make_jaxpr(apply)(first, x)
-    rows = _choice.chosen(program)
-
-    @jax.jit
-    def one(params):
-        seen = []
-
-        def hook(site, *inputs):
-            opened = site.primitive in jaxprs.CALLS
-            out = site.open(site.bodies[0], *inputs) if opened else site.run(*inputs)
-            if id(site.equation) in rows:
-                seen.extend(jnp.mean(jnp.square(value)) for value in out)
-            return out
-
-        opens = frozenset({"scan", "cond", "while"})
-        jaxprs.evaluate(program, *jax.tree.leaves(params), *jax.tree.leaves(x), hook=hook, opens=opens)
-        return jnp.stack(seen)
-
-    values = np.stack([one(draw(jax.random.key(seed))) for seed in range(1, draws + 1)])
+    values = draws_of(apply, draw, x, draws)
     return values.mean(0), values.std(0, ddof=1) / np.sqrt(draws)
 
 

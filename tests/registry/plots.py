@@ -4,10 +4,11 @@ import io
 import tempfile
 from functools import partial
 
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 
-from jnorm import plots
+from jnorm import plots, predict
 from jnorm.statistics import Runs
 from tests.registry import host
 
@@ -47,6 +48,15 @@ def styled():
         return matplotlib.rcParams["font.size"]
 
 
+def signal():
+    model = lambda w, x: jnp.tanh(jnp.tanh(x @ w) @ w)
+    found = predict.predict(model, jnp.zeros((64, 64)), jnp.ones((2, 64)), laws=predict.Law("normal", 1 / 64))
+    buffer = io.BytesIO()
+    with plots.style():
+        plots.signal(found).savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
 COLOR = {"color": plots.PALETTE[0]}
 for _name, _args, _options in (
     ("band", (GRID, SAMPLES), COLOR),
@@ -68,4 +78,5 @@ for _name, _args, _options in (
 host("plots.figure", lambda: plots.figure(2, 3, size=(2.0, 1.0))[0].get_size_inches())
 host("plots.legend", legend)
 host("plots.save", saved)
+host("plots.signal", signal)
 host("plots.style", styled)

@@ -10,10 +10,14 @@ def model(w, x):
     return jnp.tanh(jnp.tanh(x @ w[0]) @ w[1])
 
 
+LAWS = [predict.Law("normal", 1 / 3), predict.Law("uniform", 1 / 64)]
+SHAPES = [jnp.zeros((3, 64)), jnp.zeros((64, 64))]
+
+
 def rows():
-    laws = [predict.Law("normal", 1 / 3), predict.Law("uniform", 1 / 64)]
-    shapes = [jnp.zeros((3, 64)), jnp.zeros((64, 64))]
-    return str(predict.predict(model, shapes, jnp.ones((2, 3)), laws=laws, gradients=True))
+    found = predict.predict(model, SHAPES, jnp.ones((2, 3)), laws=LAWS, gradients=True)
+    return str(found), str(found.formats()), found.findings
 
 
 host("predict.predict", rows)
+host("predict.gains", lambda: predict.gains(model, SHAPES, jnp.ones((2, 3)), laws=LAWS, by="both"))
