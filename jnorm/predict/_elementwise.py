@@ -1,6 +1,7 @@
 """Operations that act on every number by itself."""
 
 import itertools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,6 +51,11 @@ def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
         return inputs[0]
     if site.primitive in ("stop_gradient", "copy", "copy_p", "optimization_barrier", "reduce_precision"):
         return inputs[0]
+    if site.primitive in ("add", "add_any"):
+        for x, other in (inputs, inputs[::-1]):
+            known_zero = not isinstance(other, Random | Weight) and not np.any(other)
+            if known_zero and isinstance(x, Random) and x.shape == site.equation.outvars[0].aval.shape:
+                return x  # as where a probe is added
     status = max((x.status for x in inputs if isinstance(x, Random)), default=EXACT)
     inputs = [known(x) if isinstance(x, Random) and not x.terms else x for x in inputs]
     axes = aligned(site, inputs)
@@ -85,7 +91,7 @@ def _of_placed(site: Any, values: Sequence[Any], axes: tuple[Atoms, ...], predic
         status = max(base.law, *(x.law for x in random))
         return Random(axes, np.zeros(()), {Function(base, node): None}, status=status, law=status)
     if site.primitive == "mul" and len(random) == 2:
-        out = _product(*values)
+        out = product(*values, predictor.pool)
         if out is not None:
             return out
     return sampled(lambda *rows: bind(site, *rows), values, axes, predictor.pool)
@@ -164,7 +170,8 @@ def _linear(name: str, values: Sequence[Any]) -> Any:
         if isinstance(a, Random) and isinstance(b, Random):
             if not (a.gaussian and b.gaussian) and _one_gaussian(values)[0] is not None:
                 return None
-            return added(a, b if sign > 0 else affine(b, -1.0))
+            b = b if sign > 0 else affine(b, -1.0)
+            return _merged(a, b) or added(a, b)
         return affine(a, 1.0, sign * b) if isinstance(a, Random) else affine(b, sign, a)
     if name == "mul":
         return affine(a, b) if isinstance(a, Random) else affine(b, a)
@@ -208,31 +215,77 @@ def _one(numbers: Any) -> np.ndarray:
     return numbers.ravel()[0] if numbers.size and np.all(numbers == numbers.ravel()[0]) else numbers
 
 
-def _product(a: Random, b: Random) -> Random | None:
+def product(a: Random, b: Random, pool: Any) -> Random | None:
     """The product of independent values, or one more factor of such a product."""
-    status = max(a.status, b.status)
+    if a.size > LARGE:  # of which sums are matrices
+        return None
+    (a, s), (b, t) = _bare(a), _bare(b)
+    status, law, axes = max(a.status, b.status), max(a.law, b.law, GAUSSIAN), a.axes
     if a.deps.isdisjoint(b.deps):
-        return Random(a.axes, np.zeros(()), {Product(a, b): None}, status=status, law=max(a.law, b.law, GAUSSIAN))
+        out = Random(axes, np.zeros(()), {Product(a, b): None}, status=status, law=law)
+        return _times(out, s * t)
     for whole, factor in ((a, b), (b, a)):
-        if len(whole.terms) != 1 or np.any(whole.offset):
+        found = _factors(whole)
+        if found is None:
             continue
-        ((atom, scale),) = whole.terms.items()
-        if not isinstance(atom, Product) or (scale is not None and scale.ndim != 1):
-            continue
-        for part, other in ((atom.first, atom.then), (atom.then, atom.first)):
+        *parts, scale = found
+        for part, other in (parts, parts[::-1]):
             if other.deps.isdisjoint(factor.deps):
-                base, nodes = _one_gaussian([part, factor])
-                if base is None:
-                    continue
-                inner = Random(
-                    part.axes,
-                    np.zeros(()),
-                    {Function(base, Node("product", lambda x, y: x * y, nodes)): None},
-                    status=status,
-                    law=status,
-                )
-                out = Random(a.axes, np.zeros(()), {Product(inner, other): None}, status=status, law=max(a.law, b.law))
-                return out if scale is None else affine(out, scale)
+                inner = _together(operator.mul, part, factor) or sampled(operator.mul, [part, factor], part.axes, pool)
+                terms = {Product(inner, other): None}
+                out = Random(axes, np.zeros(()), terms, status=max(status, inner.status), law=law)
+                return _times(out, scale * s * t)
+    return None
+
+
+def _times(x: Random, scale: Any) -> Random:
+    return x if np.all(scale == 1.0) else affine(x, scale)
+
+
+def _bare(x: Random) -> tuple[Random, Any]:
+    """What a value is a multiple of, and the multiple."""
+    plain = x.base is x or np.any(x.shift)
+    return (x, 1.0) if plain else (x.base.like(x.axes), x.scale)
+
+
+def _factors(x: Random) -> tuple[Random, Random, Any] | None:
+    """The two independent factors of a value, and what they are scaled by."""
+    if len(x.terms) != 1 or np.any(x.offset):
+        return None
+    ((atom, scale),) = x.terms.items()
+    if not isinstance(atom, Product) or (scale is not None and scale.ndim != 1):
+        return None
+    return atom.first, atom.then, 1.0 if scale is None else scale
+
+
+def _together(f: Callable[..., Any], *values: Random) -> Random | None:
+    """A function of values that are functions of the same Gaussian."""
+    base, nodes = _one_gaussian(values)
+    if base is None:
+        return None
+    status = max(x.law for x in (base, *values))
+    atom = Function(base, Node(f.__name__, f, nodes))
+    return Random(values[0].axes, np.zeros(()), {atom: None}, status=status, law=status)
+
+
+def _equal(u: Random, v: Random) -> bool:
+    alike = u.base is v.base and np.array_equal(u.scale, v.scale) and np.array_equal(u.shift, v.shift)
+    return u is v or alike
+
+
+def _merged(a: Random, b: Random) -> Random | None:
+    """The sum of two products with a common factor, where the others are functions of one Gaussian."""
+    found = [_factors(x) for x in (a, b)]
+    if found[0] is None or found[1] is None:
+        return None
+    (*first, s), (*then, t) = found
+    for part, common in (first, first[::-1]):
+        for other, same in (then, then[::-1]):
+            if _equal(common, same):
+                total = _together(operator.add, _times(part, s), _times(other, t))
+                if total is not None:
+                    law = max(a.law, b.law)
+                    return Random(a.axes, np.zeros(()), {Product(total, common): None}, status=total.status, law=law)
     return None
 
 

@@ -5,19 +5,28 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from jnorm import jaxprs
-from jnorm.predict import _backward, _choice, _laws
+from jnorm.predict import _backward, _choice
+from jnorm.predict._model import Model, cotangents, model
+from jnorm.predict._moments import moments
 from jnorm.predict._prediction import Prediction, Row
 from jnorm.predict._predictor import Predictor
-from jnorm.predict._values import LARGE, STATUS, Random, Weight, second, select
+from jnorm.predict._updates import first_updates
+from jnorm.predict._values import STATUS, Random, Weight
 
-PAIRS = 256  # explicit indices of which moments are shown, where they are many
 
-
-def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None, gradients: bool = False) -> Prediction:
+def predict(
+    apply: Callable[..., Any],
+    params: Any,
+    x: Any,
+    *,
+    laws: Any = None,
+    gradients: bool = False,
+    optimizer: Any = None,
+    cotangent: float = 1.0,
+) -> Prediction:
     """What the values of a model are over random parameters, from its jaxpr alone.
 
     No parameter is drawn and the model is not run: each equation has a rule for laws. A product with a weight of
@@ -27,8 +36,10 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None,
     have in common. Softmax, maxima and functions of several Gaussians are estimated from samples of *units*, and their
     rows say so. Where an axis is no axis of units (examples, positions, channels of data) nothing is averaged.
 
-    With ``gradients`` the reverse pass is predicted too, from cotangents N(0, 1) of the output: the squared gradient at
-    every row and parameter. A weight counts as a fresh one where its transpose comes by (gradient independence).
+    With ``gradients`` the reverse pass is predicted too, from independent normal cotangents of the output: the squared
+    gradient at every row and parameter. A weight counts as a fresh one where its transpose comes by (gradient
+    independence). With an ``optimizer`` its first step is taken with gradients of these sizes that are independent
+    numbers; it may look at their sizes and signs, but of what it makes of directions (Muon, Shampoo) nothing is known.
 
     A single draw scatters about these values by O(depth / width). Weights that have been trained, with a mean or with
     rows of different sizes, are refused unless `laws` says what they are.
@@ -39,15 +50,17 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None,
         params: Its parameters, a pytree of arrays. Their shapes count, and their numbers as far as laws are not given.
         x: Its data, a pytree of arrays, which are known.
         laws: A pytree of the structure of ``params`` with a `Law`, or ``None`` for one to be recognized, at each leaf.
-
-        gradients: Whether squared gradients are predicted; of attention that takes minutes.
+        gradients: Whether squared gradients are predicted.
+        optimizer: A transformation of Optax, of whose first update the size is predicted. Gradients are too, then.
+        cotangent: The deviation of the gradient by a number of the output, as of a loss.
 
     Returns:
         A row for each equation that matters, in the order of computation.
 
     Raises:
-        TypeError: ``apply`` is not callable.
-        ValueError: Laws of another structure, or parameters that are no draws of one law with mean zero.
+        TypeError: ``apply`` is not callable, or ``optimizer`` is none.
+        ValueError: ``cotangent`` is not positive, laws of another structure, or parameters that are no draws of one law
+            with mean zero.
         NotImplementedError: An operation without a rule, named with its line.
 
     >>> import jax.numpy as jnp
@@ -63,50 +76,46 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None,
     2.000 0.000 exact
     1.000 0.318 gaussian
     """
-    if not callable(apply):
-        raise TypeError(f"`apply` must be a function of parameters and data; got {apply!r}")
-    leaves = _laws.of_leaves(params, laws)
-    flat, rest = jax.tree.leaves(params), jax.tree.leaves(x)
-    program = jax.make_jaxpr(apply)(params, x)
-    inputs = [
-        leaf if law.kind == "known" else Weight((name,), numbers.shape, law.var, law.kind == "normal")
-        for (name, numbers, law), leaf in zip(leaves, flat, strict=True)
-    ]
-    seen: list[tuple[Row | None, bool]] = []
+    if optimizer is not None and not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(f"`optimizer` must be a transformation of Optax; got {optimizer!r}")
+    if not 0 < cotangent < math.inf:
+        raise ValueError(f"`cotangent` must be positive and finite; got {cotangent}")
+    traced = model(apply, params, x, laws)
+    program = traced.program
     matters = _choice.chosen(program)
+    seen: list[tuple[Row, _backward.Place, tuple[int, ...]]] = []
 
     def record(site: Any, out: Sequence[Any]) -> None:
         if id(site.equation) in matters:
-            found = (_row(site, value) if isinstance(value, Random) and value.terms else None for value in out)
-            seen.extend((row, _backward.is_hidden(site)) for row in found)
+            random = [i for i, value in enumerate(out) if isinstance(value, Random) and value.terms]
+            seen.extend((_row(site, out[i]), (site.index, i), tuple(predictor.turns)) for i in random)
 
-    results = jaxprs.evaluate(program, *inputs, *rest, hook=Predictor(record), opens=())
-    rows, slopes = [row for row, _ in seen], dict[str, float]()
-    if gradients:
-        reverse, probes = _backward.program(program, flat, rest, matters)
-        of_params, of_probes = _squares(reverse, [*inputs, *rest], probes, results)
-        moving = [name for (name, _, _), leaf in zip(leaves, flat, strict=True) if _backward.moves(leaf)]
-        slopes = dict(zip(moving, of_params, strict=True))
-        left = iter(of_probes)
-        numbers = [math.nan if hidden else next(left) for _, hidden in seen]
-        rows = [row and dataclasses.replace(row, gradient=number) for row, number in zip(rows, numbers, strict=True)]
-    return Prediction(tuple(row for row in rows if row), slopes)
+    predictor = Predictor(record)
+    results = jaxprs.evaluate(program, *traced.inputs, *traced.rest, hook=predictor, opens=())
+    if not gradients and optimizer is None:
+        return Prediction(tuple(row for row, _, _ in seen))
+    slopes, at = _squares(traced, matters, results, cotangent**2)
+    rows = (
+        dataclasses.replace(row, gradient=float(at[place][turns].mean()) if place in at else math.nan)
+        for row, place, turns in seen
+    )
+    sizes = dict(zip(traced.moving, (float(square.mean()) for square in slopes), strict=True))
+    variances = [leaf.var if isinstance(leaf, Weight) else None for leaf in traced.inputs]
+    updates = {} if optimizer is None else first_updates(optimizer, params, traced.names, variances, slopes)
+    return Prediction(tuple(rows), sizes, updates)
 
 
 def _squares(
-    program: Any, inputs: Sequence[Any], probes: Sequence[Any], results: Sequence[Any]
-) -> tuple[list[float], list[float]]:
-    """The squared gradients by parameters and by probes, for cotangents N(0, 1) with the axes of the results."""
+    traced: Model, matters: set[int], results: Sequence[Any], scale: float
+) -> tuple[list[np.ndarray], dict[_backward.Place, np.ndarray]]:
+    """The squared gradients by parameters and at places, for normal cotangents with the axes of the results."""
+    program, probes = _backward.program(traced.program, traced.flat, traced.rest, matters)
     predictor = Predictor(lambda site, out: None)
-    cotangents = []
-    for i, value in enumerate(results):
-        axes = value.axes if isinstance(value, Random) else tuple(((size, False),) for size in tuple(value.shape))
-        cotangents.append(predictor.as_random(Weight(("cotangent", i), tuple(value.shape), 1.0, True), axes))
-    zeros = [np.asarray(probe) for probe in probes]
-    out = [predictor.ready(v) for v in jaxprs.evaluate(program, *inputs, *zeros, *cotangents, hook=predictor, opens=())]
-    squares = [moments(v)[1] if isinstance(v, Random) else float(np.mean(np.square(v))) for v in out]
-    count = len(squares) - len(probes)
-    return squares[:count], squares[count:]
+    given = [*traced.inputs, *traced.rest, *probes.values(), *cotangents(results, predictor)]
+    out = jaxprs.evaluate(program, *given, hook=predictor, opens=())
+    out = [scale * _backward.squares(predictor.ready(v) if isinstance(v, Weight) else v) for v in out]
+    count = len(out) - len(probes)
+    return out[:count], dict(zip(probes, out[count:], strict=True))
 
 
 def _row(site: Any, value: Random) -> Row:
@@ -114,28 +123,3 @@ def _row(site: Any, value: Random) -> Row:
     module = str(site.equation.source_info.name_stack)
     name = f"{module}/{site.name}" if module else site.name
     return Row(name, value.shape, mean, moment, correlation, math.nan, site.line, STATUS[value.status])
-
-
-def moments(value: Random) -> tuple[float, float, float]:
-    """Mean, second moment and correlation of a value, over its explicit indices."""
-    shape = [size for size in value.small if size > 1] or [1]
-    lead = shape[0] if value.axes and value.axes[0] and value.axes[0][0][1] is False and value.shape[0] > 1 else 1
-    index = np.arange(value.size).reshape(lead, -1)
-    if value.size > LARGE:
-        some = np.random.default_rng(0).choice(
-            index.shape[1], max(PAIRS // lead, 1), replace=index.shape[1] < PAIRS // lead
-        )
-        index = index[:, some]
-        value = select(value, index.ravel(), (((index.size, False),),))
-        index = np.arange(index.size).reshape(index.shape)
-    gram = second(value, value)
-    diagonal = np.diagonal(gram)
-    root = np.sqrt(np.maximum(diagonal, 0.0))
-    cosines = gram / np.where(root == 0, np.inf, root)[:, None] / np.where(root == 0, np.inf, root)
-    if lead > 1:
-        i, j = (k[:, :, None] for k in np.broadcast_arrays(np.arange(lead)[:, None], np.arange(lead)))
-        at = cosines[index[i, np.arange(index.shape[1])], index[j, np.arange(index.shape[1])]]
-        pairs = at[~np.eye(lead, dtype=bool)]
-    else:
-        pairs = cosines[~np.eye(len(cosines), dtype=bool)]
-    return float(value.mean.mean()), float(diagonal.mean()), float(pairs.mean()) if pairs.size else float("nan")

@@ -1,0 +1,32 @@
+"""Mean, second moment and correlation of a value, over its explicit indices."""
+
+import numpy as np
+
+from jnorm.predict._values import LARGE, Random, second, select
+
+PAIRS = 256  # explicit indices of which moments are shown, where they are many
+
+
+def moments(value: Random) -> tuple[float, float, float]:
+    """Mean, second moment and correlation of a value, over its explicit indices."""
+    shape = [size for size in value.small if size > 1] or [1]
+    lead = shape[0] if value.axes and value.axes[0] and value.axes[0][0][1] is False and value.shape[0] > 1 else 1
+    index = np.arange(value.size).reshape(lead, -1)
+    if value.size > LARGE:
+        some = np.random.default_rng(0).choice(
+            index.shape[1], max(PAIRS // lead, 1), replace=index.shape[1] < PAIRS // lead
+        )
+        index = index[:, some]
+        value = select(value, index.ravel(), (((index.size, False),),))
+        index = np.arange(index.size).reshape(index.shape)
+    gram = second(value, value)
+    diagonal = np.diagonal(gram)
+    root = np.sqrt(np.maximum(diagonal, 0.0))
+    cosines = gram / np.where(root == 0, np.inf, root)[:, None] / np.where(root == 0, np.inf, root)
+    if lead > 1:
+        i, j = (k[:, :, None] for k in np.broadcast_arrays(np.arange(lead)[:, None], np.arange(lead)))
+        at = cosines[index[i, np.arange(index.shape[1])], index[j, np.arange(index.shape[1])]]
+        pairs = at[~np.eye(lead, dtype=bool)]
+    else:
+        pairs = cosines[~np.eye(len(cosines), dtype=bool)]
+    return float(value.mean.mean()), float(diagonal.mean()), float(pairs.mean()) if pairs.size else float("nan")
