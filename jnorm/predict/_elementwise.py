@@ -1,15 +1,17 @@
 """Operations that act on every number by itself."""
 
 import itertools
-import operator
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from jnorm.predict._atoms import Atom, Function, Product, Root, Rows
-from jnorm.predict._nodes import IDENTITY, Node, bind
+from jnorm.predict._atoms import Atom, Function, Root
+from jnorm.predict._nodes import Node, bind
+from jnorm.predict._sums import Picked
+from jnorm.predict._together import merged, one_gaussian, product, sampled
 from jnorm.predict._values import (
     EXACT,
     GAUSSIAN,
@@ -58,6 +60,8 @@ def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
                 return x  # as where a probe is added
     status = max((x.status for x in inputs if isinstance(x, Random)), default=EXACT)
     inputs = [known(x) if isinstance(x, Random) and not x.terms else x for x in inputs]
+    if site.primitive == "add_any":
+        inputs = _alike(inputs)
     axes = aligned(site, inputs)
     values = [placed(x, axes, predictor) for x in inputs]
     out = _of_placed(site, values, axes, predictor)
@@ -65,6 +69,27 @@ def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
         out = Random(axes, np.broadcast_to(out, (_size(axes),)), {}, status=status, law=status)
     out.status, out.law = max(out.status, status), max(out.law, status)
     return out
+
+
+def _alike(inputs: Sequence[Any]) -> Sequence[Any]:
+    """Gradients by a weight that was used on data and on units, of which each number of the data counts as one."""
+    if not all(isinstance(x, Random) for x in inputs):
+        return inputs
+    out = list(inputs)
+    for axis in range(len(out[0].axes)):
+        units = [any(unit for _, unit in x.axes[axis]) for x in out]
+        if units[0] != units[1] and out[0].shape == out[1].shape:
+            i = units.index(False)
+            out[i] = _picked(out[i], axis, out[1 - i].axes[axis])
+    return out
+
+
+def _picked(x: Random, axis: int, units: Atoms) -> Random:
+    lead = math.prod(1 if unit else size for atoms in x.axes[:axis] for size, unit in atoms)
+    count = x.shape[axis]
+    index = np.arange(x.size).reshape(lead, count, -1).swapaxes(1, 2).reshape(-1, count)
+    axes = (*x.axes[:axis], units, *x.axes[axis + 1 :])
+    return Random(axes, np.zeros(()), {Picked(x, index): None}, status=x.status, law=SAMPLED)
 
 
 def known(x: Random) -> np.ndarray:
@@ -85,7 +110,7 @@ def _of_placed(site: Any, values: Sequence[Any], axes: tuple[Atoms, ...], predic
         out = _linear(site.primitive, values)
         if out is not None:
             return out
-    base, nodes = _one_gaussian(values)
+    base, nodes = one_gaussian(values)
     if base is not None and base.size <= LARGE:
         node = Node((site.primitive, repr(site.params)), lambda *parts: bind(site, *parts), nodes)
         status = max(base.law, *(x.law for x in random))
@@ -168,142 +193,14 @@ def _linear(name: str, values: Sequence[Any]) -> Any:
     sign = -1.0 if name == "sub" else 1.0
     if name in ("add", "sub", "add_any"):
         if isinstance(a, Random) and isinstance(b, Random):
-            if not (a.gaussian and b.gaussian) and _one_gaussian(values)[0] is not None:
+            if not (a.gaussian and b.gaussian) and one_gaussian(values)[0] is not None:
                 return None
             b = b if sign > 0 else affine(b, -1.0)
-            return _merged(a, b) or added(a, b)
+            return merged(a, b) or added(a, b)
         return affine(a, 1.0, sign * b) if isinstance(a, Random) else affine(b, sign, a)
     if name == "mul":
         return affine(a, b) if isinstance(a, Random) else affine(b, a)
     return affine(a, 1.0 / np.asarray(b)) if isinstance(a, Random) else None
-
-
-def _one_gaussian(values: Sequence[Any]) -> tuple[Random | None, list[Any]]:
-    """The Gaussian that all operands are functions of, and these functions; ``None`` if there is none."""
-    base: Random | None = None
-    nodes: list[Any] = []
-    for x in values:
-        if not isinstance(x, Random):
-            nodes.append(x)
-            continue
-        own, node = _curve(x)
-        if own is None or (base is not None and own is not base):
-            return None, []
-        base = own
-        nodes.append(node)
-    return base, nodes
-
-
-def _curve(x: Random) -> tuple[Random | None, Any]:
-    if x.gaussian:
-        one = x.base is x
-        return x.base, IDENTITY if one else _affine_node(IDENTITY, x.scale, x.shift)
-    if len(x.terms) == 1:
-        ((atom, a),) = x.terms.items()
-        if isinstance(atom, Function) and (a is None or a.ndim == 1):
-            plain = a is None and not np.any(x.offset)
-            return atom.base, atom.node if plain else _affine_node(atom.node, 1.0 if a is None else a, x.offset)
-    return None, None
-
-
-def _affine_node(node: Node, scale: Any, shift: Any) -> Node:
-    return Node("affine", lambda z, s, t: z * s + t, (node, _one(scale), _one(shift)))
-
-
-def _one(numbers: Any) -> np.ndarray:
-    numbers = np.asarray(numbers, np.float64)
-    return numbers.ravel()[0] if numbers.size and np.all(numbers == numbers.ravel()[0]) else numbers
-
-
-def product(a: Random, b: Random, pool: Any) -> Random | None:
-    """The product of independent values, or one more factor of such a product."""
-    if a.size > LARGE:  # of which sums are matrices
-        return None
-    (a, s), (b, t) = _bare(a), _bare(b)
-    status, law, axes = max(a.status, b.status), max(a.law, b.law, GAUSSIAN), a.axes
-    if a.deps.isdisjoint(b.deps):
-        out = Random(axes, np.zeros(()), {Product(a, b): None}, status=status, law=law)
-        return _times(out, s * t)
-    for whole, factor in ((a, b), (b, a)):
-        found = _factors(whole)
-        if found is None:
-            continue
-        *parts, scale = found
-        for part, other in (parts, parts[::-1]):
-            if other.deps.isdisjoint(factor.deps):
-                inner = _together(operator.mul, part, factor) or sampled(operator.mul, [part, factor], part.axes, pool)
-                terms = {Product(inner, other): None}
-                out = Random(axes, np.zeros(()), terms, status=max(status, inner.status), law=law)
-                return _times(out, scale * s * t)
-    return None
-
-
-def _times(x: Random, scale: Any) -> Random:
-    return x if np.all(scale == 1.0) else affine(x, scale)
-
-
-def _bare(x: Random) -> tuple[Random, Any]:
-    """What a value is a multiple of, and the multiple."""
-    plain = x.base is x or np.any(x.shift)
-    return (x, 1.0) if plain else (x.base.like(x.axes), x.scale)
-
-
-def _factors(x: Random) -> tuple[Random, Random, Any] | None:
-    """The two independent factors of a value, and what they are scaled by."""
-    if len(x.terms) != 1 or np.any(x.offset):
-        return None
-    ((atom, scale),) = x.terms.items()
-    if not isinstance(atom, Product) or (scale is not None and scale.ndim != 1):
-        return None
-    return atom.first, atom.then, 1.0 if scale is None else scale
-
-
-def _together(f: Callable[..., Any], *values: Random) -> Random | None:
-    """A function of values that are functions of the same Gaussian."""
-    base, nodes = _one_gaussian(values)
-    if base is None:
-        return None
-    status = max(x.law for x in (base, *values))
-    atom = Function(base, Node(f.__name__, f, nodes))
-    return Random(values[0].axes, np.zeros(()), {atom: None}, status=status, law=status)
-
-
-def _equal(u: Random, v: Random) -> bool:
-    alike = u.base is v.base and np.array_equal(u.scale, v.scale) and np.array_equal(u.shift, v.shift)
-    return u is v or alike
-
-
-def _merged(a: Random, b: Random) -> Random | None:
-    """The sum of two products with a common factor, where the others are functions of one Gaussian."""
-    found = [_factors(x) for x in (a, b)]
-    if found[0] is None or found[1] is None:
-        return None
-    (*first, s), (*then, t) = found
-    for part, common in (first, first[::-1]):
-        for other, same in (then, then[::-1]):
-            if _equal(common, same):
-                total = _together(operator.add, _times(part, s), _times(other, t))
-                if total is not None:
-                    law = max(a.law, b.law)
-                    return Random(a.axes, np.zeros(()), {Product(total, common): None}, status=total.status, law=law)
-    return None
-
-
-def sampled(f: Callable[..., Any], values: Sequence[Any], axes: tuple[Atoms, ...], pool: Any) -> Random:
-    """A function of joint samples ``[count, *small]`` of its operands."""
-    small = tuple(1 if unit else size for atoms in axes for size, unit in atoms)
-    random = [x for x in values if isinstance(x, Random)]
-
-    def make(pool: Any) -> np.ndarray:
-        rows = [pool.rows(x) for x in random]
-        count = min(map(len, rows))
-        known = iter(r[:count].reshape(count, -1) for r in rows)
-        parts = [next(known) if isinstance(x, Random) else x for x in values]
-        return np.asarray(f(*parts), np.float64).reshape(count, -1)
-
-    size = int(np.prod(small, dtype=int))
-    deps = frozenset().union(*(x.deps for x in random))
-    return Random(axes, np.zeros(()), {Rows(size, deps, make, pool): None}, status=SAMPLED, law=SAMPLED)
 
 
 class Frozen(Atom):

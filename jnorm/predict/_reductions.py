@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jnorm.predict._elementwise import placed, product, sampled
+from jnorm.predict._elementwise import placed
 from jnorm.predict._structure import factors, index_of
+from jnorm.predict._together import product, sampled
 from jnorm.predict._values import Atoms, Random, Refused, linear, select, summed
 from jnorm.predict._windows import inverse, windows
 

@@ -1,11 +1,11 @@
-"""Sums of products of two values: over units, over positions, and of both in one."""
+"""What is made of whole values: sums of products of two over units or positions, a value as one, or some of it."""
 
 import itertools
 
 import numpy as np
 
 from jnorm.predict._atoms import RULES, Atom, Function, Pool, Product, function_root, product_other, sampled_covariance
-from jnorm.predict._values import FEW, LARGE, Random, _flat, covariance, diagonal, second
+from jnorm.predict._values import FEW, LARGE, Random, Refused, _flat, covariance, diagonal, second
 
 _ids = itertools.count()
 
@@ -118,6 +118,29 @@ class Value(Atom):
 
     def rows(self, pool: Pool) -> np.ndarray:
         return pool.rows(self.value)
+
+
+class Picked(Atom):
+    """A value at one of ``index[e]``, at random and the same one for all ``e``: positions as if they were units."""
+
+    def __init__(self, value: Random, index: np.ndarray) -> None:
+        self.value, self.index, self.size = value, index, len(index)
+        self.mean, self.deps = value.mean[index].mean(1), frozenset({("picked", next(_ids))})
+
+    def _covariance(self, other: Atom) -> np.ndarray:
+        if self.value.size > LARGE:
+            if self.size > 1:
+                raise Refused("so many positions as if they were units")
+            square = np.mean(diagonal(self.value) + self.value.mean**2)[None, None]
+        else:
+            i, j = self.index[:, None], self.index[None]
+            square = second(self.value, self.value)[i, j].mean(-1)
+        return np.asarray(square - np.outer(self.mean, self.mean))
+
+    def rows(self, pool: Pool) -> np.ndarray:
+        rows = pool.rows(self.value)
+        at = self.index[:, pool.rng.integers(self.index.shape[1], size=len(rows))].T
+        return np.take_along_axis(rows, at, 1)
 
 
 def _inners(first: Inner, then: Inner) -> np.ndarray:

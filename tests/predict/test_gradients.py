@@ -168,6 +168,24 @@ def test_a_linear_recurrence_is_what_its_powers_are(loop):
     assert [row.gradient for row in rows] == pytest.approx(slopes, rel=1e-12)
 
 
+def test_a_weight_may_act_on_data_and_on_units():
+    """The recurrence as before, from data; and a table whose rows are read and whose transpose makes logits."""
+    n, turns, law = 64, 3, Law("normal", 1 / 64)
+
+    def apply(w, x):
+        for _ in range(turns):
+            x = x @ w
+        return x
+
+    x = jax.random.normal(KEY, (1, n))
+    rows = predict(apply, jnp.zeros((n, n)), x, laws=law, gradients=True)
+    assert rows.parameters[""] == pytest.approx(turns * float(jnp.mean(x**2)), rel=1e-6)  # data in float32
+    tokens = jnp.array([[0, 1, 1, 5]])
+    rows = predict(lambda w, t: w[t] @ w.T, jnp.zeros((64, n)), tokens, laws=law, gradients=True)
+    # Four tokens' vectors of squared length one by each logit, and four rows with one unit of squared gradient each.
+    assert rows.parameters[""] == pytest.approx(4 / 64 + 4 / 64, rel=1e-6)
+
+
 def test_the_gradient_by_a_kernel_sums_over_examples_and_places():
     """Of one convolution of data: ``E[dW_k^2] = sum_(n, p) x_(n, p + k)^2``; and of a second one, of what it saw."""
     x = jax.random.normal(KEY, (2, 6, 5, 3))
