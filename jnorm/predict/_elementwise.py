@@ -11,7 +11,7 @@ import numpy as np
 from jnorm.predict._atoms import Atom, Function, Root
 from jnorm.predict._nodes import Node, bind
 from jnorm.predict._sums import Picked
-from jnorm.predict._together import merged, one_gaussian, product, sampled
+from jnorm.predict._together import merged, mixed, one_gaussian, product, sampled
 from jnorm.predict._values import (
     EXACT,
     GAUSSIAN,
@@ -194,6 +194,8 @@ def _linear(name: str, values: Sequence[Any]) -> Any:
     if name in ("add", "sub", "add_any"):
         if isinstance(a, Random) and isinstance(b, Random):
             if not (a.gaussian and b.gaussian) and one_gaussian(values)[0] is not None:
+                return None
+            if mixed(a, b):
                 return None
             b = b if sign > 0 else affine(b, -1.0)
             return merged(a, b) or added(a, b)

@@ -82,10 +82,26 @@ def pad(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     x, value = inputs
     if isinstance(value, Random) or np.any(value):
         raise Refused("padding with other numbers than zero")
-    config = site.params["padding_config"]
-    pads = {axis: rule for axis, rule in enumerate(config) if any(rule)}
     if isinstance(x, Weight):
         raise Refused("padding of parameters")
+    pads = {axis: rule for axis, rule in enumerate(site.params["padding_config"]) if any(rule)}
+    return _among_zeros(x, pads, site.equation.outvars[0].aval.shape)
+
+
+def dynamic_update_slice(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Into zeros, as the gradient of a slice at a place that is known."""
+    into, x, *starts = inputs
+    if any(isinstance(start, Random | Weight) for start in starts):
+        raise Refused("indices that are random")
+    if not isinstance(x, Random) or isinstance(into, Random | Weight) or np.any(into):
+        raise Refused("numbers written over others")
+    spare = [whole - own for whole, own in zip(into.shape, x.shape, strict=True)]
+    at = [int(np.clip(start, 0, most)) for start, most in zip(starts, spare, strict=True)]
+    pads = {axis: (low, most - low, 0) for axis, (low, most) in enumerate(zip(at, spare, strict=True)) if most}
+    return _among_zeros(x, pads, into.shape)
+
+
+def _among_zeros(x: Random, pads: dict[int, tuple[int, int, int]], shape: Sequence[int]) -> Random:
     if len(pads) == 1:
         ((axis, (low, high, inner)),) = pads.items()
         size = x.shape[axis]
@@ -93,7 +109,6 @@ def pad(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
             return _among(x, axis, low // size, (low + size + high) // size)
     if any(len(x.axes[axis]) > 1 or x.axes[axis][0][1] for axis in pads):
         raise Refused("padding of units")
-    shape = site.equation.outvars[0].aval.shape
     axes = tuple(((shape[axis], False),) if axis in pads else atoms for axis, atoms in enumerate(x.axes))
     return _padded(x, pads, axes)
 
@@ -157,6 +172,7 @@ def stacked(stack: Stack, predictor: Any) -> Random:
 
 RULES: dict[str, Callable[[Any, Sequence[Any], Any], Any]] = {
     "concatenate": concatenate,
+    "dynamic_update_slice": dynamic_update_slice,
     "pad": pad,
     "scatter-add": scatter_add,
 }

@@ -122,6 +122,13 @@ def merged(a: Random, b: Random) -> Random | None:
     return None
 
 
+def mixed(a: Random, b: Random) -> bool:
+    """Whether a product meets samples of what is in it, which may cancel, as in a softmax: then both are sampled."""
+    kinds = [{type(atom) for atom in v.terms} for v in (a, b)]
+    meets = any(Product in kinds[i] and Rows in kinds[1 - i] for i in (0, 1))
+    return meets and not a.deps.isdisjoint(b.deps)
+
+
 def sampled(f: Callable[..., Any], values: Sequence[Any], axes: tuple[Atoms, ...], pool: Any) -> Random:
     """A function of joint samples ``[count, *small]`` of its operands."""
     small = tuple(1 if unit else size for atoms in axes for size, unit in atoms)

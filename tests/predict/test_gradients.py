@@ -240,6 +240,12 @@ def test_layers_side_by_side():
     assert one.parameters[""] == pytest.approx(np.mean(list(three.parameters.values())), rel=1e-10)
 
 
+def test_a_slice_at_a_known_place_has_a_gradient_there():
+    apply = lambda w, x: jax.lax.dynamic_slice_in_dim(x @ w, 1, 2, axis=0)
+    rows = predict(apply, jnp.zeros((4, 64)), jnp.ones((5, 4)), laws=Law("normal", 0.25), gradients=True)
+    assert rows[0].gradient == pytest.approx(2 / 5, rel=1e-12)
+
+
 def test_what_has_no_gradient_is_named_with_its_line():
     def apply(w, x):
         return jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.tanh(c[1] @ w)), (0, x))[1]
