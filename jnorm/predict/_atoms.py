@@ -3,11 +3,11 @@
 - `Root`: jointly Gaussian, what a random weight makes of data. Two uses of one weight are correlated as their data are.
 - `Function`: of one Gaussian at each index; its covariances are Hermite series.
 - `Product`: of two independent values.
-- `Inner`: sums over units of products of two values, Gaussian by the central limit theorem.
 - `Rows`: joint samples of units. Nothing is ever sampled of parameters.
+
+Sums of products of two values are in `jnorm.predict._sums`.
 """
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +15,24 @@ import numpy as np
 
 from jnorm.predict import _hermite
 from jnorm.predict._uses import Use
-from jnorm.predict._values import FEW, LARGE, Random, _flat, apply, covariance, second, select
+from jnorm.predict._values import (
+    EXACT,
+    FEW,
+    GAUSSIAN,
+    MARKED,
+    Atoms,
+    Random,
+    Weight,
+    _flat,
+    apply,
+    covariance,
+    diagonal,
+    second,
+    select,
+)
 
 COUNT = 4096  # units that are sampled, fewer where one takes many numbers
 NUMBERS = 2**22
-_ids = itertools.count()
 
 
 class Pool:
@@ -60,12 +73,27 @@ class Atom:
         """``[size, other.size]``, or ``None`` where it is zero."""
         if self.deps.isdisjoint(other.deps):
             return None
+        known = self.__dict__.setdefault("_pairs", {})
+        if other not in known:
+            part = self._covariance(other)
+            known[other] = part
+            if other is not self:
+                other.__dict__.setdefault("_pairs", {})[self] = None if part is None else part.T
+        return known[other]
+
+    @property
+    def variance(self) -> np.ndarray:
+        """The diagonal of its covariance."""
+        cov = self.covariance(self)
+        return np.zeros(self.size) if cov is None else np.diagonal(cov)
+
+    def _covariance(self, other: "Atom") -> np.ndarray | None:
         for first, then, turned in ((self, other, False), (other, self, True)):
-            rule = _RULES.get((type(first), type(then)))
+            rule = RULES.get((type(first), type(then)))
             if rule:
                 part = rule(first, then)
                 return part.T if turned and part is not None else part
-        return _sampled(self, other)
+        return sampled_covariance(self, other)
 
     def selected(self, index: np.ndarray) -> "Atom | None":
         """The atom of other indices, where that is more than a matrix."""
@@ -84,12 +112,28 @@ class Root(Atom):
 
     gaussian = True
 
-    def __init__(self, key: Any, var: float, use: Use | None, size: int, normal: bool = True) -> None:
+    def __init__(
+        self,
+        key: Any,
+        var: float,
+        use: Use | None,
+        size: int,
+        normal: bool = True,
+        whole: "Root | None" = None,
+        at: np.ndarray | None = None,
+    ) -> None:
         self.key, self.var, self.use, self.size = key, var, use, size
         self.mean, self.deps, self.normal = np.zeros(size), frozenset({key}), normal
+        self.whole, self.at = whole or self, np.arange(size) if at is None else at  # what it is a part of, and which
+
+    def selected(self, index: np.ndarray) -> "Atom":
+        use = self.use and self.use.selected(index)
+        return Root(self.key, self.var, use, index.size, self.normal, self.whole, self.at[index])
 
     def rows(self, pool: Pool) -> np.ndarray:
-        together = [atom for atom in pool.known if isinstance(atom, Root) and atom.key == self.key]
+        if self.whole is not self:
+            return pool.atom(self.whole)[:, self.at]
+        together = [a for a in pool.known if isinstance(a, Root) and a.key == self.key and a.whole is a]
         cov = _gram(self, self)
         if not together:
             return pool.rng.standard_normal((pool.share(self.size), self.size)) @ _factor(cov).T
@@ -110,8 +154,19 @@ def _factor(cov: np.ndarray) -> np.ndarray:
 
 def _gram(first: Root, then: Root) -> np.ndarray:
     if first.use is None or then.use is None:
-        return first.var * np.eye(first.size)
+        return first.var * (first.at[:, None] == then.at)
     return first.var * first.use.gram(then.use)
+
+
+def used(key: Any, weight: Weight, use: Use, size: int, axes: tuple[Atoms, ...], x: Any) -> Random:
+    """What a weight makes of a use of ``x``."""
+    atom = Root(key, weight.var, use, size, weight.normal)
+    random = isinstance(x, Random)
+    status = x.status if random else EXACT
+    law = max(status, EXACT if weight.normal and not random else GAUSSIAN)
+    if random and use.count * use.index.shape[1] < FEW and x.status != EXACT:
+        law = MARKED
+    return Random(axes, np.zeros(()), {atom: None}, status=status, law=law)
 
 
 class Function(Atom):
@@ -147,53 +202,18 @@ class Product(Atom):
         self.deps = first.deps | then.deps
         self.mean = first.mean * then.mean
 
+    @property
+    def variance(self) -> np.ndarray:
+        squares = [diagonal(v) + v.mean**2 for v in (self.first, self.then)]
+        return squares[0] * squares[1] - self.mean**2
+
+    def selected(self, index: np.ndarray) -> "Atom":
+        return Product(*(select(v, index, _flat(index.size)) for v in (self.first, self.then)))
+
     def rows(self, pool: Pool) -> np.ndarray:
         a, b = pool.rows(self.first), pool.rows(self.then)
         count = min(len(a), len(b))
         return a[:count] * b[:count]
-
-
-class Inner(Atom):
-    """Sums over ``count`` units of ``first[i] * then[j]``, ``[E, c]`` each: Gaussian with the moments of such sums."""
-
-    gaussian = True
-
-    def __init__(self, first: Random, then: Random, i: np.ndarray, j: np.ndarray, count: int) -> None:
-        self.first, self.then, self.i, self.j, self.count, self.size = first, then, i, j, count, len(i)
-        self.deps = frozenset({("inner", next(_ids))})
-        self.mean = np.zeros(self.size)
-        if not first.deps.isdisjoint(then.deps) or (np.any(first.mean) and np.any(then.mean)):
-            self.mean = count * second(first, then)[i, j].sum(-1)
-        self._cov: np.ndarray | None = None
-
-    @property
-    def cov(self) -> np.ndarray:
-        """``E[a b a' b'] - E[a b] E[a' b']`` of Gaussians, or of independent values, summed over units."""
-        if self._cov is None:
-            apart = self.first.deps.isdisjoint(self.then.deps)
-            same = [second(x, x) for x in (self.first, self.then)]
-            cross = None if apart else second(self.first, self.then)
-            total = np.zeros((self.size, self.size))
-            mean = self.first.mean[self.i] * self.then.mean[self.j]
-            for k in range(self.i.shape[1]):
-                for l in range(self.i.shape[1]):
-                    i, j, m, n = self.i[:, k], self.j[:, k], self.i[:, l], self.j[:, l]
-                    total += same[0][np.ix_(i, m)] * same[1][np.ix_(j, n)]
-                    if cross is not None:
-                        total += cross[np.ix_(i, n)] * cross[np.ix_(m, j)].T
-                    total -= (1 if cross is None else 2) * np.outer(mean[:, k], mean[:, l])
-            self._cov = self.count * total
-        return self._cov
-
-    def rows(self, pool: Pool) -> np.ndarray:
-        each = min(self.count, FEW)
-        count = pool.share(max(self.size, (self.first.size + self.then.size) * each))
-        fresh = Pool(count * each, pool.rng)
-        a, b = fresh.rows(self.first), fresh.rows(self.then)
-        count = min(len(a), len(b)) // each
-        a, b = (x[: count * each].reshape(count, each, -1) for x in (a, b))
-        out = np.stack([(x.T @ y)[self.i, self.j].sum(-1) for x, y in zip(a, b, strict=True)])
-        return self.mean + (out - each / self.count * self.mean) * np.sqrt(self.count / each)
 
 
 class Rows(Atom):
@@ -208,6 +228,10 @@ class Rows(Atom):
         if self._mean is None:
             self._mean = self.pool.atom(self).mean(0)
         return self._mean
+
+    @property
+    def variance(self) -> np.ndarray:
+        return self.pool.atom(self).var(0)
 
     def rows(self, pool: Pool) -> np.ndarray:
         return self.make(pool)
@@ -230,7 +254,7 @@ def _functions(first: Function, then: Function) -> np.ndarray | None:
     return None if cov is None else _hermite.covariance(first.series, then.series, cov, same=first is then)
 
 
-def _function_root(first: Function, then: Atom) -> np.ndarray | None:
+def function_root(first: Function, then: Atom) -> np.ndarray | None:
     total = None
     for atom, a in first.base.terms.items():
         part = atom.covariance(then)
@@ -244,10 +268,10 @@ def _products(first: Product, then: Product) -> np.ndarray | None:
         a, b = first.first, first.then
         if (a.deps | c.deps).isdisjoint(b.deps | d.deps):
             return second(a, c) * second(b, d) - np.outer(first.mean, then.mean)
-    return _sampled(first, then)
+    return sampled_covariance(first, then)
 
 
-def _product_other(first: Product, then: Atom) -> np.ndarray | None:
+def product_other(first: Product, then: Atom) -> np.ndarray | None:
     for a, b in ((first.first, first.then), (first.then, first.first)):
         if b.deps.isdisjoint(then.deps):
             if not np.any(b.mean):
@@ -255,14 +279,10 @@ def _product_other(first: Product, then: Atom) -> np.ndarray | None:
             whole = Random((((then.size, False),),), np.zeros(()), {then: None}, status=0, law=0)
             part = covariance(a, whole)
             return None if part is None else b.mean[:, None] * part
-    return _sampled(first, then)
+    return sampled_covariance(first, then)
 
 
-def _inners(first: Inner, then: Inner) -> np.ndarray | None:
-    return first.cov if first is then and first.size <= LARGE else _sampled(first, then)
-
-
-def _sampled(first: Atom, then: Atom) -> np.ndarray:
+def sampled_covariance(first: Atom, then: Atom) -> np.ndarray:
     pool = next((atom.pool for atom in (first, then) if isinstance(atom, Rows)), None) or Pool()
     a, b = pool.atom(first), pool.atom(then)
     count = min(len(a), len(b))
@@ -270,13 +290,11 @@ def _sampled(first: Atom, then: Atom) -> np.ndarray:
     return a.T @ b / count
 
 
-_RULES: dict[tuple[type, type], Callable[..., np.ndarray | None]] = {
+RULES: dict[tuple[type, type], Callable[..., np.ndarray | None]] = {
     (Root, Root): _roots,
     (Function, Function): _functions,
-    (Function, Root): _function_root,
+    (Function, Root): function_root,
     (Product, Product): _products,
-    (Product, Root): _product_other,
-    (Product, Function): _product_other,
-    (Inner, Inner): _inners,
-    (Function, Inner): _function_root,
+    (Product, Root): product_other,
+    (Product, Function): product_other,
 }

@@ -1,4 +1,4 @@
-"""Matrix products and convolutions: with weights, with known numbers, and of two random values."""
+"""Matrix products: with weights, with known numbers, and of two random values."""
 
 import math
 from collections.abc import Sequence
@@ -6,24 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from jnorm.predict._atoms import Inner, Root, Rows
-from jnorm.predict._structure import factors, index_of, moved_axes
+from jnorm.predict._atoms import Rows, used
+from jnorm.predict._structure import factors, index_of
+from jnorm.predict._sums import Inner, Outer
 from jnorm.predict._uses import Use
-from jnorm.predict._values import (
-    EXACT,
-    FEW,
-    GAUSSIAN,
-    LARGE,
-    MARKED,
-    SAMPLED,
-    Atoms,
-    Random,
-    Refused,
-    Weight,
-    linear,
-    second,
-)
-from jnorm.predict._windows import windows
+from jnorm.predict._values import GAUSSIAN, LARGE, SAMPLED, Atoms, Random, Refused, Weight, linear, second
 
 
 def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
@@ -40,6 +27,8 @@ def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     if all(isinstance(x, Random) for x in pair):
         return _of_two(pair[0], pair[1], contracted, batched, predictor)
     known = 0 if isinstance(pair[1], Random) else 1
+    if not np.any(pair[known]):  # as where a loop starts; of no axes that it could be told from
+        return np.zeros(site.equation.outvars[0].aval.shape)
     return _with_known(pair[1 - known], np.asarray(pair[known], np.float64), contracted, batched, known, predictor)
 
 
@@ -81,19 +70,9 @@ def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: in
     use = Use(value, use_index, count, block)
     sides = [axes[axis] for axis in free]
     out = (*(axes[axis] for axis in shared), *((*sides, *new) if side else (*new, *sides)))
-    root = _root(key, weight, use, size, out, x)
+    root = used(key, weight, use, size, out, x)
     predictor.products[same] = root, source  # of which the ``id`` stays its own while it is kept
     return root
-
-
-def _root(key: Any, weight: Weight, use: Use, size: int, axes: tuple[Atoms, ...], x: Any) -> Random:
-    atom = Root(key, weight.var, use, size, weight.normal)
-    random = isinstance(x, Random)
-    status = x.status if random else EXACT
-    law = max(status, EXACT if weight.normal and not random else GAUSSIAN)
-    if random and use.count * use.index.shape[1] < FEW and x.status != EXACT:
-        law = MARKED
-    return Random(axes, np.zeros(()), {atom: None}, status=status, law=law)
 
 
 def _with_known(x: Random, k: np.ndarray, contracted: Any, batched: Any, known: int, predictor: Any) -> Any:
@@ -137,7 +116,10 @@ def _with_known(x: Random, k: np.ndarray, contracted: Any, batched: Any, known: 
 
 
 def _of_two(x: Random, y: Random, contracted: Any, batched: Any, predictor: Any) -> Random:
-    """Over units Gaussian by the central limit; over positions bilinear in the two, which must be independent."""
+    """Over units Gaussian by the central limit; over positions bilinear, and exact where the two are independent.
+
+    They are so at different units, as those of an input and of an output whose product is the gradient by a weight.
+    """
     for i, j in zip((*contracted[0], *batched[0]), (*contracted[1], *batched[1]), strict=True):
         if x.axes[i] != y.axes[j] and x.shape[i] > 1:
             raise Refused("an axis that is of units in one factor and of positions in the other")
@@ -158,10 +140,12 @@ def _of_two(x: Random, y: Random, contracted: Any, batched: Any, predictor: Any)
     count = math.prod(size for a in contracted[0] for size, unit in x.axes[a] if unit)
     size = b * p * q
     status, law = max(x.status, y.status), max(x.law, y.law, GAUSSIAN)
-    if count > 1:
+    has = lambda v, some: any(unit for a in some for _, unit in v.axes[a])
+    apart = has(x, frees[0]) and has(y, frees[1]) and not has(x, batched[0])
+    if count > 1 or apart:
         i, j = (k.reshape(size, c) for k in np.broadcast_arrays(moved[0][:, :, None], moved[1][:, None]))
-        atom: Any = Inner(x, y, i, j, count)
-        return Random(axes, np.zeros(()), {atom: None}, status=status, law=law)
+        atom: Any = Inner(x, y, i, j, count) if count > 1 else Outer(x, y, i, j)
+        return Random(axes, np.zeros(()), {atom: None}, status=status, law=law if count > 1 else SAMPLED)
     out = _mixed(x, y, moved, size, axes, predictor)
     if not x.deps.isdisjoint(y.deps) or size > LARGE:
         return out
@@ -229,49 +213,4 @@ def _mixed(x: Random, y: Random, moved: Any, size: int, axes: tuple[Atoms, ...],
     return Random(axes, np.zeros(()), {atom: None}, status=SAMPLED, law=SAMPLED)
 
 
-def conv(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    x, weight = inputs
-    params = site.params
-    if not isinstance(weight, Weight):
-        raise Refused("a convolution whose kernel is no fresh parameter")
-    if params["batch_group_count"] != 1:
-        raise Refused("groups of examples in a convolution")
-    lhs, rhs, out = params["dimension_numbers"]
-    shape, groups = site.equation.outvars[0].aval.shape, params["feature_group_count"]
-    spatial, kernel = lhs[2:], rhs[2:]
-    result = [shape[out[0]], *(shape[axis] for axis in out[2:])]
-    look = lambda sizes: windows(
-        sizes,
-        result,
-        (1, *(weight.shape[axis] for axis in kernel)),
-        (1, *params["window_strides"]),
-        (0, *(low for low, _ in params["padding"])),
-        (1, *params["lhs_dilation"]),
-        (1, *params["rhs_dilation"]),
-    )
-    order = [lhs[0], *spatial]
-    if isinstance(x, Random):
-        if any(len(x.axes[axis]) > 1 or x.axes[axis][0][1] for axis in order if x.shape[axis] > 1):
-            raise Refused("a convolution over units")
-        where, index = factors(x.axes), index_of(x)
-        feature = x.axes[lhs[1]]
-        if not all(unit for size, unit in feature if size > 1):
-            raise Refused("a convolution whose channels are positions")
-        flat = index.transpose([i for axis in (*order, lhs[1]) for i in where[axis]]).ravel()
-        seen = look([x.shape[axis] for axis in order])
-        use_index = np.where(seen >= 0, flat[seen], -1)
-        use = Use(x, use_index, x.shape[lhs[1]] // groups)
-    else:
-        if groups != 1:
-            raise Refused("groups of channels of data")
-        x = np.asarray(x, np.float64)
-        value = x.transpose([*order, lhs[1]])
-        use = Use(value.reshape(-1, value.shape[-1]), look(value.shape[:-1]), 1)
-    axes: list[Atoms] = [((size, False),) for size in shape]
-    axes[out[1]] = ((shape[out[1]], shape[out[1]] > 1),)
-    moved = [out[0], *out[2:], out[1]]
-    root = _root((weight.key, "conv", rhs), weight, use, math.prod(result), tuple(axes[a] for a in moved), x)
-    return moved_axes(root, [moved.index(axis) for axis in range(len(shape))])
-
-
-RULES = {"dot_general": dot_general, "conv_general_dilated": conv}
+RULES = {"dot_general": dot_general}

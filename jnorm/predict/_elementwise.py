@@ -1,14 +1,17 @@
 """Operations that act on every number by itself."""
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from jnorm.predict._atoms import Atom, Function, Product, Root, Rows
-from jnorm.predict._nodes import IDENTITY, Node, bind
+from jnorm.predict._atoms import Atom, Function, Root
+from jnorm.predict._nodes import Node, bind
+from jnorm.predict._sums import Picked
+from jnorm.predict._together import merged, mixed, one_gaussian, product, sampled
 from jnorm.predict._values import (
     EXACT,
     GAUSSIAN,
@@ -50,8 +53,15 @@ def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
         return inputs[0]
     if site.primitive in ("stop_gradient", "copy", "copy_p", "optimization_barrier", "reduce_precision"):
         return inputs[0]
+    if site.primitive in ("add", "add_any"):
+        for x, other in (inputs, inputs[::-1]):
+            known_zero = not isinstance(other, Random | Weight) and not np.any(other)
+            if known_zero and isinstance(x, Random) and x.shape == site.equation.outvars[0].aval.shape:
+                return x  # as where a probe is added
     status = max((x.status for x in inputs if isinstance(x, Random)), default=EXACT)
     inputs = [known(x) if isinstance(x, Random) and not x.terms else x for x in inputs]
+    if site.primitive == "add_any":
+        inputs = _alike(inputs)
     axes = aligned(site, inputs)
     values = [placed(x, axes, predictor) for x in inputs]
     out = _of_placed(site, values, axes, predictor)
@@ -59,6 +69,27 @@ def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
         out = Random(axes, np.broadcast_to(out, (_size(axes),)), {}, status=status, law=status)
     out.status, out.law = max(out.status, status), max(out.law, status)
     return out
+
+
+def _alike(inputs: Sequence[Any]) -> Sequence[Any]:
+    """Gradients by a weight that was used on data and on units, of which each number of the data counts as one."""
+    if not all(isinstance(x, Random) for x in inputs):
+        return inputs
+    out = list(inputs)
+    for axis in range(len(out[0].axes)):
+        units = [any(unit for _, unit in x.axes[axis]) for x in out]
+        if units[0] != units[1] and out[0].shape == out[1].shape:
+            i = units.index(False)
+            out[i] = _picked(out[i], axis, out[1 - i].axes[axis])
+    return out
+
+
+def _picked(x: Random, axis: int, units: Atoms) -> Random:
+    lead = math.prod(1 if unit else size for atoms in x.axes[:axis] for size, unit in atoms)
+    count = x.shape[axis]
+    index = np.arange(x.size).reshape(lead, count, -1).swapaxes(1, 2).reshape(-1, count)
+    axes = (*x.axes[:axis], units, *x.axes[axis + 1 :])
+    return Random(axes, np.zeros(()), {Picked(x, index): None}, status=x.status, law=SAMPLED)
 
 
 def known(x: Random) -> np.ndarray:
@@ -79,13 +110,13 @@ def _of_placed(site: Any, values: Sequence[Any], axes: tuple[Atoms, ...], predic
         out = _linear(site.primitive, values)
         if out is not None:
             return out
-    base, nodes = _one_gaussian(values)
+    base, nodes = one_gaussian(values)
     if base is not None and base.size <= LARGE:
         node = Node((site.primitive, repr(site.params)), lambda *parts: bind(site, *parts), nodes)
         status = max(base.law, *(x.law for x in random))
         return Random(axes, np.zeros(()), {Function(base, node): None}, status=status, law=status)
     if site.primitive == "mul" and len(random) == 2:
-        out = _product(*values)
+        out = product(*values, predictor.pool)
         if out is not None:
             return out
     return sampled(lambda *rows: bind(site, *rows), values, axes, predictor.pool)
@@ -162,95 +193,16 @@ def _linear(name: str, values: Sequence[Any]) -> Any:
     sign = -1.0 if name == "sub" else 1.0
     if name in ("add", "sub", "add_any"):
         if isinstance(a, Random) and isinstance(b, Random):
-            if not (a.gaussian and b.gaussian) and _one_gaussian(values)[0] is not None:
+            if not (a.gaussian and b.gaussian) and one_gaussian(values)[0] is not None:
                 return None
-            return added(a, b if sign > 0 else affine(b, -1.0))
+            if mixed(a, b):
+                return None
+            b = b if sign > 0 else affine(b, -1.0)
+            return merged(a, b) or added(a, b)
         return affine(a, 1.0, sign * b) if isinstance(a, Random) else affine(b, sign, a)
     if name == "mul":
         return affine(a, b) if isinstance(a, Random) else affine(b, a)
     return affine(a, 1.0 / np.asarray(b)) if isinstance(a, Random) else None
-
-
-def _one_gaussian(values: Sequence[Any]) -> tuple[Random | None, list[Any]]:
-    """The Gaussian that all operands are functions of, and these functions; ``None`` if there is none."""
-    base: Random | None = None
-    nodes: list[Any] = []
-    for x in values:
-        if not isinstance(x, Random):
-            nodes.append(x)
-            continue
-        own, node = _curve(x)
-        if own is None or (base is not None and own is not base):
-            return None, []
-        base = own
-        nodes.append(node)
-    return base, nodes
-
-
-def _curve(x: Random) -> tuple[Random | None, Any]:
-    if x.gaussian:
-        one = x.base is x
-        return x.base, IDENTITY if one else _affine_node(IDENTITY, x.scale, x.shift)
-    if len(x.terms) == 1:
-        ((atom, a),) = x.terms.items()
-        if isinstance(atom, Function) and (a is None or a.ndim == 1):
-            plain = a is None and not np.any(x.offset)
-            return atom.base, atom.node if plain else _affine_node(atom.node, 1.0 if a is None else a, x.offset)
-    return None, None
-
-
-def _affine_node(node: Node, scale: Any, shift: Any) -> Node:
-    return Node("affine", lambda z, s, t: z * s + t, (node, _one(scale), _one(shift)))
-
-
-def _one(numbers: Any) -> np.ndarray:
-    numbers = np.asarray(numbers, np.float64)
-    return numbers.ravel()[0] if numbers.size and np.all(numbers == numbers.ravel()[0]) else numbers
-
-
-def _product(a: Random, b: Random) -> Random | None:
-    """The product of independent values, or one more factor of such a product."""
-    status = max(a.status, b.status)
-    if a.deps.isdisjoint(b.deps):
-        return Random(a.axes, np.zeros(()), {Product(a, b): None}, status=status, law=max(a.law, b.law, GAUSSIAN))
-    for whole, factor in ((a, b), (b, a)):
-        if len(whole.terms) != 1 or np.any(whole.offset):
-            continue
-        ((atom, scale),) = whole.terms.items()
-        if not isinstance(atom, Product) or (scale is not None and scale.ndim != 1):
-            continue
-        for part, other in ((atom.first, atom.then), (atom.then, atom.first)):
-            if other.deps.isdisjoint(factor.deps):
-                base, nodes = _one_gaussian([part, factor])
-                if base is None:
-                    continue
-                inner = Random(
-                    part.axes,
-                    np.zeros(()),
-                    {Function(base, Node("product", lambda x, y: x * y, nodes)): None},
-                    status=status,
-                    law=status,
-                )
-                out = Random(a.axes, np.zeros(()), {Product(inner, other): None}, status=status, law=max(a.law, b.law))
-                return out if scale is None else affine(out, scale)
-    return None
-
-
-def sampled(f: Callable[..., Any], values: Sequence[Any], axes: tuple[Atoms, ...], pool: Any) -> Random:
-    """A function of joint samples ``[count, *small]`` of its operands."""
-    small = tuple(1 if unit else size for atoms in axes for size, unit in atoms)
-    random = [x for x in values if isinstance(x, Random)]
-
-    def make(pool: Any) -> np.ndarray:
-        rows = [pool.rows(x) for x in random]
-        count = min(map(len, rows))
-        known = iter(r[:count].reshape(count, -1) for r in rows)
-        parts = [next(known) if isinstance(x, Random) else x for x in values]
-        return np.asarray(f(*parts), np.float64).reshape(count, -1)
-
-    size = int(np.prod(small, dtype=int))
-    deps = frozenset().union(*(x.deps for x in random))
-    return Random(axes, np.zeros(()), {Rows(size, deps, make, pool): None}, status=SAMPLED, law=SAMPLED)
 
 
 class Frozen(Atom):

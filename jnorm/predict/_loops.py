@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jnorm.predict._structure import rearranged, stacked, taken
-from jnorm.predict._values import Random, Refused, Weight
+from jnorm.predict._structure import rearranged, taken
+from jnorm.predict._values import Random, Refused, Stack, Weight
 
 
 def scan(site: Any, inputs: Sequence[Any], predictor: Any) -> list[Any]:
@@ -16,15 +16,24 @@ def scan(site: Any, inputs: Sequence[Any], predictor: Any) -> list[Any]:
     turns = range(params["length"])
     rows = []
     for turn in reversed(turns) if params["reverse"] else turns:
+        predictor.turns.append(turn)
         out = site.open(body, *consts, *carry, *(_row(x, turn, site, predictor) for x in xs))
+        predictor.turns.pop()
         carry = out[:carried]
         rows.append(out[carried:])
     if params["reverse"]:
         rows.reverse()
-    return [*carry, *(stacked(column, predictor) for column in zip(*rows, strict=True))]
+    return [*carry, *map(_column, zip(*rows, strict=True))]
+
+
+def _column(parts: Sequence[Any]) -> Any:
+    random = any(isinstance(x, Random | Weight | Stack) for x in parts)
+    return Stack(tuple(parts)) if random else np.stack([np.asarray(x) for x in parts])
 
 
 def _row(x: Any, turn: int, site: Any, predictor: Any) -> Any:
+    if isinstance(x, Stack):
+        return x.parts[turn]
     if isinstance(x, Weight):
         return rearranged(x, x.shape[1:], site)._replace(key=(*x.key, "row", turn))
     if not isinstance(x, Random):

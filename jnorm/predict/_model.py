@@ -46,11 +46,11 @@ def model(apply: Callable[..., Any], params: Any, x: Any, laws: Any) -> Model:
     return Model(jax.make_jaxpr(apply)(params, x), names, flat, jax.tree.leaves(x), inputs)
 
 
-def cotangents(results: Sequence[Any], predictor: Any) -> list[Random]:
-    """Gradients N(0, 1) at the results, with their axes."""
+def cotangents(results: Sequence[Any], predictor: Any, var: float = 1.0) -> list[Random]:
+    """Gradients N(0, var) at the results, with their axes."""
     out = []
     for i, value in enumerate(results):
-        shape = tuple(value.shape)
+        value, shape = predictor.ready(value), tuple(value.shape)
         axes = value.axes if isinstance(value, Random) else tuple(((size, False),) for size in shape)
-        out.append(predictor.as_random(Weight((("cotangent", i),), shape, 1.0, True), axes))
+        out.append(predictor.as_random(Weight((("cotangent", i),), shape, var, True), axes))
     return out

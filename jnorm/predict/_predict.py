@@ -9,16 +9,26 @@ import numpy as np
 
 from jnorm import jaxprs
 from jnorm.predict import _backward, _choice
-from jnorm.predict._model import cotangents, model
+from jnorm.predict._model import Model, cotangents, model
 from jnorm.predict._moments import moments
 from jnorm.predict._prediction import Gradient, Prediction, Row
 from jnorm.predict._predictor import Predictor
 from jnorm.predict._sizes import sizes
 from jnorm.predict._strays import Strays
-from jnorm.predict._values import EXACT, FEW, MARKED, STATUS, Random
+from jnorm.predict._updates import first_updates
+from jnorm.predict._values import EXACT, FEW, MARKED, STATUS, Random, Stack, Weight
 
 
-def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None, gradients: bool = False) -> Prediction:
+def predict(
+    apply: Callable[..., Any],
+    params: Any,
+    x: Any,
+    *,
+    laws: Any = None,
+    gradients: bool = False,
+    optimizer: Any = None,
+    cotangent: float = 1.0,
+) -> Prediction:
     """What the values of a model are over random parameters, from its jaxpr alone.
 
     No parameter is drawn and the model is not run: each equation has a rule for laws. A product with a weight of
@@ -28,8 +38,10 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None,
     have in common. Softmax, maxima and functions of several Gaussians are estimated from samples of *units*, and their
     rows say so. Where an axis is no axis of units (examples, positions, channels of data) nothing is averaged.
 
-    With ``gradients`` the reverse pass is predicted too, from cotangents N(0, 1) of the output: the squared gradient at
-    every row and parameter. A weight counts as a fresh one where its transpose comes by (gradient independence).
+    With ``gradients`` the reverse pass is predicted too, from independent normal cotangents of the output: the squared
+    gradient at every row and parameter. A weight counts as a fresh one where its transpose comes by (gradient
+    independence). With an ``optimizer`` its first step is taken with gradients of these sizes that are independent
+    numbers; it may look at their sizes and signs, but of what it makes of directions (Muon, Shampoo) nothing is known.
 
     A single draw scatters about these values by O(depth / width); ``spread`` says how far. Weights that have been
     trained, with a mean or with rows of different sizes, are refused unless `laws` says what they are.
@@ -40,17 +52,19 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None,
         params: Its parameters, a pytree of arrays. Their shapes count, and their numbers as far as laws are not given.
         x: Its data, a pytree of arrays, which are known.
         laws: A pytree of the structure of ``params`` with a `Law`, or ``None`` for one to be recognized, at each leaf.
-        gradients: Whether squared gradients are predicted; of attention that takes minutes.
+        gradients: Whether squared gradients are predicted.
+        optimizer: A transformation of Optax, of whose first update the size is predicted. Gradients are too, then.
+        cotangent: The deviation of the gradient by a number of the output, as of a loss.
 
     Returns:
         A row for each equation that matters, in the order of computation.
 
     Raises:
-        TypeError: ``apply`` is not callable.
-        ValueError: Laws of another structure, or parameters that are no draws of one law with mean zero.
+        TypeError: ``apply`` is not callable, or ``optimizer`` is none.
+        ValueError: ``cotangent`` is not positive, laws of another structure, or parameters that are no draws of one law
+            with mean zero.
         NotImplementedError: An operation without a rule, named with its line.
 
-    >>> import jax
     >>> import jax.numpy as jnp
     >>> from jnorm.predict import Law
     >>> weights = [jnp.zeros((8, 256)), jnp.zeros((256, 256))]
@@ -64,66 +78,89 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None,
     2.000 0.000 exact
     1.000 0.318 gaussian
     """
+    if optimizer is not None and not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(f"`optimizer` must be a transformation of Optax; got {optimizer!r}")
+    if not 0 < cotangent < math.inf:
+        raise ValueError(f"`cotangent` must be positive and finite; got {cotangent}")
     traced = model(apply, params, x, laws)
     program = traced.program
     matters = _choice.chosen(program)
-    seen: list[tuple[Row | None, bool]] = []
-
-    predictor = Predictor(lambda site, out: None, strays=Strays())
+    seen: list[tuple[Row, _backward.Place, tuple[int, ...]]] = []
 
     def record(site: Any, out: Sequence[Any]) -> None:
         if id(site.equation) in matters:
-            random = (value if isinstance(value, Random) and value.terms else None for value in out)
-            each = zip(random, site.equation.outvars, strict=True)
-            rows = (value and _row(site, value, atom.aval.dtype.name, predictor) for value, atom in each)
-            seen.extend((row, _backward.is_hidden(site)) for row in rows)
+            random = [i for i, value in enumerate(out) if isinstance(value, Random) and value.terms]
+            seen.extend((_row(site, out[i], i, predictor), (site.index, i), tuple(predictor.turns)) for i in random)
 
-    predictor.record = record
+    predictor = Predictor(record, strays=Strays())
     results = jaxprs.evaluate(program, *traced.inputs, *traced.rest, hook=predictor, opens=())
-    rows, slopes = [row for row, _ in seen], dict[str, Gradient]()
-    if gradients:
-        reverse, probes = _backward.program(program, traced.flat, traced.rest, matters)
-        of_params, of_probes = _gradients(reverse, [*traced.inputs, *traced.rest], probes, results)
-        slopes = dict(zip(traced.moving, of_params, strict=True))
-        left = iter(of_probes)
-        found = [None if hidden else next(left) for _, hidden in seen]
-        rows = [row and _with_gradient(row, at) for row, at in zip(rows, found, strict=True)]
-    return Prediction(tuple(row for row in rows if row), slopes)
+    if not gradients and optimizer is None:
+        return Prediction(tuple(row for row, _, _ in seen))
+    by_params, at, reverse = _gradients(traced, matters, results, cotangent**2)
+    rows = tuple(
+        _with_gradient(row, _turn(at[place], turns), reverse) if place in at else row for row, place, turns in seen
+    )
+    slopes = {name: _gradient(value, reverse) for name, value in zip(traced.moving, by_params, strict=True)}
+    if optimizer is None:
+        return Prediction(rows, slopes)
+    variances = [leaf.var if isinstance(leaf, Weight) else None for leaf in traced.inputs]
+    squares = [_backward.squares(value) for value in by_params]
+    return Prediction(rows, slopes, first_updates(optimizer, params, traced.names, variances, squares))
 
 
 def _gradients(
-    program: Any, inputs: Sequence[Any], probes: Sequence[Any], results: Sequence[Any]
-) -> tuple[list[Gradient], list[Gradient]]:
-    """The gradients by parameters and by probes, for cotangents N(0, 1) with the axes of the results."""
+    traced: Model, matters: set[int], results: Sequence[Any], var: float
+) -> tuple[list[Any], dict[_backward.Place, Any], Predictor]:
+    """The gradients by parameters and at places, for cotangents N(0, var) with the axes of the results."""
+    program, probes = _backward.program(traced.program, traced.flat, traced.rest, matters)
     predictor = Predictor(lambda site, out: None, strays=Strays())
-    given = cotangents(results, predictor)
-    zeros = [np.asarray(probe) for probe in probes]
-    out = [predictor.ready(v) for v in jaxprs.evaluate(program, *inputs, *zeros, *given, hook=predictor, opens=())]
-    found = [_gradient(v, predictor) for v in out]
-    count = len(found) - len(probes)
-    return found[:count], found[count:]
+    given = [*traced.inputs, *traced.rest, *probes.values(), *cotangents(results, predictor, var)]
+    out = jaxprs.evaluate(program, *given, hook=predictor, opens=())
+    out = [predictor.ready(value) if isinstance(value, Weight) else value for value in out]
+    count = len(out) - len(probes)
+    return out[:count], dict(zip(probes, out[count:], strict=True)), predictor
+
+
+def _turn(value: Any, turns: tuple[int, ...]) -> Any:
+    """The gradient at a turn of the loops around; its size alone where a later equation has put turns together."""
+    for done, turn in enumerate(turns):
+        if not isinstance(value, Stack):
+            return np.sqrt(_backward.squares(value)[turns[done:]])
+        value = value.parts[turn]
+    return value
 
 
 def _gradient(value: Any, predictor: Predictor) -> Gradient:
+    second = float(_backward.squares(value).mean())
     if not isinstance(value, Random):
-        return Gradient(float(np.mean(np.square(value))), 0.0, None)
-    return Gradient(moments(value)[1], _spread(value, predictor), sizes(value) if value.terms else None)
+        return Gradient(second, math.nan if second else 0.0)
+    return Gradient(second, _spread(value, predictor), sizes(value) if value.terms else None)
 
 
 def _spread(value: Random, predictor: Predictor) -> float:
     return predictor.strays.spread(value) if predictor.strays else math.nan
 
 
-def _with_gradient(row: Row, at: Gradient | None) -> Row:
-    return row if at is None else dataclasses.replace(row, gradient=at.second, gradient_law=at)
+def _with_gradient(row: Row, value: Any, predictor: Predictor) -> Row:
+    found = _gradient(value, predictor)
+    return dataclasses.replace(row, gradient=found.second, gradient_law=found)
 
 
-def _row(site: Any, value: Random, dtype: str, predictor: Predictor) -> Row:
+def _row(site: Any, value: Random, output: int, predictor: Predictor) -> Row:
     mean, moment, correlation = moments(value)
     module = str(site.equation.source_info.name_stack)
     name = f"{module}/{site.name}" if module else site.name
     status = MARKED if value.status != EXACT and value.units < FEW else value.status
-    spread = _spread(value, predictor)
     return Row(
-        name, value.shape, mean, moment, correlation, math.nan, site.line, STATUS[status], spread, dtype, sizes(value)
+        name,
+        value.shape,
+        mean,
+        moment,
+        correlation,
+        math.nan,
+        site.line,
+        STATUS[status],
+        _spread(value, predictor),
+        site.equation.outvars[output].aval.dtype.name,
+        sizes(value),
     )

@@ -15,7 +15,7 @@ from jnorm.predict._sizes import Sizes
 
 @dataclasses.dataclass(frozen=True)
 class Gradient:
-    """A gradient over random parameters, for cotangents N(0, 1) of the output.
+    """A gradient over random parameters, for independent normal cotangents of the output.
 
     Attributes:
         second: The mean of its square.
@@ -39,7 +39,8 @@ class Row:
         second: The mean of its square.
         correlation: ``E[v v'] / sqrt(E[v^2] E[v'^2])`` of two examples at the same position, averaged; of two
             positions where there is one example; NaN where there is one of both.
-        gradient: The mean squared gradient at the value, where it was asked for; NaN inside of loops.
+        gradient: The mean squared gradient at the value, where it was asked for; NaN inside of branches and custom
+            derivatives.
         line: The user's line.
         status: ``"exact"``, ``"gaussian"`` (in the limit of wide layers), ``"sampled"`` (from samples of units) or
             ``"marked: few units"`` (it has fewer than 64 units, or averages over so few are in it, which scatter).
@@ -83,10 +84,13 @@ class Prediction:
     Attributes:
         rows: One for each equation that matters.
         slopes: The gradient by each parameter, where it was asked for.
+        updates: Of each parameter the root mean square of the first update, over that of its numbers, where there is an
+            optimizer; infinite where these are zeros.
     """
 
     rows: tuple[Row, ...]
     slopes: dict[str, Gradient] = dataclasses.field(default_factory=dict)
+    updates: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

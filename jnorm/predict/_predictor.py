@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 
 from jnorm import jaxprs
-from jnorm.predict import _contractions, _elementwise, _loops, _reductions, _structure
+from jnorm.predict import _contractions, _convolutions, _elementwise, _joins, _loops, _reductions, _structure
 from jnorm.predict._atoms import Function, Pool, Root
 from jnorm.predict._strays import Strays
-from jnorm.predict._values import FEW, GAUSSIAN, LARGE, MARKED, Atoms, Random, Refused, Weight
+from jnorm.predict._values import FEW, GAUSSIAN, LARGE, MARKED, Atoms, Random, Refused, Stack, Weight
 
 RULES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(_elementwise.NAMES, _elementwise.elementwise),
     **_structure.RULES,
+    **_joins.RULES,
     **_reductions.RULES,
     **_contractions.RULES,
+    **_convolutions.RULES,
     **_loops.RULES,
 }
 """The rule of each primitive, ``rule(site, inputs, predictor)``."""
@@ -33,9 +35,12 @@ class Predictor:
     known: dict[bytes, Random] = dataclasses.field(default_factory=dict)
     parts: dict[Any, Any] = dataclasses.field(default_factory=dict)
     strays: Strays | None = None
+    turns: list[int] = dataclasses.field(default_factory=list)
 
     def __call__(self, site: Any, *inputs: Any) -> list[Any]:
         """What an equation computes; the hook of `jnorm.jaxprs.evaluate`."""
+        if site.primitive not in jaxprs.CALLS | jaxprs.LOOPS:
+            inputs = tuple(_joins.stacked(x, self) if isinstance(x, Stack) else x for x in inputs)
         if site.primitive in jaxprs.CALLS:
             out = site.open(site.bodies[0], *inputs)
         elif not any(isinstance(x, Random | Weight) for x in inputs) and site.primitive not in jaxprs.LOOPS:
@@ -48,7 +53,7 @@ class Predictor:
                 out = rule(site, inputs, self)
             except Refused as error:
                 raise NotImplementedError(f"{site} is refused: {error}") from None
-            out = out if site.primitive in jaxprs.LOOPS else [out]
+            out = out if isinstance(out, list) else [out]
         if self.strays:
             self.strays.follow(site, inputs, out, self.pool)
         self.record(site, out)
@@ -59,6 +64,8 @@ class Predictor:
 
     def ready(self, x: Any) -> Random:
         """A value of a parameter of which nothing else says what its axes are: units along the last one."""
+        if isinstance(x, Stack):
+            return _joins.stacked(x, self)
         if not isinstance(x, Weight):
             return x
         last = len(x.shape) - 1
@@ -90,7 +97,11 @@ class Predictor:
         for atom, a in x.terms.items():
             key = (atom, part)
             for other, ranges in self.parts:
-                if other is atom and ranges != part and not _apart(ranges, part):
+                if (
+                    getattr(other, "whole", other) is getattr(atom, "whole", atom)
+                    and ranges != part
+                    and not _apart(ranges, part)
+                ):
                     raise Refused("overlapping slices of units")
             if key not in self.parts:
                 self.parts[key] = self._other(atom, part)
@@ -99,7 +110,8 @@ class Predictor:
 
     def _other(self, atom: Any, part: tuple[Any, ...]) -> Any:
         if isinstance(atom, Root):
-            return Root((atom.key, part), atom.var, atom.use, atom.size, atom.normal)
+            whole = Root((atom.key, part), atom.var, atom.whole.use, atom.whole.size, atom.normal)
+            return whole if atom.whole is atom else whole.selected(atom.at)
         if isinstance(atom, Function):
             return Function(self.other_units(atom.base, part), atom.node)
         raise Refused("a slice of units of what is no function of one Gaussian")

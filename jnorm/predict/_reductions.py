@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from jnorm.predict._elementwise import sampled
+from jnorm.predict._elementwise import placed
 from jnorm.predict._structure import factors, index_of
-from jnorm.predict._values import Atoms, Random, Refused, linear, summed
-from jnorm.predict._windows import windows
+from jnorm.predict._together import product, sampled
+from jnorm.predict._values import Atoms, Random, Refused, linear, select, summed
+from jnorm.predict._windows import inverse, windows
 
 
-def _windows_of(site: Any, x: Random) -> tuple[np.ndarray, tuple[Atoms, ...]]:
-    params, shape = site.params, site.equation.outvars[0].aval.shape
+def _windows_of(params: Any, x: Random, shape: Sequence[int]) -> tuple[np.ndarray, tuple[Atoms, ...]]:
+    """What each window sees, and the axes of values of windows."""
     window = params["window_dimensions"]
     for axis, size in enumerate(window):
         if size != 1 and (len(x.axes[axis]) > 1 or x.axes[axis][0][1]):
@@ -24,7 +25,9 @@ def _windows_of(site: Any, x: Random) -> tuple[np.ndarray, tuple[Atoms, ...]]:
         for atoms, w, size in zip(x.axes, window, shape, strict=True)
     ]
     low = [pads[0] for pads in params["padding"]]
-    index = windows(own, out, window, params["window_strides"], low, params["base_dilation"], params["window_dilation"])
+    ones = (1,) * len(own)
+    dilations = (params.get(name, ones) for name in ("base_dilation", "window_dilation"))
+    index = windows(own, out, window, params["window_strides"], low, *dilations)
     axes = tuple(
         atoms if w == 1 and math.prod(s for s, _ in atoms) == size else ((size, False),)
         for atoms, w, size in zip(x.axes, window, shape, strict=True)
@@ -33,17 +36,38 @@ def _windows_of(site: Any, x: Random) -> tuple[np.ndarray, tuple[Atoms, ...]]:
 
 
 def window_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    index, axes = _windows_of(site, inputs[0])
+    index, axes = _windows_of(site.params, inputs[0], site.equation.outvars[0].aval.shape)
     return summed(inputs[0], index, axes)
 
 
 def window_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    index, axes = _windows_of(site, inputs[0])
+    index, axes = _windows_of(site.params, inputs[0], site.equation.outvars[0].aval.shape)
 
     def largest(rows: np.ndarray) -> np.ndarray:
         return np.where(index >= 0, rows[:, index], -np.inf).max(-1)
 
     return sampled(largest, [inputs[0]], axes, predictor.pool)
+
+
+def of_maxima(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """The gradient by what windows take their maxima of: that of each maximum, at its place."""
+    source, x = inputs
+    if not (isinstance(source, Random) and isinstance(x, Random)):
+        raise Refused("maxima of what is known")
+    if site.params["select_prim"].name != "ge":
+        raise Refused("the gradient of smallest numbers over windows")
+    index, axes = _windows_of(site.params, x, source.shape)
+
+    def largest(rows: np.ndarray) -> np.ndarray:
+        places = np.where(index >= 0, rows[:, index], -np.inf).argmax(-1)
+        return (places[..., None] == np.arange(index.shape[1])).reshape(len(rows), -1)
+
+    flat: tuple[Atoms, ...] = (((index.size, False),),)
+    marks = sampled(largest, [x], flat, predictor.pool)
+    source = placed(source, axes, predictor)
+    each = select(source, np.repeat(np.arange(source.size), index.shape[1]), flat)
+    moved = product(marks, each, predictor.pool) or sampled(np.multiply, [marks, each], flat, predictor.pool)
+    return summed(moved, inverse(index.ravel(), x.size), x.axes)
 
 
 def reduce_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
@@ -98,6 +122,7 @@ def cumulative(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 RULES: dict[str, Callable[[Any, Sequence[Any], Any], Any]] = {
     "reduce_window_sum": window_sum,
     "reduce_window_max": window_max,
+    "select_and_scatter_add": of_maxima,
     "reduce_sum": reduce_sum,
     "reduce_max": reduce_max,
     "reduce_min": reduce_max,

@@ -8,13 +8,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jnorm.predict._elementwise import placed
 from jnorm.predict._values import (
     Atoms,
     Random,
     Refused,
     Weight,
-    added,
     select,
     summed,
 )
@@ -116,6 +114,23 @@ def cut(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     return taken(x, [slice(*s) for s in zip(starts, ends, strides, strict=True)], predictor)
 
 
+def split(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    x, axis = inputs[0], site.params["axis"]
+    sizes = site.params["sizes"]
+    ends = np.cumsum(sizes)
+    if isinstance(x, Weight):
+        shape = lambda size: (*x.shape[:axis], size, *x.shape[axis + 1 :])
+        return [
+            x._replace(key=(*x.key, "split", axis, int(end)), shape=shape(size))
+            for end, size in zip(ends, sizes, strict=True)
+        ]
+    whole = [slice(None)] * len(x.axes)
+    return [
+        taken(x, [*whole[:axis], slice(int(end) - size, int(end)), *whole[axis + 1 :]], predictor)
+        for end, size in zip(ends, sizes, strict=True)
+    ]
+
+
 def taken(x: Random, slices: Sequence[slice], predictor: Any) -> Random:
     index, axes, part = index_of(x), list(x.axes), []
     where = factors(x.axes)
@@ -125,7 +140,14 @@ def taken(x: Random, slices: Sequence[slice], predictor: Any) -> Random:
         if count == size and piece.step in (None, 1):
             continue
         if len(x.axes[axis]) > 1:
-            raise Refused("a slice of an axis that is a product of units and positions")
+            (parts, unit), *rest = x.axes[axis]
+            each = size // parts
+            if unit or piece.step not in (None, 1) or piece.start % each or count % each:
+                raise Refused("a slice of an axis that is a product of units and positions")
+            first = piece.start // each
+            axes[axis] = ((count // each, False), *rest) if count > each else tuple(rest)
+            index = index[(*[slice(None)] * where[axis][0], slice(first, first + count // each))]
+            continue
         if x.axes[axis][0][1]:
             axes[axis] = ((count, True),)
             part.append((axis, piece.start or 0, piece.stop))
@@ -134,54 +156,6 @@ def taken(x: Random, slices: Sequence[slice], predictor: Any) -> Random:
             index = index[(*[slice(None)] * where[axis][0], piece)]
     out = select(x, index.ravel(), tuple(axes))
     return predictor.other_units(out, tuple(part)) if part else out
-
-
-def concatenate(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    axis = site.params["dimension"]
-    like = next(x for x in inputs if isinstance(x, Random))
-    if any(unit for _, unit in like.axes[axis]) or len(like.axes[axis]) > 1:
-        raise Refused("units of several layers side by side")
-    total, before, size = None, 0, site.equation.outvars[0].aval.shape[axis]
-    for x in inputs:
-        own = x.shape[axis]
-        mine = tuple(((own, False),) if i == axis else atoms for i, atoms in enumerate(like.axes))
-        value = placed(x, mine, predictor)
-        if not isinstance(value, Random):
-            count = math.prod(1 if unit else s for atoms in mine for s, unit in atoms)
-            value = Random(mine, np.broadcast_to(value, (count,)), {}, status=0, law=0)
-        axes = tuple(((size, False),) if i == axis else atoms for i, atoms in enumerate(mine))
-        part = _padded(value, {axis: (before, size - before - own, 0)}, axes)
-        total = part if total is None else added(total, part)
-        before += own
-    return total
-
-
-def _padded(x: Random, pads: dict[int, tuple[int, int, int]], axes: tuple[Atoms, ...]) -> Random:
-    """Zeros before, behind and between the numbers of explicit axes."""
-    index, where = index_of(x), factors(x.axes)
-    for axis, (low, high, inner) in pads.items():
-        at = where[axis][0]
-        size = index.shape[at]
-        rows = np.full(low + high + (size - 1) * (inner + 1) + 1 if size else low + high, -1)
-        for i in range(size):
-            if 0 <= low + i * (inner + 1) < len(rows):
-                rows[low + i * (inner + 1)] = i
-        moved = np.moveaxis(index, at, 0)
-        index = np.moveaxis(np.where(rows.reshape(-1, *(1,) * (index.ndim - 1)) >= 0, moved[rows], -1), 0, at)
-    return summed(x, index.reshape(-1, 1), axes)
-
-
-def pad(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    x, value = inputs
-    if isinstance(value, Random) or np.any(value):
-        raise Refused("padding with other numbers than zero")
-    config = site.params["padding_config"]
-    pads = {axis: rule for axis, rule in enumerate(config) if any(rule)}
-    if isinstance(x, Weight) or any(len(x.axes[axis]) > 1 or x.axes[axis][0][1] for axis in pads):
-        raise Refused("padding of units")
-    shape = site.equation.outvars[0].aval.shape
-    axes = tuple(((shape[axis], False),) if axis in pads else atoms for axis, atoms in enumerate(x.axes))
-    return _padded(x, pads, axes)
 
 
 def reverse(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
@@ -240,30 +214,13 @@ def dynamic_slice(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     return taken(x, [slice(a, a + size) for a, size in zip(at, sizes, strict=True)], predictor)
 
 
-def stacked(column: Sequence[Any], predictor: Any) -> Any:
-    """Values along a new first axis."""
-    if not any(isinstance(x, Random | Weight) for x in column):
-        return np.stack([np.asarray(x) for x in column])
-    if not all(isinstance(x, Random) for x in column):
-        raise Refused("a stack of parameters")
-    index = np.arange(column[0].size)
-    total = None
-    for turn, x in enumerate(column):
-        at = np.full((len(column), len(index)), -1)
-        at[turn] = index
-        part = summed(x, at.reshape(-1, 1), (((len(column), False),), *x.axes))
-        total = part if total is None else added(total, part)
-    return total
-
-
 RULES: dict[str, Callable[[Any, Sequence[Any], Any], Any]] = {
     "reshape": reshape,
     "transpose": transpose,
     "squeeze": squeeze,
     "broadcast_in_dim": broadcast,
     "slice": cut,
-    "concatenate": concatenate,
-    "pad": pad,
+    "split": split,
     "rev": reverse,
     "gather": gather,
     "dynamic_slice": dynamic_slice,

@@ -13,6 +13,10 @@ class Use:
     def __init__(self, value: Any, index: np.ndarray, count: int, block: np.ndarray | None = None) -> None:
         self.value, self.index, self.count, self.block = value, index, count, block
 
+    def selected(self, at: np.ndarray) -> "Use":
+        """That of some of the outputs."""
+        return Use(self.value, self.index[at], self.count, None if self.block is None else self.block[at])
+
     def gram(self, other: "Use") -> np.ndarray:
         """The second moments of the outputs, ``[f, f']``."""
         known = [isinstance(use.value, np.ndarray) for use in (self, other)]

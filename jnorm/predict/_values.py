@@ -38,6 +38,20 @@ class Weight(NamedTuple):
     normal: bool
 
 
+class Stack(NamedTuple):
+    """What the turns of a loop leave behind, which is kept apart until anything but a loop takes it up.
+
+    Attributes:
+        parts: Values, parameters or numbers, one of each turn.
+    """
+
+    parts: tuple[Any, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.parts), *self.parts[0].shape)
+
+
 class Random:
     """A random value, ``offset + sum of coefficient * atom``.
 
@@ -154,6 +168,26 @@ def covariance(u: Random, v: Random) -> np.ndarray | None:
     return _between(u, v)
 
 
+def diagonal(v: Random) -> np.ndarray:
+    """The variances ``[E]``, without the covariances where these are many."""
+    if v.size <= LARGE:
+        return np.diagonal(v.cov)
+    if len(v.terms) == 1:
+        ((atom, a),) = v.terms.items()
+        if a is None or a.ndim == 1:
+            return np.asarray(atom.variance * (1.0 if a is None else a**2))
+    pools = [atom.pool for atom in v.terms if hasattr(atom, "pool")]
+    if pools:
+        return np.asarray(pools[0].rows(v).var(0))
+    total = np.zeros(v.size)
+    live = np.zeros(v.size, bool)
+    for a in v.terms.values():
+        live |= True if a is None else a != 0 if a.ndim == 1 else np.any(a != 0, 1)
+    for at in np.array_split(np.flatnonzero(live), max(live.sum() // 512, 1)):
+        total[at] = np.diagonal(select(v, at, _flat(at.size)).cov)
+    return total
+
+
 def second(u: Random, v: Random) -> np.ndarray:
     """The second moments ``E[u v']``, ``[u, v]``."""
     cov, mean = covariance(u, v), np.outer(u.mean, v.mean)
@@ -162,6 +196,8 @@ def second(u: Random, v: Random) -> np.ndarray:
 
 def affine(v: Random, scale: Any = 1.0, shift: Any = 0.0) -> Random:
     """``scale * v + shift``, with numbers or ``[E]``."""
+    if not np.any(scale):  # what is left has nothing in common with anything
+        return Random(v.axes, np.broadcast_to(shift, (v.size,)), {}, status=v.status, law=v.law)
     terms = {
         atom: np.broadcast_to(scale, (v.size,))
         if a is None
@@ -212,16 +248,39 @@ def _flat(size: int) -> tuple[Atoms, ...]:
 def _select(v: Random, index: np.ndarray) -> Random:
     terms: dict[Any, np.ndarray | None] = {}
     for atom, a in v.terms.items():
-        part = atom.selected(index) if (a is None or a.ndim == 1) else None
+        part = _picked(atom, index) if (a is None or a.ndim == 1) else None
         if part is not None:
             terms[part] = None if a is None else a[index]
-        elif a is None:
-            terms[atom] = np.eye(v.size)[index]
-        else:
-            terms[atom] = a[index] if a.ndim == 2 else np.diag(a)[index]
+            continue
+        a = np.eye(v.size)[index] if a is None else a[index] if a.ndim == 2 else np.diag(a)[index]
+        part, a = _thinned(atom, a)
+        if part is not None:
+            terms[part] = a
     own = None if v.size > LARGE else lambda: v.cov[np.ix_(index, index)]
     offset = np.broadcast_to(v.offset, (v.size,))[index]
     return Random(_flat(index.size), offset, terms, status=v.status, law=v.law, own=own)
+
+
+def _picked(atom: Any, index: np.ndarray) -> Any:
+    """The same object for the same indices, so that sums know it again."""
+    known = atom.__dict__.setdefault("_picks", {})
+    key = index.tobytes()
+    if key not in known:
+        known[key] = atom.selected(index)
+    return known[key]
+
+
+def _thinned(atom: Any, a: np.ndarray) -> tuple[Any, np.ndarray | None]:
+    """An atom and its matrix; no atom where that is zero, and other indices of it where it only picks some."""
+    if not np.any(a):
+        return None, None
+    found = a != 0
+    if np.all(found.sum(1) == 1):
+        at = found.argmax(1)
+        part = _picked(atom, at)
+        if part is not None:
+            return part, a[np.arange(len(a)), at]
+    return atom, a
 
 
 LARGE = 2048  # explicit indices from which no matrix over pairs of them is made

@@ -1,4 +1,4 @@
-"""What windows see."""
+"""What windows see, and who sees a number."""
 
 from collections.abc import Sequence
 
@@ -26,3 +26,14 @@ def windows(
         total = (total[:, None, :, None] * size + (at // base)[None, :, None, :]).reshape(each)
         inside = (inside[:, None, :, None] & fine[None, :, None, :]).reshape(each)
     return np.where(inside, total, -1)
+
+
+def inverse(places: np.ndarray, size: int) -> np.ndarray:
+    """Of each of ``size`` places who is there, ``[size, most]``; -1 for nobody, of whom negative places are."""
+    order = np.argsort(places, kind="stable")
+    order = order[places[order] >= 0]
+    there = places[order]
+    count = np.bincount(there, minlength=size)
+    out = np.full((size, max(count.max(initial=1), 1)), -1)
+    out[there, np.arange(len(there)) - (np.cumsum(count) - count)[there]] = order
+    return out

@@ -1,9 +1,12 @@
 """Laws of `jnorm.predict`, which works on the host."""
 
 import jax.numpy as jnp
+import optax
 
 from jnorm import predict
 from tests.registry import host
+
+ADAM = optax.adam(0.01)
 
 
 def model(w, x):
@@ -15,7 +18,7 @@ SHAPES = [jnp.zeros((3, 64)), jnp.zeros((64, 64))]
 
 
 def rows():
-    found = predict.predict(model, SHAPES, jnp.ones((2, 3)), laws=LAWS, gradients=True)
+    found = predict.predict(model, SHAPES, jnp.ones((2, 3)), laws=LAWS, gradients=True, optimizer=ADAM)
     return str(found), str(found.formats()), found.findings
 
 

@@ -1,0 +1,207 @@
+"""GPTs as they are predicted, against real initializations: moments, correlations, squared gradients, and seconds."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from benchmarks import harness
+from benchmarks.harness import Row, fresh
+from jnorm import jaxprs
+from jnorm.predict import _backward, _choice, predict
+from jnorm.predict._predictor import Predictor
+
+WIDTH, HEADS, BLOCKS, WORDS, DRAWS = 256, 4, 4, 256, 128
+HUGE = 1e20  # squares of masked logits
+
+
+class _Block(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any, mask: Any) -> Any:
+        h = nn.LayerNorm()(x)
+        x = x + nn.MultiHeadDotProductAttention(num_heads=HEADS)(h, h, mask=mask)
+        return x + nn.Dense(WIDTH)(nn.gelu(nn.Dense(4 * WIDTH)(nn.LayerNorm()(x))))
+
+
+class Linen(nn.Module):
+    """A GPT in Flax linen."""
+
+    @nn.compact
+    def __call__(self, tokens: Any) -> Any:
+        """Logits of each position."""
+        table = nn.initializers.normal(0.5)
+        x = nn.Embed(WORDS, WIDTH, embedding_init=table)(tokens)
+        x = x + self.param("positions", table, (1, tokens.shape[1], WIDTH))
+        mask = nn.make_causal_mask(tokens)
+        for _ in range(BLOCKS):
+            x = _Block()(x, mask)
+        return nn.Dense(WORDS)(nn.LayerNorm()(x))
+
+
+class _Part(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.first, self.then = nnx.LayerNorm(WIDTH, rngs=rngs), nnx.LayerNorm(WIDTH, rngs=rngs)
+        self.attend = nnx.MultiHeadAttention(HEADS, WIDTH, decode=False, rngs=rngs)
+        self.up, self.down = nnx.Linear(WIDTH, 4 * WIDTH, rngs=rngs), nnx.Linear(4 * WIDTH, WIDTH, rngs=rngs)
+
+    def __call__(self, x: Any, mask: Any) -> Any:
+        x = x + self.attend(self.first(x), mask=mask)
+        return x + self.down(nnx.gelu(self.up(self.then(x))))
+
+
+class Nnx(nnx.Module):
+    """A GPT in Flax nnx."""
+
+    def __init__(self, length: int, rngs: nnx.Rngs) -> None:
+        table = nnx.initializers.normal(0.5)
+        self.words = nnx.Embed(WORDS, WIDTH, embedding_init=table, rngs=rngs)
+        self.positions = nnx.Param(table(rngs.params(), (1, length, WIDTH)))
+        self.parts = nnx.List([_Part(rngs) for _ in range(BLOCKS)])
+        self.norm, self.head = nnx.LayerNorm(WIDTH, rngs=rngs), nnx.Linear(WIDTH, WORDS, rngs=rngs)
+
+    def __call__(self, tokens: Any) -> Any:
+        """Logits of each position."""
+        x = self.words(tokens) + self.positions[...]
+        mask = nnx.make_causal_mask(tokens)
+        for part in self.parts:
+            x = part(x, mask)
+        return self.head(self.norm(x))
+
+
+def linen(length: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Its ``apply(params, tokens)`` and ``draw(key)``."""
+    return Linen().apply, lambda key: Linen().init(key, jnp.zeros((1, length), int))
+
+
+def of_nnx(length: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The same of nnx."""
+    graph, _, rest = nnx.split(Nnx(length, nnx.Rngs(0)), nnx.Param, ...)
+    draw = lambda key: nnx.split(Nnx(length, nnx.Rngs(key)), nnx.Param, ...)[1]
+    return lambda params, tokens: nnx.merge(graph, params, rest)(tokens), draw
+
+
+def words(length: int) -> Any:
+    """Two examples."""
+    return jnp.asarray(np.random.default_rng(0).integers(0, WORDS, (2, length)))
+
+
+class Gaps(NamedTuple):
+    """How far predictions are from means over real initializations: relative, and of correlations absolute."""
+
+    second: np.ndarray
+    correlation: np.ndarray
+    gradient: np.ndarray
+    parameter: np.ndarray
+    error: float  # the standard error of the median squared gradient, relative
+
+
+def gaps(apply: Callable[..., Any], draw: Callable[..., Any], x: Any, draws: int) -> Gaps:
+    """Rows that are zero by prediction, and masked logits, are left out."""
+    first = jax.jit(draw)(jax.random.key(0))
+    prediction = predict(apply, first, x, gradients=True)
+    program = jax.make_jaxpr(apply)(first, x)
+    matters, rest = _choice.chosen(program), jax.tree.leaves(x)
+    places: dict[Any, tuple[Any, ...]] = {}
+
+    def record(site: Any, out: Any) -> None:
+        if id(site.equation) in matters:
+            places.update({(site.index, i): v.axes for i, v in enumerate(out) if getattr(v, "terms", None)})
+
+    jaxprs.evaluate(program, *_inputs(first), *rest, hook=Predictor(record), opens=())
+    reverse, probes = _backward.program(program, jax.tree.leaves(first), rest, matters)
+
+    @jax.jit
+    def one(key: Any) -> Any:
+        (of_params, of_cotangents), seen = jax.random.split(key), {}
+
+        def hook(site: Any, *inputs: Any) -> Any:
+            opened = site.primitive in jaxprs.CALLS
+            out = site.open(site.bodies[0], *inputs) if opened else site.run(*inputs)
+            here = [(i, places[site.index, i]) for i in range(len(out)) if (site.index, i) in places]
+            if id(site.equation) in matters:
+                seen.update({(site.index, i): _moments(out[i], axes) for i, axes in here})
+            return out
+
+        flat = jax.tree.leaves(draw(of_params))
+        jaxprs.evaluate(program, *flat, *rest, hook=hook, opens=())
+        out = [jax.random.normal(of_cotangents, v.aval.shape, v.aval.dtype) for v in program.jaxpr.outvars]
+        back = jaxprs.evaluate(reverse, *flat, *rest, *probes.values(), *out)
+        return [seen[place] for place in places], [jnp.mean(jnp.square(v)) for v in back]
+
+    runs = [one(jax.random.key(seed)) for seed in range(1, draws + 1)]
+    values = jax.tree.map(lambda *v: np.mean(np.stack(v).astype(np.float64), 0), *(run[0] for run in runs))
+    back = np.stack([np.stack(run[1]) for run in runs]).astype(np.float64)
+    mean, error = back.mean(0), back.std(0, ddof=1) / np.sqrt(draws)
+    real = np.array([square for square, _ in values])
+    kept = (real < HUGE) & (real > 0)
+    cosines = np.array([_cosine(gram) for _, gram in values])
+    count = len(prediction.parameters)
+    at = dict(zip(probes, mean[count:], strict=True))
+    slopes = np.array([at.get(place, np.nan) for place in places])
+    relative = lambda got, true: np.abs(np.array(got) / true - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gradient = relative([row.gradient for row in prediction], slopes)
+        return Gaps(
+            relative([row.second for row in prediction], real)[kept],
+            np.abs(np.array([row.correlation for row in prediction]) - cosines)[kept],
+            gradient[np.isfinite(gradient)],
+            relative(list(prediction.parameters.values()), mean[:count])[mean[:count] > 1e-12],
+            float(np.median(error / mean)),
+        )
+
+
+def _inputs(params: Any) -> list[Any]:
+    from jnorm.predict._model import model
+
+    return model(lambda params, x: x, params, 0.0, None).inputs
+
+
+def _moments(v: Any, axes: Any) -> Any:
+    """The mean square, and second moments of all examples at each position, averaged over units."""
+    units = tuple(i for i, atoms in enumerate(axes) if any(unit for _, unit in atoms))
+    v = v.astype(jnp.float32)
+    pairs = v[:, None] * v[None]
+    return jnp.mean(jnp.square(v)), jnp.mean(pairs, tuple(i + 1 for i in units if i)) if 0 not in units else jnp.ones(0)
+
+
+def _cosine(gram: np.ndarray) -> float:
+    """Of different examples, averaged over them and over positions."""
+    if not gram.size:
+        return np.nan
+    gram = gram.reshape(*gram.shape[:2], -1)
+    size = np.sqrt(np.einsum("iip->ip", gram))
+    fine = size > 0
+    size = np.where(fine, size, 1.0)
+    cosines = np.where(fine[:, None] & fine[None], gram / size[:, None] / size[None], 0.0)
+    return float(cosines[~np.eye(len(gram), dtype=bool)].mean())
+
+
+COLD = """
+import time
+from benchmarks import prediction
+import jax
+apply, draw = prediction.{name}({length})
+params, x = jax.jit(draw)(jax.random.key(0)), prediction.words({length})
+start = time.perf_counter()
+prediction.predict(apply, params, x, gradients=True)
+print(time.perf_counter() - start)
+"""
+
+
+def run() -> Iterator[Row]:
+    """For both libraries and lengths, over 128 initializations each."""
+    for name, model in (("linen", linen), ("of_nnx", of_nnx)):
+        for length in (16, 64):
+            found = gaps(*model(length), words(length), 4 if harness.quick else DRAWS)
+            what = f"{name.removeprefix('of_')}, {length} positions"
+            asked = {"second": (2, 6), "correlation": (1, 5), "gradient": (5, 10), "parameter": (5, 10)}
+            for field, (middle, most) in asked.items():
+                values = 100 * getattr(found, field)
+                yield Row(f"{what}: {field}, median", float(np.nanmedian(values)), "%", most=middle)
+                yield Row(f"{what}: {field}, largest", float(np.nanmax(values)), "%", most=most)
+            cold = fresh(COLD.format(name=name, length=length), rounds=1 if harness.quick else 3)
+            yield Row(f"{what}: the whole prediction in a new process", cold, "s", most=20 if length == 64 else None)

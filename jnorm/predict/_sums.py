@@ -1,0 +1,157 @@
+"""What is made of whole values: sums of products of two over units or positions, a value as one, or some of it."""
+
+import itertools
+
+import numpy as np
+
+from jnorm.predict._atoms import RULES, Atom, Function, Pool, Product, function_root, product_other, sampled_covariance
+from jnorm.predict._values import FEW, LARGE, Random, Refused, _flat, covariance, diagonal, second
+
+_ids = itertools.count()
+
+
+class Inner(Atom):
+    """Sums over ``count`` units of ``first[i] * then[j]``, ``[E, c]`` each: Gaussian with the moments of such sums."""
+
+    gaussian = True
+
+    def __init__(
+        self, first: Random, then: Random, i: np.ndarray, j: np.ndarray, count: int, of: "Inner | None" = None
+    ) -> None:
+        self.first, self.then, self.i, self.j, self.count, self.size = first, then, i, j, count, len(i)
+        self.whole, self.at = of or self, np.arange(len(i))
+        self.deps = of.deps if of else frozenset({("inner", next(_ids))})
+        self.apart = first.deps.isdisjoint(then.deps)
+        self.mean = np.zeros(self.size)
+        if not self.apart or (np.any(first.mean) and np.any(then.mean)):
+            self.mean = count * second(first, then)[i, j].sum(-1)
+
+    def among(self, other: "Inner") -> np.ndarray:
+        """``E[a b a' b'] - E[a b] E[a' b']`` of Gaussians, or of independent values, summed over units."""
+        same = [second(x, x) for x in (self.first, self.then)]
+        cross = None if self.apart else second(self.first, self.then)
+        total = np.zeros((self.size, other.size))
+        means = [self.first.mean[a.i] * self.then.mean[a.j] for a in (self, other)]
+        for k in range(self.i.shape[1]):
+            for l in range(self.i.shape[1]):
+                i, j, m, n = self.i[:, k], self.j[:, k], other.i[:, l], other.j[:, l]
+                total += same[0][np.ix_(i, m)] * same[1][np.ix_(j, n)]
+                if cross is not None:
+                    total += cross[np.ix_(i, n)] * cross[np.ix_(m, j)].T
+                total -= (1 if cross is None else 2) * np.outer(means[0][:, k], means[1][:, l])
+        return self.count * total
+
+    @property
+    def variance(self) -> np.ndarray:
+        if self.size <= LARGE:
+            return super().variance
+        parts = np.array_split(np.arange(self.size), self.size // 512)
+        return np.concatenate([np.diagonal(part.among(part)) for part in map(self.selected, parts)])
+
+    def selected(self, index: np.ndarray) -> "Inner":
+        part = Inner(self.first, self.then, self.i[index], self.j[index], self.count, self.whole)
+        part.at = self.at[index]
+        return part
+
+    def rows(self, pool: Pool) -> np.ndarray:
+        if self.whole is not self:
+            return pool.atom(self.whole)[:, self.at]
+        each = min(self.count, FEW)
+        count = pool.share(max(self.size, (self.first.size + self.then.size) * each))
+        fresh = Pool(count * each, pool.rng)
+        a, b = fresh.rows(self.first), fresh.rows(self.then)
+        count = min(len(a), len(b)) // each
+        a, b = (x[: count * each].reshape(count, each, -1) for x in (a, b))
+        out = np.stack([(x.T @ y)[self.i, self.j].sum(-1) for x, y in zip(a, b, strict=True)])
+        return self.mean + (out - each / self.count * self.mean) * np.sqrt(self.count / each)
+
+
+class Outer(Atom):
+    """Sums over positions of ``first[i] * then[j]``, ``[E, c]`` each, of two values at different units.
+
+    Different units are independent, whatever the values have in common. A negative index adds nothing.
+    """
+
+    def __init__(self, first: Random, then: Random, i: np.ndarray, j: np.ndarray) -> None:
+        self.first, self.then, self.i, self.j, self.size = first, then, i, j, len(i)
+        self.deps = first.deps | then.deps
+        self.mean = np.where((i >= 0) & (j >= 0), first.mean[i] * then.mean[j], 0.0).sum(-1)
+
+    def among(self, other: "Outer") -> np.ndarray:
+        """``sum E[a a'] E[b b'] - E[a b] E[a' b']``."""
+        first, then = second(self.first, other.first), second(self.then, other.then)
+        total = np.zeros((self.size, other.size))
+        for e, (i, j) in enumerate(self._pairs_of()):
+            for f, (k, l) in enumerate(other._pairs_of()):
+                total[e, f] = np.sum(first[np.ix_(i, k)] * then[np.ix_(j, l)])
+        return total - np.outer(self.mean, other.mean)
+
+    def _pairs_of(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        fine = (self.i >= 0) & (self.j >= 0)
+        return [(i[f], j[f]) for i, j, f in zip(self.i, self.j, fine, strict=True)]
+
+    def selected(self, index: np.ndarray) -> "Outer":
+        return Outer(self.first, self.then, self.i[index], self.j[index])
+
+    def rows(self, pool: Pool) -> np.ndarray:
+        a, b = pool.rows(self.first), pool.rows(self.then)
+        count = min(len(a), len(b), pool.share(self.i.size))
+        a, b = a[:count], np.roll(b[:count], 1, 0)  # of another unit
+        return np.where((self.i >= 0) & (self.j >= 0), a[:, self.i] * b[:, self.j], 0.0).sum(-1)
+
+
+class Value(Atom):
+    """A value as one atom."""
+
+    def __init__(self, value: Random) -> None:
+        self.value, self.size, self.mean = value, value.size, value.mean
+        self.deps, self.gaussian = value.deps, value.gaussian
+
+    @property
+    def variance(self) -> np.ndarray:
+        return diagonal(self.value)
+
+    def _covariance(self, other: Atom) -> np.ndarray | None:
+        if isinstance(other, Value):
+            return covariance(self.value, other.value)
+        return covariance(self.value, Random(_flat(other.size), np.zeros(()), {other: None}, status=0, law=0))
+
+    def rows(self, pool: Pool) -> np.ndarray:
+        return pool.rows(self.value)
+
+
+class Picked(Atom):
+    """A value at one of ``index[e]``, at random and the same one for all ``e``: positions as if they were units."""
+
+    def __init__(self, value: Random, index: np.ndarray) -> None:
+        self.value, self.index, self.size = value, index, len(index)
+        self.mean, self.deps = value.mean[index].mean(1), frozenset({("picked", next(_ids))})
+
+    def _covariance(self, other: Atom) -> np.ndarray:
+        if self.value.size > LARGE:
+            if self.size > 1:
+                raise Refused("so many positions as if they were units")
+            square = np.mean(diagonal(self.value) + self.value.mean**2)[None, None]
+        else:
+            i, j = self.index[:, None], self.index[None]
+            square = second(self.value, self.value)[i, j].mean(-1)
+        return np.asarray(square - np.outer(self.mean, self.mean))
+
+    def rows(self, pool: Pool) -> np.ndarray:
+        rows = pool.rows(self.value)
+        at = self.index[:, pool.rng.integers(self.index.shape[1], size=len(rows))].T
+        return np.take_along_axis(rows, at, 1)
+
+
+def _inners(first: Inner, then: Inner) -> np.ndarray:
+    return first.among(then) if max(first.size, then.size) <= LARGE else sampled_covariance(first, then)
+
+
+RULES.update(
+    {
+        (Inner, Inner): _inners,
+        (Function, Inner): function_root,
+        (Product, Inner): product_other,
+        (Outer, Outer): lambda first, then: first.among(then),
+    }
+)
