@@ -10,8 +10,8 @@ and axes of examples and positions, between which all covariances are kept.
 - **Rules** are in one file a family. An operation that has none raises ``NotImplementedError`` with its line.
 """
 
-from jnorm.predict._laws import Law
+from jnorm.predict._laws import Law, laws
 from jnorm.predict._predict import predict
 from jnorm.predict._prediction import Prediction, Row
 
-__all__ = ["Law", "Prediction", "Row", "predict"]
+__all__ = ["Law", "Prediction", "Row", "laws", "predict"]

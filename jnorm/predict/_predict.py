@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,13 +75,22 @@ def predict(apply: Callable[..., Any], params: Any, x: Any, *, laws: Any = None,
     ]
     seen: list[tuple[Row | None, bool]] = []
     matters = _choice.chosen(program)
+    visits: Counter[tuple[int, ...]] = Counter()
 
     def record(site: Any, out: Sequence[Any]) -> None:
         if id(site.equation) in matters:
-            found = (_row(site, value) if isinstance(value, Random) and value.terms else None for value in out)
+            known = (isinstance(value, Random) and value.terms for value in out)
+            turn = visits[site.index] - 1
+            found = (_row(site, out[i], turn, i) if random else None for i, random in enumerate(known))
             seen.extend((row, _backward.is_hidden(site)) for row in found)
 
-    results = jaxprs.evaluate(program, *inputs, *rest, hook=Predictor(record), opens=())
+    predictor = Predictor(record)
+
+    def hook(site: Any, *inputs: Any) -> list[Any]:
+        visits[site.index] += 1
+        return predictor(site, *inputs)
+
+    results = jaxprs.evaluate(program, *inputs, *rest, hook=hook, opens=())
     rows, slopes = [row for row, _ in seen], dict[str, float]()
     if gradients:
         reverse, probes = _backward.program(program, flat, rest, matters)
@@ -109,11 +119,23 @@ def _squares(
     return squares[:count], squares[count:]
 
 
-def _row(site: Any, value: Random) -> Row:
+def _row(site: Any, value: Random, turn: int, output: int) -> Row:
     mean, moment, correlation = moments(value)
     module = str(site.equation.source_info.name_stack)
     name = f"{module}/{site.name}" if module else site.name
-    return Row(name, value.shape, mean, moment, correlation, math.nan, site.line, STATUS[value.status])
+    return Row(
+        name,
+        value.shape,
+        mean,
+        moment,
+        correlation,
+        math.nan,
+        site.line,
+        STATUS[value.status],
+        site.index,
+        turn,
+        output,
+    )
 
 
 def moments(value: Random) -> tuple[float, float, float]:

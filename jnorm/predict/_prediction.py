@@ -22,6 +22,9 @@ class Row:
         line: The user's line.
         status: ``"exact"``, ``"gaussian"`` (in the limit of wide layers), ``"sampled"`` (from samples of units) or
             ``"marked: few units"`` (averages over fewer than 64 units are in it, which scatter).
+        index: The equation's place in the program, as that of a `jnorm.jaxprs.Site`.
+        turn: How often the equation had been computed before, where there is a loop around it.
+        output: Which of its outputs it is.
     """
 
     name: str
@@ -32,6 +35,9 @@ class Row:
     gradient: float
     line: Line | None
     status: str
+    index: tuple[int, ...]
+    turn: int = 0
+    output: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

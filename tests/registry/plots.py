@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+import types
 from functools import partial
 
 import matplotlib
@@ -48,7 +49,14 @@ def styled():
 
 
 COLOR = {"color": plots.PALETTE[0]}
+AUDIT = types.SimpleNamespace(
+    rows=[
+        types.SimpleNamespace(of="value", equation=i, predicted=1.0, sound=1.1, measured=m, verdict=verdict)
+        for i, (m, verdict) in enumerate([(1.0, "as predicted"), (2.0, "off"), (0.0, "off")])
+    ]
+)
 for _name, _args, _options in (
+    ("audit", (AUDIT,), COLOR),
     ("band", (GRID, SAMPLES), COLOR),
     ("branch", (GRID, GRID, GRID > 0), COLOR),
     ("cloud", (SAMPLES, SAMPLES[::-1]), COLOR),

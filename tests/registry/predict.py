@@ -1,5 +1,6 @@
 """Laws of `jnorm.predict`, which works on the host."""
 
+import jax
 import jax.numpy as jnp
 
 from jnorm import predict
@@ -16,4 +17,7 @@ def rows():
     return str(predict.predict(model, shapes, jnp.ones((2, 3)), laws=laws, gradients=True))
 
 
+KEYS = jax.random.split(jax.random.key(0), 3)
+
 host("predict.predict", rows)
+host("predict.laws", lambda: str(predict.laws(*(jax.random.normal(key, (8, 8)) for key in KEYS))))
