@@ -116,8 +116,8 @@ def audit(
     measured = _measured(mine, init, x, jax.random.split(draws, seeds), gradients)
     expected = _measured(right, lawful, x, jax.random.split(sound, seeds), gradients)
     of = ("value", "gradient") if gradients else ("value",)
-    joined = (np.concatenate([side[name] for name in of], 1) for side in (measured, expected))
-    z, limit = family(*joined, level, np.random.default_rng(np.asarray(jax.random.key_data(orders))))
+    here, there = (np.concatenate([side[name] for name in of], 1) for side in (measured, expected))
+    z, limit = family(here, there, level, np.random.default_rng(np.asarray(jax.random.key_data(orders))))
     parents = mine.parents()
     judge = partial(_judged, limit=limit, tolerance=tolerance)
     values = judge(z[: len(pairs)], *(side["value"] for side in (measured, expected)), parents)
@@ -138,8 +138,21 @@ def audit(
                 continue
             with np.errstate(invalid="ignore"):  # there is no error of what is infinite
                 error = here[:, k].std(ddof=1) / math.sqrt(seeds)
-            numbers = (size, size * here[:, k].mean(), size * error, size * there[:, k].mean(), ratios[k], of_rows[k])
-            shown.append(AuditedRow(i, name, row.name, row.shape, *map(float, numbers), verdicts[name][k], row.line))
+            found = AuditedRow(
+                equation=i,
+                of=name,
+                name=row.name,
+                shape=row.shape,
+                predicted=size,
+                measured=float(size * here[:, k].mean()),
+                error=float(size * error),
+                sound=float(size * there[:, k].mean()),
+                ratio=float(ratios[k]),
+                z=float(of_rows[k]),
+                verdict=verdicts[name][k],
+                line=row.line,
+            )
+            shown.append(found)
     lost = sorted(set(range(len(rows))) - {j for _, j in pairs})
     missing = tuple(f"not there: {rows[j].name} of the reference, {rows[j].line}" for j in lost)
     return Audit(tuple(shown), missing, seeds, level, limit, tolerance)

@@ -51,7 +51,7 @@ def units(network: Any, region: Any, *, where: _choice.Where = None) -> Callable
     def probe(step: Any) -> dict[str, jax.Array]:
         f = lambda params, x: network.apply(params, step.state, x, train=True, key=step.key)[0]
         found: dict[str, jax.Array] = {}
-        every = []
+        every: list[jax.Array] = []
         for name, (kernel, axis, x) in _products(f, step.params, step.batch[0], where).items():
             rows = jnp.moveaxis(kernel, axis, -1).reshape(-1, kernel.shape[axis])
             rows, x = (a.astype(jnp.promote_types(a.dtype, jnp.float32)) for a in (rows, x))

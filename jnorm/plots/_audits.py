@@ -51,7 +51,7 @@ def audit(axes: Axes, found: Any, *, of: str = "value", color: str = PALETTE[0])
     axes.plot(places, over(measured), color=color, linewidth=1.2, label="measured", zorder=3)
     off = np.array([row.verdict == "off" for row in rows])
     if off.any():
-        ring = {"markerfacecolor": "none", "markersize": 6.0, "markeredgewidth": 1.2}
+        ring: dict[str, Any] = {"markerfacecolor": "none", "markersize": 6.0, "markeredgewidth": 1.2}
         axes.plot(places[off], over(measured)[off], "o", color=PALETTE[1], label="off by itself", zorder=4, **ring)
         for x, y in zip(places[off], over(measured)[off], strict=True):
             axes.annotate(str(x), (x, y), (4, 4), textcoords="offset points", fontsize=7)

@@ -71,11 +71,11 @@ def _is_drawn(leaf: Any) -> bool:
     """Whether a leaf is an array of floating numbers, in which draws can be."""
     if not hasattr(leaf, "dtype") or _is_key(leaf):
         return False
-    return np.issubdtype(leaf.dtype, np.floating) or leaf.dtype.name == "bfloat16"
+    return bool(np.issubdtype(leaf.dtype, np.floating)) or leaf.dtype.name == "bfloat16"
 
 
 def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+    return bool(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended))
 
 
 def of_leaves(params: Any, laws: Any) -> list[tuple[str, np.ndarray, Law]]:

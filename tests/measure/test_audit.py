@@ -201,14 +201,14 @@ def test_each_row_is_measured_given_what_goes_in():
 
 def test_each_gradient_is_measured_given_those_behind_it():
     """Two linear layers: ``g = W2^T c``, and at the input of the first none, as it is no row."""
-    w = jax.random.normal(KEY, (2, 16, 16)) / 4
+    w = list(jax.random.normal(KEY, (2, 16, 16)) / 4)
     apply = lambda w, x: (x @ w[0]) @ w[1]
     x = jnp.ones((2, 16))
-    laws = Law("normal", 1 / 16)
+    laws = [Law("normal", 1 / 16)] * 2
     rows = predict.predict(apply, w, x, laws=laws, gradients=True).rows
     products = [row for row in rows if row.name == "dot_general"]
     held = _audit._held(apply, w, x, products, products)
-    found = held.measure([w, x], jax.random.key(3))["gradient"]
+    found = held.measure([*w, x], jax.random.key(3))["gradient"]
     c = np.asarray(jax.random.normal(jax.random.split(jax.random.key(3), 1)[0], (2, 16)), np.float64)
     c_held = c / np.sqrt(np.mean(c**2) / products[1].gradient)
     g = c_held @ np.asarray(w[1], np.float64).T

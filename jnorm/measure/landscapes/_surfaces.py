@@ -160,7 +160,8 @@ def _composed(loss: Loss, state: State) -> Loss:
     """The loss as a function of parameters and data."""
     if state is None:
         return loss
-    return lambda params, *data: loss(params, state(params, *data), *data)
+    restate: Callable[..., Any] = state
+    return lambda params, *data: loss(params, restate(params, *data), *data)
 
 
 def _settled(loss: Loss, state: State, params: Any, data: Any) -> tuple[Loss, Any]:
