@@ -17,6 +17,7 @@ from jnorm.measure._holding import LEAST, Held
 from jnorm.measure._meant import Init, drawing, laws_of, lined_up
 
 Apply = Callable[[Any, Any], Any]
+Measured = dict[str, np.ndarray]
 
 FEWEST = 8  # draws of each side: with fewer of them no order of them is rare
 
@@ -118,44 +119,65 @@ def audit(
     of = ("value", "gradient") if gradients else ("value",)
     here, there = (np.concatenate([side[name] for name in of], 1) for side in (measured, expected))
     z, limit = family(here, there, level, np.random.default_rng(np.asarray(jax.random.key_data(orders))))
-    parents = mine.parents()
-    judge = partial(_judged, limit=limit, tolerance=tolerance)
-    values = judge(z[: len(pairs)], *(side["value"] for side in (measured, expected)), parents)
-    verdicts = {"value": values}
-    if gradients:
-        children = [{c for c, above in enumerate(parents) if k in above} for k in range(len(pairs))]
-        blamed = {k for k, verdict in enumerate(values) if verdict in (_audited.OFF, _audited.FOLLOWS)}
-        sides = (side["gradient"] for side in (measured, expected))
-        verdicts["gradient"] = judge(z[len(pairs) :], *sides, children, blamed)
+    verdicts = _verdicts(mine.parents(), measured, expected, z, limit, tolerance)
     shown: list[AuditedRow] = []
-    for name, of_rows in zip(of, np.split(z, len(of)), strict=True):
-        free = "free" if name == "value" else name
+    for name, of_rows, found in zip(of, np.split(z, len(of)), verdicts, strict=True):
+        numbers = [i for i, _ in pairs]
         sizes = [row.second if name == "value" else row.gradient for row in common]
-        ratios = _ratio(measured[name], expected[name])
-        here, there = (np.exp(side[free]) for side in (measured, expected))
-        for k, ((i, _), row, size) in enumerate(zip(pairs, places, sizes, strict=True)):
-            if np.isnan(size):
-                continue
-            with np.errstate(invalid="ignore"):  # there is no error of what is infinite
-                error = here[:, k].std(ddof=1) / math.sqrt(seeds)
-            found = AuditedRow(
-                equation=i,
-                of=name,
-                name=row.name,
-                shape=row.shape,
-                predicted=size,
-                measured=float(size * here[:, k].mean()),
-                error=float(size * error),
-                sound=float(size * there[:, k].mean()),
-                ratio=float(ratios[k]),
-                z=float(of_rows[k]),
-                verdict=verdicts[name][k],
-                line=row.line,
-            )
-            shown.append(found)
+        shown += _rows(name, numbers, places, sizes, measured, expected, of_rows, found)
     lost = sorted(set(range(len(rows))) - {j for _, j in pairs})
     missing = tuple(f"not there: {rows[j].name} of the reference, {rows[j].line}" for j in lost)
     return Audit(tuple(shown), missing, seeds, level, limit, tolerance)
+
+
+def _rows(
+    of: str,
+    numbers: Sequence[int],
+    places: Sequence[predict.Row],
+    sizes: Sequence[float],
+    measured: Measured,
+    expected: Measured,
+    z: np.ndarray,
+    verdicts: Sequence[str],
+) -> list[AuditedRow]:
+    """The rows of values, or of gradients, of those for which a size is predicted."""
+    free = "free" if of == "value" else of
+    ratios = _ratio(measured[of], expected[of])
+    here, there = np.exp(measured[free]), np.exp(expected[free])
+    with np.errstate(invalid="ignore"):  # there is no error of what is infinite
+        errors = here.std(0, ddof=1) / math.sqrt(len(here))
+    return [
+        AuditedRow(
+            equation=number,
+            of=of,
+            name=row.name,
+            shape=row.shape,
+            predicted=size,
+            measured=float(size * here[:, k].mean()),
+            error=float(size * errors[k]),
+            sound=float(size * there[:, k].mean()),
+            ratio=float(ratios[k]),
+            z=float(z[k]),
+            verdict=verdicts[k],
+            line=row.line,
+        )
+        for k, (number, row, size) in enumerate(zip(numbers, places, sizes, strict=True))
+        if not math.isnan(size)
+    ]
+
+
+def _verdicts(
+    parents: Sequence[set[int]], measured: Measured, expected: Measured, z: np.ndarray, limit: float, tolerance: float
+) -> list[list[str]]:
+    """The verdicts of values, and of gradients where they were measured."""
+    judge = partial(_judged, limit=limit, tolerance=tolerance)
+    count = len(parents)
+    values = judge(z[:count], measured["value"], expected["value"], parents)
+    if "gradient" not in measured:
+        return [values]
+    children = [{c for c, above in enumerate(parents) if k in above} for k in range(count)]
+    blamed = {k for k, verdict in enumerate(values) if verdict in (_audited.OFF, _audited.FOLLOWS)}
+    return [values, judge(z[count:], measured["gradient"], expected["gradient"], children, blamed)]
 
 
 def _sign(row: predict.Row) -> tuple[Any, ...]:
@@ -171,7 +193,7 @@ def _held(apply: Apply, params: Any, x: Any, places: Sequence[predict.Row], size
     return Held(jax.make_jaxpr(apply)(params, x), numbers, *roots)
 
 
-def _measured(held: Held, init: Init, x: Any, seeds: jax.Array, gradients: bool) -> dict[str, np.ndarray]:
+def _measured(held: Held, init: Init, x: Any, seeds: jax.Array, gradients: bool) -> Measured:
     """What `Held.measure` says of each draw, ``[draws, rows]``; one after another, in the memory of one."""
     draw, data = jax.jit(init), jax.tree.leaves(x)
     runs = [
