@@ -184,6 +184,9 @@ def test_statistics_of_batch_norm_are_moved_or_taken_again():
     np.testing.assert_allclose(moved[1], loss(middle, between, x), rtol=1e-5)
     np.testing.assert_allclose(retaken[jnp.array([0, 2])], moved[jnp.array([0, 2])], rtol=1e-5)
     assert abs(float(retaken[1] - moved[1])) > 0.01
+    flat = landscapes.plane(loss, middle, *ends, x, x=(0.0,), y=(0.0,), state=again)
+    np.testing.assert_allclose(flat.values, [[batches]], rtol=1e-4)
+    assert float(flat.shown) <= float(flat.top) * (1 + 1e-4)
 
 
 def test_a_flat_path_is_found_whole():

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnorm._ground import checks
+from jnorm._ground import callables, checks
 from jnorm.measure.curvature._eigenpairs import eigenpairs
-from jnorm.measure.curvature._losses import hessian
-from jnorm.measure.curvature._operators import dot, real
-from jnorm.measure.curvature._products import arrays, mean_of, steady
+from jnorm.measure.curvature._operators import Operator, dot, operator, real
+from jnorm.measure.curvature._products import arrays, mean_of
 
 Loss = Callable[..., jax.Array]
 State = Callable[..., Any] | None
@@ -88,7 +87,7 @@ def line(
 
     Raises:
         TypeError: ``start`` or ``end`` is no tree of floating arrays.
-        ValueError: Trees of two structures or shapes, ``chunk`` below 1, a loss that draws random numbers.
+        ValueError: Trees of two structures or shapes, ``chunk`` below 1.
 
     >>> line(lambda w: jnp.sum(w**2), jnp.zeros(2), jnp.ones(2), at=(0.0, 1.0, 2.0)).values
     Array([0., 2., 8.], dtype=float32)
@@ -152,8 +151,14 @@ def plane(
     values = _values(settled, params, (first, second), data, places, _checked(chunk, places))
     values = values.reshape(len(rows), len(columns), *values.shape[1:])
     inside, shown = _curvature(settled, params, (first, second), data)
-    pairs = eigenpairs(hessian(_composed(loss, state), params, data), key=key)
+    pairs = eigenpairs(_hessian(settled, params, data), key=key)
     return Plane(columns, rows, values, inside, shown, pairs.values[0], pairs.residuals[0])
+
+
+def _hessian(loss: Loss, params: Any, data: Any) -> Operator:
+    """The Hessian of the mean loss, of losses too of which no two traces are equal, as those with batch norm."""
+    slope = jax.grad(lambda params: mean_of(loss, params, data))
+    return operator(lambda v: jax.jvp(slope, (params,), (v,))[1], params)
 
 
 def _composed(loss: Loss, state: State) -> Loss:
@@ -168,7 +173,7 @@ def _settled(loss: Loss, state: State, params: Any, data: Any) -> tuple[Loss, An
     """The loss as a pytree that caches know again."""
     data = arrays(data)
     given = (params,) if data is None else (params, data)
-    return steady(_composed(loss, state), *given, name="loss"), data
+    return callables.settle(_composed(loss, state), *given, name="loss"), data
 
 
 @partial(jax.jit, static_argnames="chunk")
