@@ -110,6 +110,6 @@ def test_what_is_no_region_and_no_kernel_is_refused():
     with pytest.raises(TypeError, match="`region` must have intervals"):
         probes.units(plain(lambda w, x: x @ w), (0.0, 1.0))
     with pytest.raises(ValueError, match="no product with a kernel"):
-        probes.units(plain(lambda w, x: x * w), BOX)(step(jnp.ones(3), jnp.ones((2, 3))))
+        probes.units(plain(lambda w, x: x * w[None]), BOX)(step(jnp.ones(3), jnp.ones((2, 3))))
     with pytest.raises(ValueError, match="`where` has 'nowhere'"):
         probes.units(plain(lambda w, x: x @ w), BOX, where="nowhere")(step(jnp.ones((3, 3)), jnp.ones((2, 3))))
