@@ -38,9 +38,10 @@ from jnorm._ground import checks
 from jnorm.measure import _choice, quantities
 from jnorm.measure._places import Place, spots
 from jnorm.measure._seen import Seen, Table
+from jnorm.measure._units import units
 from jnorm.measure._watching import Call, Probe, run
 
-__all__ = ["Place", "Seen", "steps", "watch"]
+__all__ = ["Place", "Seen", "steps", "units", "watch"]
 
 
 def watch(

@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError('jnorm.plots needs matplotlib: pip install "jnorm[plot]"', name=error.name) from None
 
+from jnorm.plots._audits import audit
 from jnorm.plots._canvas import PALETTE, figure, legend, save, style
 from jnorm.plots._comparisons import critical_difference, performance_profile
 from jnorm.plots._curves import curves
@@ -29,6 +30,7 @@ from jnorm.plots._tuning import tuning_curve
 
 __all__ = [
     "PALETTE",
+    "audit",
     "band",
     "branch",
     "cloud",

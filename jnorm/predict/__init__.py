@@ -12,9 +12,9 @@ and axes of examples and positions, between which all covariances are kept.
 
 from jnorm.predict._formats import FormatRow, Formats, Risk
 from jnorm.predict._gains import gains
-from jnorm.predict._laws import Law
+from jnorm.predict._laws import Law, laws
 from jnorm.predict._predict import predict
 from jnorm.predict._prediction import Gradient, Prediction, Row
 from jnorm.predict._sizes import Sizes
 
-__all__ = ["FormatRow", "Formats", "Gradient", "Law", "Prediction", "Risk", "Row", "Sizes", "gains", "predict"]
+__all__ = ["FormatRow", "Formats", "Gradient", "Law", "Prediction", "Risk", "Row", "Sizes", "gains", "laws", "predict"]

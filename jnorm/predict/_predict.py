@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,14 +87,21 @@ def predict(
     program = traced.program
     matters = _choice.chosen(program)
     seen: list[tuple[Row, _backward.Place, tuple[int, ...]]] = []
+    visits: Counter[tuple[int, ...]] = Counter()
 
     def record(site: Any, out: Sequence[Any]) -> None:
         if id(site.equation) in matters:
+            turn, turns = visits[site.index] - 1, tuple(predictor.turns)
             random = [i for i, value in enumerate(out) if isinstance(value, Random) and value.terms]
-            seen.extend((_row(site, out[i], i, predictor), (site.index, i), tuple(predictor.turns)) for i in random)
+            seen.extend((_row(site, out[i], predictor, turn, i), (site.index, i), turns) for i in random)
 
     predictor = Predictor(record, strays=Strays())
-    results = jaxprs.evaluate(program, *traced.inputs, *traced.rest, hook=predictor, opens=())
+
+    def hook(site: Any, *inputs: Any) -> list[Any]:
+        visits[site.index] += 1
+        return predictor(site, *inputs)
+
+    results = jaxprs.evaluate(program, *traced.inputs, *traced.rest, hook=hook, opens=())
     if not gradients and optimizer is None:
         return Prediction(tuple(row for row, _, _ in seen))
     by_params, at, reverse = _gradients(traced, matters, results, cotangent**2)
@@ -146,21 +154,23 @@ def _with_gradient(row: Row, value: Any, predictor: Predictor) -> Row:
     return dataclasses.replace(row, gradient=found.second, gradient_law=found)
 
 
-def _row(site: Any, value: Random, output: int, predictor: Predictor) -> Row:
+def _row(site: Any, value: Random, predictor: Predictor, turn: int, output: int) -> Row:
     mean, moment, correlation = moments(value)
     module = str(site.equation.source_info.name_stack)
-    name = f"{module}/{site.name}" if module else site.name
     status = MARKED if value.status != EXACT and value.units < FEW else value.status
     return Row(
-        name,
-        value.shape,
-        mean,
-        moment,
-        correlation,
-        math.nan,
-        site.line,
-        STATUS[status],
-        _spread(value, predictor),
-        site.equation.outvars[output].aval.dtype.name,
-        sizes(value),
+        name=f"{module}/{site.name}" if module else site.name,
+        shape=value.shape,
+        mean=mean,
+        second=moment,
+        correlation=correlation,
+        gradient=math.nan,
+        line=site.line,
+        status=STATUS[status],
+        spread=_spread(value, predictor),
+        dtype=site.equation.outvars[output].aval.dtype.name,
+        sizes=sizes(value),
+        index=site.index,
+        turn=turn,
+        output=output,
     )

@@ -49,6 +49,9 @@ class Row:
         dtype: The value's.
         sizes: The law of its size, of which `Prediction.formats` is made.
         gradient_law: The gradient with its spread and sizes, where it was asked for.
+        index: The equation's place in the program, as that of a `jnorm.jaxprs.Site`.
+        turn: How often the equation had been computed before, where there is a loop around it.
+        output: Which of its outputs it is.
     """
 
     name: str
@@ -63,6 +66,9 @@ class Row:
     dtype: str = "float32"
     sizes: Sizes | None = dataclasses.field(default=None, repr=False, compare=False)
     gradient_law: Gradient | None = dataclasses.field(default=None, repr=False, compare=False)
+    index: tuple[int, ...] = ()
+    turn: int = 0
+    output: int = 0
 
     def interval(self, deviations: float = 2.0) -> tuple[float, float]:
         """Where ``mean v^2`` of a single draw lies, as a lognormal law whose expectation is `second`.

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from jnorm import measure
-from jnorm.measure import gradcheck, probes, quantities
-from tests.registry import BATCHES, add, each, host
+from jnorm.measure import gradcheck, landscapes, probes, quantities
+from tests.registry import BATCHES, KEYS, POSITIVE, ROWS, add, each, host
 from tests.registry import _curvature as _curvature  # whose entries its import adds
 
+GRID = {"x": (-1.0, 1.0), "y": (0.0, 1.0)}
 COUNTS = {"gradient": "piecewise constant"}
 
 for _name in ("mean", "variance", "norm", "largest", "example_correlation", "unit_correlation", "effective_rank"):
@@ -56,6 +57,58 @@ def stepped():
 host("measure.probes.watch", lambda: watched()(jnp.ones((3, 2)), jnp.ones((4, 3))))
 host("measure.probes.steps", lambda: stepped()(jnp.ones(3)))
 host("measure.first_nonfinite", lambda: searched()(jnp.ones(3)))
+
+
+@cache
+def placed():
+    from types import SimpleNamespace
+
+    network = SimpleNamespace(apply=lambda w, state, x, *, train, key: (jnp.tanh(x @ w), state))
+    region = SimpleNamespace(
+        mean=(-1.0, 2.0), var=(0.0, 1.0), omega=(-4.0, 4.0), tau=(0.5, 3.5), strip=(1.0, -3.0, 3.0)
+    )
+    probe = probes.units(network, region)
+    return jax.jit(lambda w, x: probe(SimpleNamespace(params=w, state=(), batch=(x, None), key=None)))
+
+
+host("measure.probes.units", lambda: placed()(jnp.ones((3, 2)), jnp.ones((4, 3))))
+
+
+def drawn(key):
+    return [jax.random.normal(k, (8, 8)) / 3 for k in jax.random.split(key, 2)]
+
+
+def stack(weights, x):
+    return jnp.tanh(x @ weights[0]) @ weights[1]
+
+
+def audited():
+    return str(measure.audit(drawn, stack, jnp.ones((2, 8)), jax.random.key(0), seeds=8, gradients=True))
+
+
+host("measure.audit", audited, compile="the programs of a model are traced and compiled anew, as part of the audit")
+
+
+def valley(w, x):
+    return jnp.sum(jnp.cos(w)) * x + jnp.sum(w**2)
+
+
+TWO = jnp.asarray(ROWS[:2], jnp.float32)
+add(
+    "measure.landscapes.line",
+    each(lambda w, x: landscapes.line(lambda w: valley(w, x), w, 2 * w, at=(0.0, 0.5, 1.0)).values),
+    ROWS,
+    POSITIVE,
+)
+add(
+    "measure.landscapes.plane",
+    each(lambda w, x: landscapes.plane(lambda w: valley(w, x), w, w, TWO[0].astype(w.dtype), **GRID).values),
+    ROWS,
+    POSITIVE,
+)
+add("measure.landscapes.random_direction", each(landscapes.random_direction), KEYS, BATCHES)
+add("measure.landscapes.path_plane", each(lambda path: landscapes.path_plane(path).shares), BATCHES)
+add("measure.landscapes.barrier", each(lambda losses: landscapes.barrier(losses, draws=16)[:1]), BATCHES)
 
 OPTIONS = {"directions": 1, "entries": 1, "order": 1}
 ANEW = "what is checked is traced and compiled anew, as part of the check"

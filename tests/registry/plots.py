@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+import types
 from functools import partial
 
 import jax.numpy as jnp
@@ -58,7 +59,14 @@ def signal():
 
 
 COLOR = {"color": plots.PALETTE[0]}
+AUDIT = types.SimpleNamespace(
+    rows=[
+        types.SimpleNamespace(of="value", equation=i, predicted=1.0, sound=1.1, measured=m, verdict=verdict)
+        for i, (m, verdict) in enumerate([(1.0, "as predicted"), (2.0, "off"), (0.0, "off")])
+    ]
+)
 for _name, _args, _options in (
+    ("audit", (AUDIT,), COLOR),
     ("band", (GRID, SAMPLES), COLOR),
     ("branch", (GRID, GRID, GRID > 0), COLOR),
     ("cloud", (SAMPLES, SAMPLES[::-1]), COLOR),

@@ -1,5 +1,6 @@
 """Laws of `jnorm.predict`, which works on the host."""
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -22,5 +23,8 @@ def rows():
     return str(found), str(found.formats()), found.findings
 
 
+KEYS = jax.random.split(jax.random.key(0), 3)
+
 host("predict.predict", rows)
 host("predict.gains", lambda: predict.gains(model, SHAPES, jnp.ones((2, 3)), laws=LAWS, by="both"))
+host("predict.laws", lambda: str(predict.laws(*(jax.random.normal(key, (8, 8)) for key in KEYS))))
