@@ -32,9 +32,9 @@ def doctor(
     are functions of your own, from any library. In the order in which causes come before what they cause:
 
     - **Proof where there is one.** What the program does is read from its jaxpr: what is behind a ``stop_gradient``,
-      two products with nothing between them that bends, norms of running statistics. What a loss does is asked of it, with
-      outputs that are made up: whether it applies softmax itself, whether wrong outputs are better than right ones,
-      whether it knows which target belongs to which output, whether it is a sum.
+      two products with nothing between them that bends, norms of running statistics. What a loss does is asked of it,
+      with outputs that are made up: whether it applies softmax itself, whether wrong outputs are better than right
+      ones, whether it knows which target belongs to which output, whether it is a sum.
     - **Probes** of values, slopes and derivatives; `jnorm.measure.gradcheck` where derivatives are not JAX's own.
     - **Short trainings** on one batch: the optimizer as it is, with other rates, without its decay, and Adam beside it.
     - **Two permutation tests** of whether targets belong to inputs: of neighbours, and of new examples after the fit. A
@@ -57,8 +57,8 @@ def doctor(
         Findings, causes first, and a tick for every part in which nothing was found.
 
     Raises:
-        TypeError: ``apply`` or ``loss`` is no function, parameters are no floating arrays, ``optimizer`` is none, or the
-            loss is not one real number.
+        TypeError: ``apply`` or ``loss`` is no function, parameters are no floating arrays, ``optimizer`` is none of
+            Optax, or the loss is not one real number.
         ValueError: No examples, or a count below one.
 
     >>> import jax.numpy as jnp
@@ -82,9 +82,9 @@ def doctor(
     notes: list[Finding] = []
     seen: dict[str, bool] = {}
     for entry in catalogue:
-        if (entry.when == "unexplained" and crosses) or (
-            entry.when != "always" and not (patient.aligned and patient.finite)
-        ):
+        if entry.when != "always" and not (patient.aligned and patient.finite):
+            continue
+        if entry.when == "unexplained" and crosses:
             continue
         sign = entry.look(patient)
         seen[entry.part] = seen.get(entry.part, False) or sign is not None

@@ -59,15 +59,12 @@ def axes(patient: Patient) -> Sign | None:
 
 
 def _features(patient: Patient) -> np.ndarray | None:
-    """What comes into the first product, positions and examples by features."""
+    """What comes into the first product, examples by all else."""
     entry = patient.entry
     if entry is None or not entry.size or not np.isfinite(entry).all():
         return None
-    product = next(p for p in patient.products if not p.data.leaves)
-    axis = entry.ndim - 1
-    if product.node.operation == "conv_general_dilated":
-        axis = product.node.site.params["dimension_numbers"].lhs_spec[1]
-    return np.moveaxis(entry, axis, -1).reshape(-1, entry.shape[axis])
+    count = len(jax.tree.leaves(patient.batch[0])[0])
+    return entry.reshape(count, -1) if len(entry) == count else entry.reshape(-1, entry.shape[-1])
 
 
 def _sizes(rows: np.ndarray) -> np.ndarray:

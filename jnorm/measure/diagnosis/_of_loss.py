@@ -42,7 +42,8 @@ def softmax_twice(patient: Patient) -> Sign | None:
         text = f"outputs are probabilities (their sums are 1 within {np.abs(sums - 1).max():.0e}), and adding a number"
         return Sign(f"{text} to all classes leaves the loss as it is: it applies softmax itself", _last(patient)[1])
     near, far = outcomes["wrong"] - outcomes["right"], outcomes["very wrong"] - outcomes["very right"]
-    if outcomes.mixed is None or not 0 < far < 16 * near:
+    bounded = 0 < far < 16 * near and outcomes["very right"] > 0.2 * outcomes["very wrong"]
+    if outcomes.mixed is None or not bounded:
         return None
     text = f"the loss of sure outputs is {outcomes['very right']:.3g} where they are right and"
     return Sign(f"{text} {outcomes['very wrong']:.3g} where they are wrong: logits pass a softmax twice in the loss")

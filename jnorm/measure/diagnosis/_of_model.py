@@ -1,5 +1,6 @@
 """Mistakes that the program of model and loss shows, and those of its parameters."""
 
+import math
 from typing import Any
 
 import jax
@@ -96,13 +97,13 @@ def running(patient: Patient) -> Sign | None:
     for node in patient.model:
         if node.operation not in ROOTS or node.outputs[0].x:
             continue
+        if int(np.prod(node.outputs[0].shape)) < 2:
+            continue
         source = _plain_source(node.inputs[0])
         scaled = _scales_the_network(node)
         if source is None or scaled is None:
             continue
         variance = patient.leaves[next(iter(source.leaves))] if isinstance(source, Value) else np.asarray(source)
-        if variance.size < 2:
-            continue
         text = f"a norm divides by the roots of numbers that are no variances of this batch, {variance.min():.3g} to"
         text += f" {variance.max():.3g}"
         text += ", as they were at the start" if (variance == 1).all() else ""
@@ -119,13 +120,10 @@ def _plain_source(value: Any) -> Any:
                 return None
             value = moved
             continue
-        arrays = [v for v in value.node.inputs if isinstance(v, Value) or np.ndim(v) > 0]
-        if len(arrays) != 1:
-            return None
-        value = arrays[0]
+        value = max(value.node.inputs, key=lambda v: math.prod(np.shape(v) if not isinstance(v, Value) else v.shape))
     if isinstance(value, Value):
         return value if value.leaves and not value.x else None
-    return value if np.ndim(value) else None
+    return value
 
 
 def _scales_the_network(root: Node) -> Line | None:

@@ -148,9 +148,9 @@ class Patient:
         inside = {node.spot for node in self.model if any(v.moves for v in node.outputs)}
         of_products = {product.node.spot for product in self.products}
         wanted = {
-            spot.place.name: argument(spot.site) is not None
+            spot.place.name: index not in of_products
             for index, spot in self._spots.items()
-            if index in of_products or (index in inside and argument(spot.site) is not None)
+            if index in of_products or (index in inside and _bends(spot))
         }
         run = jax.value_and_grad(self.of_batch, has_aux=True)
         if wanted:
@@ -193,7 +193,7 @@ class Patient:
 
     @cached_property
     def entry(self) -> np.ndarray | None:
-        """The batch as it comes into the first product with parameters; None where it comes by a lookup, or in a loop."""
+        """The batch as it comes into the first product with parameters; None where by a lookup, or in a loop."""
         product = next((p for p in self.products if not p.data.leaves), None)
         if product is None or any(site.primitive in jaxprs.LOOPS for site in outside(product.node.site)):
             return None
@@ -244,6 +244,11 @@ class Patient:
     def line(self, product: Product) -> Line | None:
         """The user's line of a product."""
         return product.node.site.line
+
+
+def _bends(spot: Spot) -> bool:
+    """Whether it is an activation whose slopes JAX can compute forward."""
+    return argument(spot.site) is not None and spot.site.primitive != "custom_vjp_call"
 
 
 def _share(x: jax.Array) -> jax.Array:
