@@ -1,6 +1,7 @@
 """The doctor: every mistake of the catalogue is named, sound set-ups get no cross, and what is said can be read."""
 
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,7 @@ def test_it_is_shown_in_a_hundred_columns_and_repeats():
 def test_the_line_is_that_of_the_mistake():
     first = examined(patients.sound("perceptron", stop=True), steps=10).findings[0]
     assert first.line.function == "perceptron"
-    assert "stop_gradient" in open(first.line.file).readlines()[first.line.number - 1]
+    assert "stop_gradient" in Path(first.line.file).read_text().splitlines()[first.line.number - 1]
 
 
 def test_entries_of_ones_own():
