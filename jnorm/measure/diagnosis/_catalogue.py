@@ -92,6 +92,19 @@ CATALOGUE = (
         when="always",
     ),
     Mistake(
+        "targets unscaled",
+        "targets",
+        _of_data.target_size,
+        "standardize the targets, and undo it for what the network says",
+    ),
+    Mistake(
+        "examples in order",
+        "targets",
+        _of_data.in_order,
+        "shuffle before batches are cut: jnorm.data.batches",
+        when="always",
+    ),
+    Mistake(
         "targets are the inputs",
         "targets",
         _of_data.inputs,
@@ -189,6 +202,12 @@ CATALOGUE = (
         "draw weights at random: jnorm.initializers.lecun_normal; zeros are for biases and for last layers",
     ),
     Mistake(
+        "same draw twice",
+        "parameters",
+        _of_model.same_draws,
+        "split the key, one for each parameter; copies that are meant may stay",
+    ),
+    Mistake(
         "weights too large",
         "parameters",
         _of_model.too_large,
@@ -230,6 +249,12 @@ CATALOGUE = (
         "signal",
         _of_signal.lost,
         "smaller biases, weights that fit the activation; jnorm.theory.meanfield says how deep a signal goes",
+    ),
+    Mistake(
+        "outputs not as predicted",
+        "signal",
+        _of_signal.unlike,
+        "see where they part: jnorm.predict.predict beside jnorm.measure.probes.watch",
     ),
     Mistake(
         "float16 underflows",

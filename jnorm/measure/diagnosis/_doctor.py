@@ -146,10 +146,11 @@ def _signal(patient: Patient) -> str:
     if not layers:
         return "loss and gradients are finite"
     first, last = layers[0], layers[-1]
-    text = (
-        f"sizes {first.size:.2g} at the first layer, {last.size:.2g} at the last; derivatives {first.gradient:.2g} and"
-    )
-    return f"{text} {last.gradient:.2g}" + (f"; at most {max(dead):.0%} of units are flat" if dead else "")
+    text = f"sizes {first.size:.2g} at the first layer, {last.size:.2g} at the last;"
+    text += f" derivatives {first.gradient:.2g} and {last.gradient:.2g}"
+    text += f"; at most {max(dead):.0%} of units are flat" if dead else ""
+    pair = _of_signal.predicted(patient)
+    return text if pair is None else f"{text}; outputs of square {pair[1]:.2g}, predicted {pair[0]:.2g}"
 
 
 def _updates(patient: Patient) -> str:

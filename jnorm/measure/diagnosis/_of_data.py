@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jnorm.measure.diagnosis._findings import Sign
-from jnorm.measure.diagnosis._outcomes import labels, one_hot
+from jnorm.measure.diagnosis._outcomes import fitted, labels, one_hot
 from jnorm.measure.diagnosis._patient import Patient
 
 ROWS = 4096
@@ -95,12 +95,12 @@ def size(patient: Patient) -> Sign | None:
     rows = _features(patient)
     if rows is None or scales(patient) is not None:
         return None
-    value = float(np.sqrt(np.mean(rows**2)))
-    if value == 0 or 1e-2 < value < 10:
+    value = float(_sizes(rows.reshape(-1, 1))[0])
+    if value == 0 or 2e-2 < value < 10:
         return None
     line = next(patient.line(p) for p in patient.products if not p.data.leaves)
-    text = f"data come into the first layer with a root mean square of {value:.3g}, from {rows.min():.3g} to"
-    return Sign(f"{text} {rows.max():.3g}", line, {"size": value}, sure=not 1e-3 < value < 30)
+    text = f"data that are not zero come into the first layer with a size of {value:.3g}, from {rows.min():.3g} to"
+    return Sign(f"{text} {rows.max():.3g}", line, {"size": value}, sure=not 5e-3 < value < 30)
 
 
 def copies(patient: Patient) -> Sign | None:
@@ -131,6 +131,30 @@ def one_target(patient: Patient) -> Sign | None:
     if len(different) < len(rows) / 4 and share > 0.95:
         return Sign(f"{share:.1%} of the targets are {np.squeeze(different[0])!s:.40}", sure=False)
     return None
+
+
+def in_order(patient: Patient) -> Sign | None:
+    """Examples that are sorted by their label: batches in this order hold one class each."""
+    every = patient.targets
+    if not isinstance(every, np.ndarray) or every.ndim != 1 or every.dtype.kind not in "iu" or len(every) < 32:
+        return None
+    if not (np.diff(every.astype(np.int64)) >= 0).all() or every[0] == every[-1]:
+        return None
+    return Sign(f"examples are sorted by label, from {every[0]} to {every[-1]}", sure=False)
+
+
+def target_size(patient: Patient) -> Sign | None:
+    """Numbers to be said that are far from one in size."""
+    outcomes = patient.outcomes
+    numbers = None if outcomes is None else fitted(outcomes.targets, outcomes.outputs.shape)
+    if outcomes is None or numbers is None or not outcomes["right"] < outcomes.constant:
+        return None
+    value, middle = float(numbers.std()), float(abs(numbers.mean()))
+    if value == 0 or (max(value, middle) < 10 and value > 0.01):
+        return None
+    text = f"targets have mean {numbers.mean():.3g} and deviation {value:.3g}, outputs start at a size of"
+    seen = float(np.sqrt(np.mean(outcomes.outputs**2)))
+    return Sign(f"{text} {seen:.2g}", figures={"deviation": value}, sure=max(value, middle) > 100 or value < 1e-3)
 
 
 def out_of_range(patient: Patient) -> Sign | None:

@@ -158,6 +158,20 @@ def alike(patient: Patient) -> Sign | None:
     return Sign(f"{text} cannot become different", patient.line(found[0][1]), {"parameters": float(len(found))})
 
 
+def same_draws(patient: Patient) -> Sign | None:
+    """Two parameters that were drawn with one key: all their numbers are the same, up to a factor."""
+    known: dict[tuple[int, ...], list[int]] = {}
+    for i, leaf in enumerate(patient.leaves):
+        if leaf.size < 8 or leaf.std() == 0:
+            continue
+        for j in known.get(leaf.shape, []):
+            a, b = (patient.leaves[k] / patient.leaves[k].std() for k in (i, j))
+            if np.abs(a - b).max() < 1e-5 * np.abs(a).max():
+                return Sign(f"{patient.name(j)} and {patient.name(i)} are the same draw", sure=False)
+        known.setdefault(leaf.shape, []).append(i)
+    return None
+
+
 def gains(patient: Patient) -> list[tuple[float, int, Any]]:
     """Of weights that are parameters as they are: deviation times root of the fan-in, which parameter, the product."""
     found = []

@@ -9,6 +9,7 @@ import numpy as np
 from jnorm.measure._origins import first_nonfinite
 from jnorm.measure.diagnosis._findings import Sign
 from jnorm.measure.diagnosis._patient import Patient
+from jnorm.predict import predict
 
 
 def origin(patient: Patient) -> Sign | None:
@@ -86,6 +87,33 @@ def lost(patient: Patient) -> Sign | None:
     text = f"examples differ by {last.spread:.1g} of the size of the last layer's values ({last.size:.2g}), by"
     text += f" {readings[0].spread:.1g} in the first"
     return Sign(text, first.place.line, {"spread": last.spread}, sure=last.spread < 1e-5)
+
+
+def predicted(patient: Patient) -> tuple[float, float] | None:
+    """The mean square of the outputs of four examples as `jnorm.predict` says it, and as it is.
+
+    None for models with positions, of which a prediction takes long, and where parameters are no draws.
+    """
+    x = patient.batch[0]
+    plain = all(product.data.shape[:-1] == product.node.outputs[0].shape[:1] for product in patient.products)
+    if not (plain and patient.products and isinstance(x, jax.Array) and isinstance(patient.outputs, jax.Array)):
+        return None
+    try:
+        rows = predict(patient.apply, patient.params, x[:4])
+    except (NotImplementedError, TypeError, ValueError):
+        return None
+    if not rows or not math.isfinite(rows[-1].second) or rows[-1].shape != patient.outputs[:4].shape:
+        return None
+    return rows[-1].second, float(np.mean(np.square(np.asarray(patient.outputs[:4], np.float64))))
+
+
+def unlike(patient: Patient) -> Sign | None:
+    """Outputs of another size than random parameters of these deviations would give."""
+    pair = predicted(patient)
+    if pair is None or min(pair) == 0 or 1 / 8 < pair[1] / pair[0] < 8:
+        return None
+    text = f"outputs have a mean square of {pair[1]:.2g}; independent parameters of these deviations give {pair[0]:.2g}"
+    return Sign(text, figures={"predicted": pair[0], "seen": pair[1]}, sure=False)
 
 
 def underflow(patient: Patient) -> Sign | None:
