@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jnorm.measure.diagnosis import _of_model
-from jnorm.measure.diagnosis._catalogue import CATALOGUE, Mistake
+from jnorm.measure.diagnosis import CATALOGUE, Mistake, _of_model, _of_signal
 from jnorm.measure.diagnosis._findings import Diagnosis, Finding, Sign
 from jnorm.measure.diagnosis._patient import Patient
 
@@ -86,7 +85,7 @@ def doctor(
             continue
         if entry.when == "unexplained" and crosses:
             continue
-        sign = entry.look(patient)
+        sign = patient.once(entry.look)
         seen[entry.part] = seen.get(entry.part, False) or sign is not None
         if sign is not None:
             (crosses if sign.sure else notes).append(_finding(entry, sign))
@@ -128,7 +127,7 @@ def _loss(patient: Patient) -> str:
 
 
 def _model(patient: Patient) -> str:
-    own = len(_of_model.own_rules(patient))
+    own = len(patient.once(_of_model.own_rules))
     text = f"{len(patient.products)} products with parameters, all of which get gradients; "
     return text + (f"{own} derivatives that are not JAX's own are right" if own else "all derivatives are JAX's own")
 
@@ -149,7 +148,7 @@ def _signal(patient: Patient) -> str:
     text = f"sizes {first.size:.2g} at the first layer, {last.size:.2g} at the last;"
     text += f" derivatives {first.gradient:.2g} and {last.gradient:.2g}"
     text += f"; at most {max(dead):.0%} of units are flat" if dead else ""
-    pair = _of_signal.predicted(patient)
+    pair = patient.once(_of_signal.predicted)
     return text if pair is None else f"{text}; outputs of square {pair[1]:.2g}, predicted {pair[0]:.2g}"
 
 

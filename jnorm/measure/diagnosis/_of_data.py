@@ -93,7 +93,7 @@ def scales(patient: Patient) -> Sign | None:
 def size(patient: Patient) -> Sign | None:
     """Data that are far from one in size."""
     rows = _features(patient)
-    if rows is None or scales(patient) is not None:
+    if rows is None or patient.once(scales) is not None:
         return None
     value = float(_sizes(rows.reshape(-1, 1))[0])
     if value == 0 or 2e-2 < value < 10:

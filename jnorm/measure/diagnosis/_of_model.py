@@ -235,7 +235,7 @@ def _is_of_maximum(node: Node) -> bool:
 
 def gradient(patient: Patient) -> Sign | None:
     """A derivative that is not that of the loss's values, where the program has rules that are not JAX's own."""
-    if not own_rules(patient) or stopped(patient) is not None:
+    if not patient.once(own_rules) or patient.once(stopped) is not None:
         return None
     few = jax.tree.map(lambda a: a[:8], patient.batch) if patient.aligned else patient.batch
     of_loss = lambda params, x, targets: patient.of_batch(params, x, targets)[0]

@@ -109,7 +109,7 @@ def predicted(patient: Patient) -> tuple[float, float] | None:
 
 def unlike(patient: Patient) -> Sign | None:
     """Outputs of another size than random parameters of these deviations would give."""
-    pair = predicted(patient)
+    pair = patient.once(predicted)
     if pair is None or min(pair) == 0 or 1 / 8 < pair[1] / pair[0] < 8:
         return None
     text = f"outputs have a mean square of {pair[1]:.2g}; independent parameters of these deviations give {pair[0]:.2g}"

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from jnorm.measure.diagnosis._courses import Course, Courses
 from jnorm.measure.diagnosis._graph import Graph, Node, Product, behind
 from jnorm.measure.diagnosis._outcomes import Outcomes
 from jnorm.measure.probes import watch
+
+Result = TypeVar("Result")
 
 
 class Reading(NamedTuple):
@@ -79,6 +81,7 @@ class Patient:
         for path, leaf in zip(self.names, jax.tree.leaves(params), strict=True):
             if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
                 raise TypeError(f"`params` must be floating arrays; got {jnp.result_type(leaf)} at {path!r}")
+        self._known: dict[Any, Any] = {}
         self.apply, self.loss, self.optimizer, self.steps = apply, loss, optimizer, steps
         self.params = jax.tree.map(jnp.asarray, params)
         self.x, self.targets = jax.tree.map(np.asarray, (x, targets))
@@ -236,6 +239,12 @@ class Patient:
     def reference(self) -> Course:
         """Adam on the batch: its best course."""
         return Course.reference(self.of_batch, self.params, self.batch, self.steps)
+
+    def once(self, look: Callable[["Patient"], Result]) -> Result:
+        """What a function says of the patient, computed the first time."""
+        if look not in self._known:
+            self._known[look] = look(self)
+        return self._known[look]
 
     def name(self, leaf: int) -> str:
         """The path of a parameter, as it is shown."""
