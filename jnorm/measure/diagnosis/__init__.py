@@ -3,13 +3,13 @@
 The catalogue is data: an entry is a `Mistake`, whose function gets a `Patient` and returns a `Sign` where it sees
 something. Entries stand in the order in which causes come before what they cause.
 
->>> from jnorm.measure import doctor
 >>> def narrow(patient):
 ...     width = min(product.units for product in patient.products[:-1])
 ...     return Sign(f"a hidden layer has {width} units", sure=False) if width < 4 else None
 >>> mine = Mistake("bottleneck", "model", narrow, "make it wider")
->>> len((*CATALOGUE, mine)) - len(CATALOGUE)  # for doctor(..., catalogue=(*CATALOGUE, mine))
-1
+>>> longer = (*CATALOGUE, mine)  # for doctor(..., catalogue=longer)
+>>> longer[-1].name
+'bottleneck'
 """
 
 from jnorm.measure.diagnosis._catalogue import CATALOGUE, Mistake

@@ -195,16 +195,16 @@ class Graph:
         return None
 
 
-def behind(value: Value, seen: set[int] | None = None) -> Iterator[Node]:
-    """The equations that a value comes from, the last one first."""
-    seen = set() if seen is None else seen
+def behind(value: Value, until: frozenset[str] = frozenset()) -> Iterator[Node]:
+    """The equations that a value comes from, the last one first, up to such operations."""
+    seen: set[int] = set()
     stack = [value]
     while stack:
         node = stack.pop().node
         if node is not None and id(node) not in seen:
             seen.add(id(node))
             yield node
-            stack += node.values()
+            stack += node.values() if node.operation not in until else []
 
 
 def moved_from(value: Any) -> Any:

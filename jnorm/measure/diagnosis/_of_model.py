@@ -10,7 +10,7 @@ from jnorm import jaxprs
 from jnorm.jaxprs import Line
 from jnorm.measure._places import RULES, outside
 from jnorm.measure.diagnosis._findings import Sign
-from jnorm.measure.diagnosis._graph import NONE, REDUCES, STOPS, Node, Value, behind, moved_from
+from jnorm.measure.diagnosis._graph import NONE, PRODUCTS, REDUCES, STOPS, Node, Value, behind, moved_from
 from jnorm.measure.diagnosis._patient import Patient
 from jnorm.measure.gradcheck import check
 
@@ -46,7 +46,7 @@ def _has_batch_norm(patient: Patient, over: list[Node]) -> bool:
     """Whether a mean over examples goes into a root, as standard deviations do."""
     sums = {id(node) for node in over}
     roots = [node for node in patient.model if node.operation in ROOTS]
-    return any(id(node) in sums for root in roots for value in root.values() for node in behind(value))
+    return any(id(node) in sums for root in roots for value in root.values() for node in behind(value, PRODUCTS))
 
 
 def stopped(patient: Patient) -> Sign | None:
@@ -86,7 +86,7 @@ def linear(patient: Patient) -> Sign | None:
             found.append((before, product))
     if not found:
         return None
-    lines = [f"{patient.line(p).number if patient.line(p) else '?'}" for pair in found[:1] for p in pair]
+    lines = [line.number if (line := patient.line(product)) else "?" for product in found[0]]
     text = f"the product of line {lines[0]} goes into that of line {lines[1]} with nothing between them that bends"
     text += f", and so do {len(found) - 1} more" if len(found) > 1 else ""
     return Sign(f"{text}: two layers that are one", patient.line(found[0][1]), {"pairs": float(len(found))})
