@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jnorm.measure.diagnosis import CATALOGUE, Mistake, _of_model, _of_signal
+from jnorm.measure.diagnosis import CATALOGUE, Mistake, _of_model, _of_signal, _of_training
 from jnorm.measure.diagnosis._findings import Diagnosis, Finding, Sign
 from jnorm.measure.diagnosis._patient import Patient
 
@@ -165,7 +165,8 @@ def _one_batch(patient: Patient) -> str:
 
 
 def _labels(patient: Patient) -> str:
-    return "neighbours have alike targets, or new examples after the fit a smaller loss with their own"
+    p = patient.once(_of_training.chance)
+    return "there are too few to ask" if p is None else f"targets belong to their inputs: p = {p:.2g} of the opposite"
 
 
 _TICKS: dict[str, Callable[[Patient], str]] = {

@@ -114,22 +114,25 @@ def cannot_fit(patient: Patient) -> Sign | None:
     return Sign(f"{text} for all examples have {floor:.3g}", figures={"loss": best, "constant": floor})
 
 
-def strangers(patient: Patient) -> Sign | None:
-    """Targets that tell no more about their own inputs than about those of others.
+def chance(patient: Patient) -> float | None:
+    """The p of targets that have nothing to do with their inputs, by at most four tests; None where there is none.
 
     Two permutation tests, each exact where targets are exchangeable: neighbours among the data have alike targets, and
-    what Adam has fitted to the batch has a smaller loss with the targets of other examples than with those mixed up.
+    what Adam has fitted to the batch has a smaller loss with the targets of new examples than with those mixed up,
+    after a quarter, a half or all of the steps.
     """
     tests = [*_neighbours(patient), *_held_out(patient)]
-    if not tests:
+    return min(1.0, len(tests) * min(tests)) if tests else None
+
+
+def strangers(patient: Patient) -> Sign | None:
+    """Targets that go with the inputs of other examples as well as with their own."""
+    p = patient.once(chance)
+    if p is None or p <= LEVEL:
         return None
     count = 0 if patient.held_out is None else len(jax.tree.leaves(patient.held_out)[0])
-    p = min(1.0, len(tests) * min(tests))
-    if p <= LEVEL:
-        return None
-    text = f"targets of other examples go with the inputs as well as their own: p = {p:.2g} by {len(tests)} tests with"
-    text += f" {count} new examples"
-    return Sign(f"{text}, after a fit to {len(jax.tree.leaves(patient.batch)[0])}", figures={"p": p}, sure=count >= 32)
+    text = f"targets go with the inputs of other examples as well as with their own: p = {p:.2g}, by neighbours and by"
+    return Sign(f"{text} the loss of {count} new examples after the fit", figures={"p": p}, sure=count >= 32)
 
 
 def _neighbours(patient: Patient) -> list[float]:
