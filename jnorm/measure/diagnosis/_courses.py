@@ -35,8 +35,9 @@ class Course(NamedTuple):
     def reference(cls, of_batch: Callable[..., Any], params: Any, batch: Any, steps: int) -> "Course":
         """Adam, at the better one of two rates."""
         scales = jnp.array([1e-3, 1e-2], jnp.float32)
-        run = _runner(optax.adam(1.0), of_batch, batch, steps)
-        losses, kept = jax.jit(lambda: lax.map(lambda s: run(params, s), scales))()[:2]
+        run = _runner(optax.adam(1.0), of_batch, steps)
+        every = jax.jit(lambda params, batch, scales: lax.map(lambda s: run(params, batch, s), scales))
+        losses, kept = every(params, batch, scales)[:2]
         return min(cls.each(losses, kept), key=lambda lane: lane.last)
 
     @classmethod
@@ -68,11 +69,13 @@ class Courses(NamedTuple):
     @classmethod
     def of(cls, optimizer: Any, of_batch: Callable[..., Any], params: Any, batch: Any, steps: int) -> "Courses":
         """Run them, in one program."""
-        run = _runner(optimizer, of_batch, batch, steps)
-        first = _first(optimizer, of_batch, params, batch)
-        scales = jnp.array(RATES, jnp.float32)
-        everything = jax.jit(lambda: (lax.map(lambda s: run(params, s), scales), first()))
-        (losses, kept, slopes, gradients, updates), firsts = everything()
+        run, first = _runner(optimizer, of_batch, steps), _first(optimizer, of_batch)
+
+        @jax.jit
+        def everything(params: Any, batch: Any, scales: jax.Array) -> Any:
+            return lax.map(lambda s: run(params, batch, s), scales), first(params, batch)
+
+        (losses, kept, slopes, gradients, updates), firsts = everything(params, batch, jnp.array(RATES, jnp.float32))
         host = lambda a: np.asarray(a[0], np.float64)
         return cls(
             tuple(Course.each(losses, kept)), host(slopes), (host(gradients), host(updates)), *map(float, firsts)
@@ -89,17 +92,18 @@ class Courses(NamedTuple):
         return min(chosen, key=lambda pair: pair[1].last)
 
 
-def _runner(optimizer: Any, of_batch: Callable[..., Any], batch: Any, steps: int) -> Callable[..., Any]:
-    """``run(params, factor)``: losses, kept parameters, slopes, largest gradients and updates."""
+def _runner(optimizer: Any, of_batch: Callable[..., Any], steps: int) -> Callable[..., Any]:
+    """``run(params, batch, factor)``: losses, kept parameters, slopes, largest gradients and updates."""
     optimizer = optax.with_extra_args_support(optimizer)
-    value_and_grad = jax.value_and_grad(lambda p: of_batch(p, *batch)[0])
     marks = tuple(max(steps * share // 4, 1) for share in (1, 2, 4))
 
-    def run(params: Any, factor: jax.Array) -> Any:
+    def run(params: Any, batch: Any, factor: jax.Array) -> Any:
+        value_of = lambda p: of_batch(p, *batch)[0]
+
         def step(carry: Any, number: jax.Array) -> Any:
             params, state, kept, largest = carry
-            value, gradient = value_and_grad(params)
-            extra = {"value": value, "grad": gradient, "value_fn": lambda p: of_batch(p, *batch)[0]}
+            value, gradient = jax.value_and_grad(value_of)(params)
+            extra = {"value": value, "grad": gradient, "value_fn": value_of}
             updates, state = optimizer.update(gradient, state, params, **extra)
             updates = jax.tree.map(lambda u: u * factor.astype(u.dtype), updates)
             slopes = jnp.stack(
@@ -124,7 +128,7 @@ def _runner(optimizer: Any, of_batch: Callable[..., Any], batch: Any, steps: int
     return run
 
 
-def _first(optimizer: Any, of_batch: Callable[..., Any], params: Any, batch: Any) -> Callable[[], Any]:
+def _first(optimizer: Any, of_batch: Callable[..., Any]) -> Callable[..., Any]:
     """Numbers of the first update that moves anything: what of it is weight decay, its size, and how that scales."""
     optimizer = optax.with_extra_args_support(optimizer)
 
@@ -136,7 +140,7 @@ def _first(optimizer: Any, of_batch: Callable[..., Any], params: Any, batch: Any
     def norm(parts: list[jax.Array]) -> jax.Array:
         return jnp.sqrt(jnp.sum(jnp.stack([jnp.sum(jnp.square(a)) for a in parts])))
 
-    def first() -> Any:
+    def first(params: Any, batch: Any) -> Any:
         value_of = lambda p: of_batch(p, *batch)[0]
         value, gradient = jax.value_and_grad(value_of)(params)
         state = optimizer.init(params)

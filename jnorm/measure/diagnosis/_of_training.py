@@ -1,6 +1,7 @@
 """Mistakes that short trainings on one batch show: the optimizer's, and those that nothing else has explained."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -165,10 +166,10 @@ def _held_out(patient: Patient) -> list[float]:
     count = len(jax.tree.leaves(targets)[0])
     orders = np.stack([np.arange(count), *(patient.rng.permutation(count) for _ in range(DRAWS))])
 
-    def losses(params: jax.Array, orders: jax.Array) -> jax.Array:
+    def losses(params: Any, x: Any, targets: Any, orders: jax.Array) -> jax.Array:
         outputs = patient.apply(params, x)
         other = lambda order: patient.loss(outputs, jax.tree.map(lambda a: a[order], targets))
         return jax.lax.map(other, orders, batch_size=64)
 
-    found = jax.jit(jax.vmap(losses, (0, None)))(patient.reference.params, jnp.asarray(orders))
+    found = jax.jit(jax.vmap(losses, (0, None, None, None)))(patient.reference.params, x, targets, jnp.asarray(orders))
     return [float(np.mean(~(row > row[0] + 1e-6 * abs(row[0])))) for row in np.asarray(found, np.float64)]

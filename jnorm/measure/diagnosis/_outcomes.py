@@ -32,7 +32,7 @@ class Outcomes:
         """The losses of several outputs, NaN where the loss has none."""
         given = jnp.asarray(self.targets if targets is None else targets)
         stacked = jnp.asarray(np.stack(outputs), self._dtype)
-        return np.asarray(jax.jit(jax.vmap(lambda o: self._loss(o, given)))(stacked), np.float64)
+        return np.asarray(jax.jit(jax.vmap(self._loss, (0, None)))(stacked, given), np.float64)
 
     def leaves_out(self, rows: np.ndarray) -> bool:
         """Whether the loss has no derivative by the outputs of these rows, of a mask over examples."""
