@@ -62,6 +62,8 @@ def exploding(patient: Patient) -> Sign | None:
 
 
 def _ratio(patient: Patient) -> float | None:
+    if any(not patient.leaves[i].any() for p in patient.products for i in p.weight.leaves):
+        return None  # weights of a last layer that starts at zero: nothing comes back in the first step
     norms = [r.gradient for r in patient.signal if not math.isnan(r.gradient)]
     if len(norms) < 3 or not norms[-1]:
         return None
