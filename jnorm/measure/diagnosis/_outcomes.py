@@ -145,11 +145,12 @@ def constants(targets: np.ndarray, shape: tuple[int, ...]) -> dict[str, Any]:
     right = perfect(targets, shape)
     if right is None:
         return found
-    if labels(targets, shape) is not None or one_hot(targets, shape):
-        rows = (right.reshape(-1, shape[-1]) - FLOOR) / RIGHT
-        share = rows.mean(0) + 1e-4
+    numbers = fitted(targets, shape)
+    if numbers is None or one_hot(targets, shape):
+        rows = (right - FLOOR) / RIGHT if numbers is None else numbers
+        share = rows.reshape(-1, shape[-1]).mean(0) + 1e-4
         return found | {"frequencies": share / share.sum(), "logits": np.log(share)}
-    mean = fitted(targets, shape).mean(0)  # type: ignore[union-attr]
+    mean = numbers.mean(0)
     found["mean"] = mean
     if (mean >= 0).all() and (mean <= 1).all():
         inside = np.clip(mean, 1e-4, 1 - 1e-4)
