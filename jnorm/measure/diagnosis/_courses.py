@@ -94,7 +94,7 @@ class Courses(NamedTuple):
 
 def _runner(optimizer: Any, of_batch: Callable[..., Any], steps: int) -> Callable[..., Any]:
     """``run(params, batch, factor)``: losses, kept parameters, slopes, largest gradients and updates."""
-    optimizer = optax.with_extra_args_support(optimizer)
+    optimizer = _lenient(optimizer)
     marks = tuple(max(steps * share // 4, 1) for share in (1, 2, 4))
 
     def run(params: Any, batch: Any, factor: jax.Array) -> Any:
@@ -130,7 +130,7 @@ def _runner(optimizer: Any, of_batch: Callable[..., Any], steps: int) -> Callabl
 
 def _first(optimizer: Any, of_batch: Callable[..., Any]) -> Callable[..., Any]:
     """Numbers of the first update that moves anything: what of it is weight decay, its size, and how that scales."""
-    optimizer = optax.with_extra_args_support(optimizer)
+    optimizer = _lenient(optimizer)
 
     def matrices(tree: Any) -> list[jax.Array]:
         return [a.astype(jnp.float32) for a in jax.tree.leaves(tree) if a.ndim > 1] or [
@@ -161,6 +161,17 @@ def _first(optimizer: Any, of_batch: Callable[..., Any]) -> Callable[..., Any]:
         return decay, norm(own) / jnp.maximum(norm(weights), tiny), scaling
 
     return first
+
+
+def _lenient(optimizer: Any) -> Any:
+    """The optimizer with extra arguments, and with the promotion of dtypes that Optax counts on."""
+    full = optax.with_extra_args_support(optimizer)
+
+    def update(*args: Any, **extra: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return full.update(*args, **extra)
+
+    return optax.GradientTransformationExtraArgs(full.init, update)
 
 
 def _inner(a: jax.Array, b: jax.Array) -> jax.Array:
