@@ -20,7 +20,6 @@ CASES = [(model, mistake) for mistake in patients.CATALOGUED for model in patien
 SAMPLE = [
     ("perceptron", "softmax twice"),
     ("flax perceptron", "running statistics"),
-    ("perceptron", "no nonlinearity"),
     ("perceptron", "shuffled labels"),
 ]
 
@@ -39,13 +38,13 @@ def test_mistakes_are_named_first_or_second(case):
     assert found.crosses, str(found)
 
 
-@pytest.mark.parametrize("name", beside(["perceptron", "language", "logistic regression"], sound.SOUND))
+@pytest.mark.parametrize("name", beside(["perceptron", "logistic regression"], sound.SOUND))
 def test_sound_setups_get_no_cross(name):
     found = examined(sound.SOUND[name]())
     assert not found.crosses, str(found)
 
 
-@pytest.mark.parametrize("name", beside(["wrong sign", "labels from one", "half masked", "wrong rule"], sound.OTHERS))
+@pytest.mark.parametrize("name", beside(["labels from one", "half masked", "wrong rule"], sound.OTHERS))
 def test_other_mistakes_are_named_too(name):
     make, entry = sound.OTHERS[name]
     found = examined(make())
@@ -54,7 +53,7 @@ def test_other_mistakes_are_named_too(name):
 
 def test_it_is_shown_in_a_hundred_columns_and_repeats():
     setup = patients.broadcast("perceptron")
-    found, again = examined(setup, steps=20), examined(setup, steps=20)
+    found, again = examined(setup, steps=10), examined(setup, steps=10)
     assert found == again
     lines = str(found).splitlines()
     assert max(map(len, lines)) <= 100
@@ -85,7 +84,7 @@ def test_the_catalogue_is_whole():
 
 
 def test_without_an_optimizer():
-    found = examined(patients.sound("perceptron")._replace(optimizer=None), steps=20)
+    found = examined(patients.sound("perceptron")._replace(optimizer=None), steps=10)
     assert "no optimizer was given" in str(found)
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jnorm.measure.diagnosis import CATALOGUE, Mistake, _of_model, _of_signal, _of_training
-from jnorm.measure.diagnosis._findings import Diagnosis, Finding, Sign
+from jnorm.measure.diagnosis._findings import Diagnosis, Finding, Mark, Sign
 from jnorm.measure.diagnosis._patient import Patient
 
 
@@ -94,7 +94,7 @@ def doctor(
 
 
 def _finding(entry: Mistake, sign: Sign) -> Finding:
-    mark = "cross" if sign.sure else "note"
+    mark: Mark = "cross" if sign.sure else "note"
     return Finding(entry.name, entry.part, mark, sign.seen, entry.advice, sign.line, dict(sign.figures))
 
 

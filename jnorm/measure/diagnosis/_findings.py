@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jnorm.jaxprs import Line
 
@@ -57,7 +57,7 @@ class Finding(NamedTuple):
         indent = " " * MARGIN
         first = f"{head:<{MARGIN}}"
         lines = [] if len(head) < MARGIN else [head]
-        options = {"width": WIDTH, "subsequent_indent": indent, "break_on_hyphens": False}
+        options: dict[str, Any] = {"width": WIDTH, "subsequent_indent": indent, "break_on_hyphens": False}
         lines += textwrap.wrap(self.seen, initial_indent=indent if lines else first, **options)
         for text in rest:
             lines += textwrap.wrap(text, initial_indent=indent, **options)

@@ -155,7 +155,7 @@ class Patient:
             for index, spot in self._spots.items()
             if index in of_products or (index in inside and _bends(spot))
         }
-        run = jax.value_and_grad(self.of_batch, has_aux=True)
+        run: Callable[..., Any] = jax.value_and_grad(self.of_batch, has_aux=True)
         if wanted:
             run = watch(self.of_batch, MEASURES, where=lambda place: place.name in wanted, argnums=0, has_aux=True)
         result = jax.jit(run)(self.params, *self.batch)
