@@ -81,7 +81,7 @@ def doctor(
     notes: list[Finding] = []
     seen: dict[str, bool] = {}
     for entry in catalogue:
-        if entry.when != "always" and not (patient.aligned and patient.finite):
+        if entry.when != "always" and not patient.finite:
             continue
         if entry.when == "unexplained" and crosses:
             continue

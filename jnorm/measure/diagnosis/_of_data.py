@@ -123,11 +123,13 @@ def one_target(patient: Patient) -> Sign | None:
     leaves = [leaf for leaf in jax.tree.leaves(patient.targets) if leaf.ndim and len(leaf) > 1]
     if not leaves or patient.examples < 8:
         return None
+    if all((leaf == leaf[:1]).all() for leaf in leaves):
+        return Sign(f"all {len(leaves[0])} targets are {np.squeeze(leaves[0][0])!s:.40}", figures={"share": 1.0})
     rows = leaves[0].reshape(len(leaves[0]), -1)
+    if rows.shape[1] > 64:
+        return None
     different, counts = np.unique(rows, axis=0, return_counts=True)
     share = counts.max() / len(rows)
-    if len(different) == 1 and all((leaf == leaf[:1]).all() for leaf in leaves):
-        return Sign(f"all {len(rows)} targets are {np.squeeze(different[0])!s:.40}", figures={"share": 1.0})
     if len(different) < len(rows) / 4 and share > 0.95:
         return Sign(f"{share:.1%} of the targets are {np.squeeze(different[0])!s:.40}", sure=False)
     return None
