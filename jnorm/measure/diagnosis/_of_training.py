@@ -73,7 +73,7 @@ def too_fast(patient: Patient) -> Sign | None:
     peak = np.nanmax(np.where(np.isfinite(own.losses[:20]), own.losses[:20], np.inf))
     above = (peak - patient.value) / max(patient.value - slower.last, 1e-12)
     bad = own.last > patient.value or _gain(patient, own) < 0.5
-    if _gain(patient, slower) < 0.5 or not (bad or above > 2 or (courses.update > 0.5 and above > 0.5)):
+    if _gain(patient, slower) < 0.5 or not (bad or above > 2 or (courses.update > 0.1 and above > 0.1)):
         return None
     if bad and own.last < patient.value and above < 0.5 and courses.update < 0.1:
         return None
