@@ -166,7 +166,8 @@ def out_of_range(patient: Patient) -> Sign | None:
         return None
     every, classes = np.asarray(patient.targets), outcomes.outputs.shape[-1]
     outside = (every < 0) | (every >= classes)
-    if not outside.any() or outcomes.leaves_out((outcomes.targets < 0) | (outcomes.targets >= classes)):
+    masked = (outcomes.targets < 0) | (outcomes.targets >= classes)
+    if not outside.any() or (np.isfinite(patient.value) and outcomes.leaves_out(masked)):
         return None
     text = f"labels run from {every.min()} to {every.max()}, the outputs are {classes} classes, 0 to {classes - 1}:"
     return Sign(f"{text} {outside.mean():.1%} are outside", figures={"share": float(outside.mean())})
