@@ -108,11 +108,14 @@ def _formats(axes: Axes, rows: Sequence[Any], laws: Sequence[Any]) -> None:
         ([row.sizes for row in rows], PALETTE[0], "values"),
         ([law.sizes if law else None for law in laws], PALETTE[1], "gradients"),
     ):
-        at = [i for i, sizes in enumerate(found) if sizes is not None and sizes.mass.sum() > 0]
-        if at:
-            ends = [[found[i].quantile(share) for i in at] for share in (_SHARE, 0.5, 1 - _SHARE)]
-            axes.fill_between(at, ends[0], ends[2], color=color, alpha=0.25, linewidth=0)
-            axes.plot(at, ends[1], color=color, label=label)
+        usable = [(i, sizes) for i, sizes in enumerate(found) if sizes is not None and sizes.mass.sum() > 0]
+        if usable:
+            at = [i for i, _ in usable]
+            least, middle, most = (
+                [sizes.quantile(share) for _, sizes in usable] for share in (_SHARE, 0.5, 1 - _SHARE)
+            )
+            axes.fill_between(at, least, most, color=color, alpha=0.25, linewidth=0)
+            axes.plot(at, middle, color=color, label=label)
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     low, high = min(low, 1e-9), max(high, 1e6)
