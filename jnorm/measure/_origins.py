@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm._ground import nodes
+from jnorm.measure._calls import Call
 from jnorm.measure._places import Place, spots
 from jnorm.measure._search import Kind, kind, kinds_of, search
-from jnorm.measure._watching import Call
 
 
 @nodes.register

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnorm import jaxprs
+from jnorm.measure._calls import Call
 from jnorm.measure._places import Spot
 from jnorm.measure._slopes import ELEMENTWISE
-from jnorm.measure._watching import Call
 
 Kind = tuple[tuple[int, ...], str]
 """Shape and dtype."""

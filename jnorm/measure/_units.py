@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from jnorm import jaxprs
 from jnorm.measure import _choice, quantities
+from jnorm.measure._calls import Call
 from jnorm.measure._places import Spot, spots
-from jnorm.measure._watching import Call
 
 MOVED = frozenset({"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose", "slice"})
 

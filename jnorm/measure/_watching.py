@@ -6,57 +6,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jnorm import jaxprs
 from jnorm._ground import checks
 from jnorm.measure._choice import Measure, of_spot
-from jnorm.measure._places import RULES, Spot, outside, paths_of
+from jnorm.measure._places import RULES, Spot, outside
 from jnorm.measure._slopes import argument, slope
 from jnorm.measure.quantities import OfSlope
 
-ARRAYS = (jax.Array, np.ndarray, np.generic, float, int, bool, complex)
 Row = dict[str, jax.Array]
 Named = tuple[tuple[str, Callable[[jax.Array], Any]], ...]
 
 _TAKEN = ""
 """In a slot, beside the measures: how often the branch was taken that it is in."""
-
-
-class Call:
-    """A call of a function: its program, and its arguments in it.
-
-    Attributes:
-        program: The function's jaxpr.
-        leaves: The arrays among the arguments.
-        paths: Their paths.
-    """
-
-    def __init__(self, f: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> None:
-        leaves, tree = jax.tree.flatten((tuple(args), dict(keywords)))
-        moving = [isinstance(leaf, ARRAYS) for leaf in leaves]
-
-        def flat(*arrays: Any) -> Any:
-            given = iter(arrays)
-            filled = [next(given) if moves else leaf for leaf, moves in zip(leaves, moving, strict=True)]
-            args, keywords = jax.tree.unflatten(tree, filled)
-            return f(*args, **keywords)
-
-        self.leaves = self.arrays(args, keywords)
-        self.program, shape = jax.make_jaxpr(flat, return_shape=True)(*self.leaves)
-        self._out = jax.tree.structure(shape)
-        every = [*paths_of(tuple(args)), *paths_of(dict(keywords))]
-        self.paths = [path for path, moves in zip(every, moving, strict=True) if moves]
-
-    @staticmethod
-    def arrays(args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
-        """The arrays among arguments."""
-        return [leaf for leaf in jax.tree.leaves((tuple(args), dict(keywords))) if isinstance(leaf, ARRAYS)]
-
-    def result(self, out: Sequence[Any]) -> Any:
-        """What the function returns, of the program's results."""
-        return jax.tree.unflatten(self._out, out)
 
 
 class Probe:

@@ -36,10 +36,11 @@ import jax.numpy as jnp
 
 from jnorm._ground import checks
 from jnorm.measure import _choice, quantities
+from jnorm.measure._calls import Call
 from jnorm.measure._places import Place, spots
 from jnorm.measure._seen import Seen, Table
 from jnorm.measure._units import units
-from jnorm.measure._watching import Call, Probe, run
+from jnorm.measure._watching import Probe, run
 
 __all__ = ["Place", "Seen", "steps", "units", "watch"]
 

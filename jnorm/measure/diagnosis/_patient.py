@@ -13,9 +13,9 @@ from jnorm import jaxprs
 from jnorm._ground import checks, keys
 from jnorm.jaxprs import Line
 from jnorm.measure import quantities
+from jnorm.measure._calls import Call
 from jnorm.measure._places import Place, Spot, outside, paths_of, spots
 from jnorm.measure._slopes import argument
-from jnorm.measure._watching import Call
 from jnorm.measure.diagnosis._courses import Course, Courses
 from jnorm.measure.diagnosis._graph import Graph, Node, Product, behind
 from jnorm.measure.diagnosis._outcomes import Outcomes
