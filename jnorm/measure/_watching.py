@@ -10,6 +10,7 @@ from jax import lax
 
 from jnorm import jaxprs
 from jnorm._ground import checks
+from jnorm.measure._calls import Call
 from jnorm.measure._choice import Measure, of_spot
 from jnorm.measure._places import RULES, Spot, outside
 from jnorm.measure._slopes import argument, slope
