@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jnorm.predict import _backward
 from jnorm.predict._model import Model, cotangents, model
 from jnorm.predict._moments import moments
 from jnorm.predict._predictor import Predictor
-from jnorm.predict._values import Random, Weight
+from jnorm.predict._values import Random, Stack, Weight
 
 USES = frozenset({"dot_general", "conv_general_dilated", "gather"})
 BY = ("signal", "gradients", "both")
@@ -119,7 +119,7 @@ class _Repair(Predictor):
     late: Any = dataclasses.field(default_factory=weakref.WeakSet)
 
     def __call__(self, site: Any, *inputs: Any) -> list[Any]:
-        late = any(isinstance(x, Random) and x in self.late for x in inputs)
+        late = any(x in self.late for x in _random(inputs))
         own = next((x for x in inputs if isinstance(x, Weight)), None)
         if own is None or site.primitive in jaxprs.CALLS | jaxprs.LOOPS:
             out = super().__call__(site, *inputs)
@@ -129,7 +129,7 @@ class _Repair(Predictor):
             out = super().__call__(site, *(_scaled(x, self._factors(late)) for x in inputs))
             out = [v._replace(var=own.var) if isinstance(v, Weight) else v for v in out]
         if late:
-            self.late.update(v for v in out if isinstance(v, Random))
+            self.late.update(_random(out))
         return out
 
     def _factors(self, late: bool) -> dict[Place, float]:
@@ -143,6 +143,15 @@ class _Repair(Predictor):
             raise ValueError(f"{site} makes a second moment of {size} with parameter `{place[0]}`")
         factor = self.given.get(place, 1.0)
         self.found[place] = factor * math.sqrt(self.target / size) if size else factor
+
+
+def _random(values: Sequence[Any]) -> Iterator[Random]:
+    """The random values among others, those that turns of a loop left behind too."""
+    for x in values:
+        if isinstance(x, Stack):
+            yield from _random(x.parts)
+        elif isinstance(x, Random):
+            yield x
 
 
 def _scaled(x: Any, factors: dict[Place, float]) -> Any:
