@@ -79,7 +79,8 @@ def linen(length: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 def of_nnx(length: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The same of nnx."""
-    graph, _, rest = nnx.split(Nnx(length, nnx.Rngs(0)), nnx.Param, ...)
+    parts: Any = nnx.split(Nnx(length, nnx.Rngs(0)), nnx.Param, ...)
+    graph, _, rest = parts
     draw = lambda key: nnx.split(Nnx(length, nnx.Rngs(key)), nnx.Param, ...)[1]
     return lambda params, tokens: nnx.merge(graph, params, rest)(tokens), draw
 

@@ -10,7 +10,7 @@ from jnorm.predict._atoms import Rows, used
 from jnorm.predict._structure import factors, index_of
 from jnorm.predict._sums import Inner, Outer
 from jnorm.predict._uses import Use
-from jnorm.predict._values import GAUSSIAN, LARGE, SAMPLED, Atoms, Random, Refused, Weight, linear, second
+from jnorm.predict._values import GAUSSIAN, LARGE, SAMPLED, Atoms, Random, Refused, Weight, alike, linear, second
 
 
 def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
@@ -121,7 +121,7 @@ def _of_two(x: Random, y: Random, contracted: Any, batched: Any, predictor: Any)
     They are so at different units, as those of an input and of an output whose product is the gradient by a weight.
     """
     for i, j in zip((*contracted[0], *batched[0]), (*contracted[1], *batched[1]), strict=True):
-        if x.axes[i] != y.axes[j] and x.shape[i] > 1:
+        if not alike(x.axes[i], y.axes[j]):
             raise Refused("an axis that is of units in one factor and of positions in the other")
     frees = [_others(len(v.axes), contracted[i], batched[i]) for i, v in enumerate((x, y))]
     axes = (*(x.axes[a] for a in batched[0]), *(x.axes[a] for a in frees[0]), *(y.axes[a] for a in frees[1]))

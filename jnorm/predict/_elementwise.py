@@ -23,6 +23,7 @@ from jnorm.predict._values import (
     Weight,
     added,
     affine,
+    alike,
     select,
 )
 
@@ -116,7 +117,7 @@ def _of_placed(site: Any, values: Sequence[Any], axes: tuple[Atoms, ...], predic
         status = max(base.law, *(x.law for x in random))
         return Random(axes, np.zeros(()), {Function(base, node): None}, status=status, law=status)
     if site.primitive == "mul" and len(random) == 2:
-        out = product(*values, predictor.pool)
+        out = product(values[0], values[1], predictor.pool)
         if out is not None:
             return out
     return sampled(lambda *rows: bind(site, *rows), values, axes, predictor.pool)
@@ -134,9 +135,9 @@ def aligned(site: Any, inputs: Sequence[Any]) -> tuple[Atoms, ...]:
         found = None
         for x in inputs:
             if isinstance(x, Random) and x.axes and x.shape[position] == size:
-                if found is not None and found != x.axes[position] and size > 1:
+                if found is not None and not alike(found, x.axes[position]):
                     raise Refused(f"axis {position} is of units in one operand and of positions in another")
-                found = x.axes[position]
+                found = max(found or (), x.axes[position], key=len)
         if (
             found is None
             and size > 1

@@ -152,7 +152,7 @@ def scatter_add(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
 def stacked(stack: Stack, predictor: Any) -> Random:
     """What turns of a loop left behind, along a new first axis."""
-    column = stack.parts
+    column: Sequence[Any] = stack.parts
     if any(isinstance(x, Weight) for x in column):
         raise Refused("a stack of parameters")
     column = [stacked(x, predictor) if isinstance(x, Stack) else x for x in column]

@@ -65,7 +65,7 @@ def product(a: Random, b: Random, pool: Any) -> Random | None:
         for part, other in (parts, parts[::-1]):
             if other.deps.isdisjoint(factor.deps):
                 inner = _together(operator.mul, part, factor) or sampled(operator.mul, [part, factor], part.axes, pool)
-                terms = {Product(inner, other): None}
+                terms: dict[Any, Any] = {Product(inner, other): None}
                 out = Random(axes, np.zeros(()), terms, status=max(status, inner.status), law=law)
                 return _times(out, scale * s * t)
     return None
@@ -108,10 +108,10 @@ def _equal(u: Random, v: Random) -> bool:
 
 def merged(a: Random, b: Random) -> Random | None:
     """The sum of two products with a common factor, where the others are functions of one Gaussian."""
-    found = [_factors(x) for x in (a, b)]
-    if found[0] is None or found[1] is None:
+    one, two = _factors(a), _factors(b)
+    if one is None or two is None:
         return None
-    (*first, s), (*then, t) = found
+    (*first, s), (*then, t) = one, two
     for part, common in (first, first[::-1]):
         for other, same in (then, then[::-1]):
             if _equal(common, same):

@@ -38,6 +38,12 @@ class Weight(NamedTuple):
     normal: bool
 
 
+def alike(a: Atoms, b: Atoms) -> bool:
+    """Whether an axis is the same in two values, of units or of positions, however these are grouped."""
+    kinds = [{unit for size, unit in atoms if size > 1} for atoms in (a, b)]
+    return a == b or (kinds[0] == kinds[1] and len(kinds[0]) < 2)
+
+
 class Stack(NamedTuple):
     """What the turns of a loop leave behind, which is kept apart until anything but a loop takes it up.
 

@@ -81,9 +81,11 @@ def test_attention():
 class Convolutions(nn.Module):
     @nn.compact
     def __call__(self, x):
-        x = nn.avg_pool(nn.relu(nn.Conv(128, (3, 3))(x)), (2, 2), strides=(2, 2))
+        x = nn.relu(nn.Conv(128, (3, 3))(x))
+        x = jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") / 4.0
         x = nn.max_pool(nn.relu(nn.GroupNorm(2)(nn.Conv(128, (3, 3))(x))), (2, 2), strides=(2, 2))
-        return nn.Dense(64)(nn.gelu(nn.Conv(128, (3, 3), strides=(2, 2))(x)).reshape(x.shape[0], -1))
+        x = nn.gelu(nn.Conv(128, (3, 3), strides=(2, 2))(x))
+        return nn.Dense(64)(x.reshape(x.shape[0], -1))
 
 
 def test_convolutions_windows_and_group_norm():
