@@ -22,8 +22,8 @@ def laws_of(init: Init, key: jax.Array, given: Any) -> tuple[Any, Any]:
         return draws[0], predict.laws(*draws)
     is_law = lambda leaf: leaf is None or isinstance(leaf, predict.Law)
     laws, structure = jax.tree.flatten(given, is_leaf=is_law)
-    wanted = jax.tree.structure(draws[0])
-    if structure != wanted or not all(map(is_law, laws)):
+    wanted: Any = jax.tree.structure(draws[0])
+    if wanted != structure or not all(map(is_law, laws)):
         raise ValueError(f"`laws` must hold a jnorm.predict.Law or None at each leaf of {wanted}; got {structure}")
     for number, law in enumerate(laws):
         if law is None:

@@ -53,8 +53,8 @@ def laws(*draws: Any) -> Any:
     """
     if not draws:
         raise TypeError("`draws` must be parameters, one draw at least")
-    structures = [jax.tree.structure(draw) for draw in draws]
-    if any(not other == structures[0] for other in structures):
+    structures: list[Any] = [jax.tree.structure(draw) for draw in draws]
+    if any(other != structures[0] for other in structures):
         raise ValueError(f"`draws` must have one structure; got {structures[0]} and others")
 
     def of_leaf(path: Any, *leaves: Any) -> Law:

@@ -113,14 +113,14 @@ def running(patient: Patient) -> Sign | None:
 
 def _plain_source(value: Any) -> Any:
     """The array that a value is, but for a number that was added: a constant, or a parameter."""
-    while isinstance(value, Value) and value.node is not None:
+    while isinstance(value, Value) and (node := value.node) is not None:
         if value.node.operation not in ("add", "max"):
             moved = moved_from(value)
             if moved is value:
                 return None
             value = moved
             continue
-        value = max(value.node.inputs, key=lambda v: math.prod(np.shape(v) if not isinstance(v, Value) else v.shape))
+        value = max(node.inputs, key=lambda v: math.prod(np.shape(v) if not isinstance(v, Value) else v.shape))
     if isinstance(value, Value):
         return value if value.leaves and not value.x else None
     return value
@@ -223,7 +223,7 @@ def own_rules(patient: Patient) -> list[jaxprs.Site]:
 
 def _is_of_maximum(node: Node) -> bool:
     value = node.inputs[0]
-    while isinstance(value, Value) and value.node is not None:
+    while isinstance(value, Value) and (node := value.node) is not None:
         if value.node.operation in ("reduce_max", "pmax"):
             return True
         largest = [v for v in value.node.values() if v.leaves and v.live]

@@ -229,5 +229,6 @@ def _checked(chunk: int, places: jax.Array) -> int:
 def _alike(name: str, tree: Any, params: Any) -> None:
     """Refuse a tree that is not like the parameters."""
     got, wanted = (jax.tree.map(jnp.shape, t) for t in (tree, params))
-    if jax.tree.structure(tree) != jax.tree.structure(params) or got != wanted:
+    structures: list[Any] = [jax.tree.structure(t) for t in (tree, params)]
+    if structures[0] != structures[1] or got != wanted:
         raise ValueError(f"`{name}` must be a tree like the parameters, {wanted}; got {got}")
