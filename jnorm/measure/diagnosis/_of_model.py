@@ -114,7 +114,7 @@ def running(patient: Patient) -> Sign | None:
 def _plain_source(value: Any) -> Any:
     """The array that a value is, but for a number that was added: a constant, or a parameter."""
     while isinstance(value, Value) and (node := value.node) is not None:
-        if value.node.operation not in ("add", "max"):
+        if node.operation not in ("add", "max"):
             moved = moved_from(value)
             if moved is value:
                 return None
@@ -221,13 +221,13 @@ def own_rules(patient: Patient) -> list[jaxprs.Site]:
     return found
 
 
-def _is_of_maximum(node: Node) -> bool:
-    value = node.inputs[0]
+def _is_of_maximum(stop: Node) -> bool:
+    value = stop.inputs[0]
     while isinstance(value, Value) and (node := value.node) is not None:
-        if value.node.operation in ("reduce_max", "pmax"):
+        if node.operation in ("reduce_max", "pmax"):
             return True
-        largest = [v for v in value.node.values() if v.leaves and v.live]
-        if value.node.operation not in ("select_n", "max", "broadcast_in_dim", "reshape") or len(largest) != 1:
+        largest = [v for v in node.values() if v.leaves and v.live]
+        if node.operation not in ("select_n", "max", "broadcast_in_dim", "reshape") or len(largest) != 1:
             return False
         value = largest[0]
     return False
