@@ -164,7 +164,7 @@ def test_a_picture_does_not_change_where_layers_are_rescaled():
 
 
 def test_statistics_of_batch_norm_are_moved_or_taken_again():
-    """Taken again, the loss between two networks is that of its own statistics; moved, that of statistics between theirs."""
+    """Taken again, the loss between two networks is that of its own statistics; moved, that of those between theirs."""
     x = jax.random.normal(KEY, (64, 3)) * 2 + 1
     scale, empty = batch_norm.init(4)
 
