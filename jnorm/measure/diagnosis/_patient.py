@@ -201,14 +201,15 @@ class Patient:
         if product is None or any(site.primitive in jaxprs.LOOPS for site in outside(product.node.site)):
             return None
         node, at = product.node, next(i for i, v in enumerate(product.node.inputs) if v is product.data)
-        kept: list[Any] = []
-
-        def hook(site: jaxprs.Site, *inputs: Any) -> list[Any]:
-            if site.index == node.site.index:
-                kept.append(inputs[at])
-            return site.run(*inputs)
 
         def up_to_there(leaves: list[Any]) -> Any:
+            kept: list[Any] = []
+
+            def hook(site: jaxprs.Site, *inputs: Any) -> list[Any]:
+                if site.index == node.site.index:
+                    kept.append(inputs[at])
+                return site.run(*inputs)
+
             jaxprs.evaluate(self.program, *leaves, hook=hook, opens=jaxprs.CALLS)
             return kept[0]
 

@@ -129,7 +129,7 @@ def path_plane(path: Any) -> PathPlane:
         [product(weights[:, k], a).reshape(leaf.shape[1:]) for a, leaf in zip(away, leaves, strict=True)],
     )
     total = jnp.sum(values)
-    shares = jnp.where(total > 0, values[:2] / jnp.where(total > 0, total, 1), 0)
+    shares = values[:2] / jnp.where(total == 0, 1, total)
     walk = jnp.asarray([8 / math.pi**2, 8 / (9 * math.pi**2)], gram.dtype)
     center = jax.tree.map(lambda leaf: leaf[-1], path)
     return PathPlane(center, of(0), of(1), vectors[:, :2] * jnp.where(there, roots, 0)[None], shares, walk)
