@@ -117,10 +117,20 @@ class Site:
     @property
     def name(self) -> str:
         """What a path calls it: the name of what is called, else that of the primitive."""
-        return str(self.equation.params.get("name") or self.primitive)
+        called = self.equation.params.get("name")
+        if not called and self.primitive in CALLS and self.bodies:
+            called = _traced(self.bodies[0])
+        return str(called or self.primitive)
 
     def __str__(self) -> str:
         return f"`{self.primitive}`" + (f" at {self.line}" if self.line else "")
+
+
+def _traced(body: "ClosedJaxpr") -> str:
+    """The name of the function that a program was traced from, if it has one."""
+    about = getattr(getattr(body.jaxpr, "debug_info", None), "func_src_info", None)
+    called = str(about or "").partition(" at ")[0]
+    return called if called.isidentifier() else ""
 
 
 def bodies(equation: "JaxprEqn") -> "list[ClosedJaxpr]":

@@ -191,6 +191,16 @@ def test_turns_and_branches_are_those_that_run():
     assert seen.tolist() == [[2, 1, 1], [2, 1, 1]]
 
 
+def test_a_call_has_the_name_of_the_function():
+    def bent(x):
+        return jnp.sin(x) * x
+
+    for called in (jax.jit(bent), jax.checkpoint(bent), jax.checkpoint(jax.jit(bent))):
+        assert next(jaxprs.walk(jax.make_jaxpr(called)(0.7))).name == "bent"
+    nameless = next(jaxprs.walk(jax.make_jaxpr(jax.checkpoint(lambda x: jnp.sin(x)))(0.7)))
+    assert nameless.name == nameless.primitive
+
+
 def test_rematerialized_code_stays_so():
     block = jax.checkpoint(lambda x: jnp.sin(jnp.sin(x)), policy=jax.checkpoint_policies.nothing_saveable)
     for f in (block, jax.grad(block)):
