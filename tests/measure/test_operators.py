@@ -10,6 +10,7 @@ from scipy.special import expit, softmax
 
 from jnorm import losses
 from jnorm.measure import curvature
+from jnorm.nn import batch_norm
 from tests.measure.spectra import planted, regression
 
 X, Y, LABELS, W = regression()
@@ -153,6 +154,30 @@ def test_preconditioned_by_what_the_optimizer_divides_by(x64, optimizer, options
         kept = 3 * gradient**2 + 0.1 + 1e-7 if hasattr(state[0], "sum_of_squares") else state[0].nu
         divisor = jnp.sqrt(kept)
     close(got, exact / jnp.sqrt(jnp.outer(divisor, divisor)))
+
+
+@jax.custom_vjp
+def halved(x):
+    return jnp.sin(x)
+
+
+halved.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (g * jnp.cos(x) / 2,))
+
+
+@pytest.mark.parametrize("inner", ["batch norm", "custom_vjp"])
+def test_rules_of_derivatives_may_be_new_in_each_trace(x64, inner):
+    """Of a network with batch norm, and of one with a derivative of its own; whose slope, halved, is what counts."""
+    scale, state = batch_norm.init(4)
+    norm = lambda z: batch_norm.apply(scale, state, z, train=True)[0]
+    phi = norm if inner == "batch norm" else halved
+    w = jax.random.normal(jax.random.key(0), (3, 4))
+    loss = lambda w, x: jnp.mean(jnp.tanh(phi(x @ w)) ** 2)
+    x = jnp.asarray(X[:, :3])
+    slope = jax.grad(lambda w: loss(w.reshape(3, 4), x))
+    dense = jax.jacrev(slope)(w.ravel())
+    v = jax.random.normal(jax.random.key(1), (3, 4))
+    got = curvature.hessian(loss, w, x).matvec(v)
+    np.testing.assert_allclose(got.ravel(), dense.T @ v.ravel(), rtol=1e-9, atol=1e-12)
 
 
 def test_half_precision_is_computed_in_float32():

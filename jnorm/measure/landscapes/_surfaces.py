@@ -11,7 +11,8 @@ from jax import lax
 
 from jnorm._ground import callables, checks
 from jnorm.measure.curvature._eigenpairs import eigenpairs
-from jnorm.measure.curvature._operators import Operator, dot, operator, real
+from jnorm.measure.curvature._losses import hessian
+from jnorm.measure.curvature._operators import dot, real
 from jnorm.measure.curvature._products import arrays, mean_of
 
 Loss = Callable[..., jax.Array]
@@ -151,14 +152,8 @@ def plane(
     values = _values(settled, params, (first, second), data, places, _checked(chunk, places))
     values = values.reshape(len(rows), len(columns), *values.shape[1:])
     inside, shown = _curvature(settled, params, (first, second), data)
-    pairs = eigenpairs(_hessian(settled, params, data), key=key)
+    pairs = eigenpairs(hessian(settled, params, data), key=key)
     return Plane(columns, rows, values, inside, shown, pairs.values[0], pairs.residuals[0])
-
-
-def _hessian(loss: Loss, params: Any, data: Any) -> Operator:
-    """The Hessian of the mean loss, of losses too of which no two traces are equal, as those with batch norm."""
-    slope = jax.grad(lambda params: mean_of(loss, params, data))
-    return operator(lambda v: jax.jvp(slope, (params,), (v,))[1], params)
 
 
 def _composed(loss: Loss, state: State) -> Loss:
