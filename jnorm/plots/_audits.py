@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from jnorm._ground import checks
 from jnorm.plots._canvas import PALETTE
@@ -57,3 +58,8 @@ def audit(axes: Axes, found: Any, *, of: str = "value", color: str = PALETTE[0])
             axes.annotate(str(x), (x, y), (4, 4), textcoords="offset points", fontsize=7)
     what = "mean square" if of == "value" else "mean squared gradient"
     axes.set(yscale="log", xlabel="equation", ylabel=f"{what} over predicted")
+    low, high = axes.get_ylim()
+    if high < 10 * low:  # within a decade powers of ten are no labels
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(ScalarFormatter())
