@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from tests import compiling
+from tests.thorough import in_part
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -19,14 +20,15 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 def pytest_addoption(parser):
     parser.addoption("--optimized", action="store_true", help="compile every module's programs as users do")
     parser.addoption("--thorough", action="store_true", help="also the cases marked so, of which others are a sample")
+    parser.addoption("--part", default="0/1", help="I/N: of these the I-th of N parts, from 0, each case in one")
     parser.addoption("--data-dir", default=os.environ.get("JNORM_DATA"), help="folder that holds mnist/ and uci/")
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--thorough"):
-        left = [item for item in items if item.get_closest_marker("thorough")]
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+    asked, part = config.getoption("--thorough"), config.getoption("--part")
+    stays = lambda item: not item.get_closest_marker("thorough") or (asked and in_part(item.nodeid, part))
+    config.hook.pytest_deselected(items=[item for item in items if not stays(item)])
+    items[:] = [item for item in items if stays(item)]
 
 
 @pytest.fixture(scope="session")
