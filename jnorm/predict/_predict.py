@@ -66,6 +66,7 @@ def predict(
             with mean zero.
         NotImplementedError: An operation without a rule, named with its line.
 
+    >>> import jax
     >>> import jax.numpy as jnp
     >>> from jnorm.predict import Law
     >>> weights = [jnp.zeros((8, 256)), jnp.zeros((256, 256))]
