@@ -73,8 +73,9 @@ def check_gain_and_dead(depth, wrong, dead):
     # The mean over 64 x 32 squares of each side, were all examples alike: five standard errors of the ratio.
     assert first.ratio == pytest.approx(1.21, rel=5 * math.sqrt(2 * 2 / (WIDTH * 32)))
     assert then.ratio < 1e-20
-    followers = [row.equation for row in found if row.verdict == "follows"]
-    assert followers == [ROWS * dead + i for i in (1, 2, 3)]  # relu, product and sum: what takes up a zero
+    followers = [row.equation - ROWS * dead for row in found if row.verdict == "follows"]
+    # relu and product, which take up a zero, and the sum where a branch is much of it: of few blocks.
+    assert followers == [1, 2, 3] if depth < 10 else followers in ([1, 2], [1, 2, 3])
     assert f"line {first.line.number} of test_audit.py" in found.verdict
     assert "zero at" in str(then)
 
