@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from jnorm._ground import tables
 from jnorm.jaxprs import Line
 
 AS_PREDICTED, OFF, FOLLOWS, UNTESTED = "as predicted", "off", "follows", "not tested"
@@ -114,7 +115,7 @@ class Audit:
 
     def __str__(self) -> str:
         head = ("", "operation", "shape", "predicted", "sound", "measured", "ratio", "z", "line", "")
-        lines = [_joined(head), *(_joined(_cells(row)) for row in self.rows)]
+        lines = [tables.line(cells, _WIDTHS, _LEFT) for cells in (head, *map(_cells, self.rows))]
         count = f"{len(self.faults)} of {sum(row.verdict != UNTESTED for row in self.rows)} rows are off"
         rule = f"|z| > {self.limit:.2f} and {self.tolerance:.0%}; {self.level:.2g} that a sound model has any"
         lines.append(f"{count} ({rule}; {self.seeds} draws)")
@@ -122,30 +123,15 @@ class Audit:
 
 
 _WIDTHS = (4, 24, 11, 9, 8, 8, 6, 6, 12, 3)
+_LEFT = frozenset({1, 2, 8, 9})
 _MARKS = {AS_PREDICTED: "", OFF: "OFF", FOLLOWS: "  .", UNTESTED: "  -"}
 
 
 def _cells(row: AuditedRow) -> tuple[str, ...]:
-    tell = lambda number, form: "" if math.isnan(number) else format(number, form)
     where = f"{row.line.file.rpartition('/')[2]}:{row.line.number}" if row.line else ""
-    numbers = [tell(number, ".3g") for number in (row.predicted, row.sound, row.measured)]
+    numbers = [tables.number(value, ".3g") for value in (row.predicted, row.sound, row.measured)]
     z = f"{row.z:.1f}" if abs(row.z) < 1000 else f"{row.z:.0e}"
     shape = "x".join(map(str, row.shape))
     name = row.name if row.of == "value" else f"d {row.name}"
-    ratio = tell(row.ratio, ".0e" if row.ratio >= 100 else ".3f")
+    ratio = tables.number(row.ratio, ".0e" if row.ratio >= 100 else ".3f")
     return (str(row.equation), name, shape, *numbers, ratio, "" if math.isnan(row.z) else z, where, _MARKS[row.verdict])
-
-
-def _joined(cells: tuple[str, ...]) -> str:
-    shown = [_short(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True)]
-    left = {1, 2, 8, 9}
-    aligned = [
-        f"{cell:<{width}}" if i in left else f"{cell:>{width}}"
-        for i, (cell, width) in enumerate(zip(shown, _WIDTHS, strict=True))
-    ]
-    return " ".join(aligned).rstrip()
-
-
-def _short(text: str, width: int) -> str:
-    """The end of a text that is too long, which tells more than its start."""
-    return text if len(text) <= width else f"~{text[1 - width :]}"

@@ -5,37 +5,28 @@ import math
 import textwrap
 from typing import Any
 
+from jnorm._ground import tables
+
 WIDTH = 100
 HEAD = ("operation", "shape", "mean", "second", "stray", "corr", "grad^2", "status", "line")
 WIDTHS = (22, 12, 8, 8, 5, 6, 8, 8, 15)
+LEFT = frozenset({0, 1, 7, 8})
 BARS = 60  # pixels for the widest
 
 
 def text(prediction: Any) -> str:
     """The rows, and under them what is wrong."""
-    lines = [_joined(cells) for cells in (HEAD, *(_cells(row) for row in prediction.rows))]
+    lines = [tables.line(cells, WIDTHS, LEFT) for cells in (HEAD, *(_cells(row) for row in prediction.rows))]
     for finding in prediction.findings:
         lines += textwrap.wrap(finding, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(lines)
 
 
 def _cells(row: Any) -> tuple[str, ...]:
-    tell = lambda number, form: "" if math.isnan(number) else format(number, form)
     forms = ((row.mean, ".2g"), (row.second, ".3g"), (row.spread, ".2f"), (row.correlation, ".3f"))
-    numbers = [tell(number, form) for number, form in (*forms, (row.gradient, ".3g"))]
+    numbers = [tables.number(value, form) for value, form in (*forms, (row.gradient, ".3g"))]
     where = f"{row.line.file.rsplit('/', 1)[-1]}:{row.line.number}" if row.line else ""
     return (row.name, "x".join(map(str, row.shape)), *numbers, row.status.partition(":")[0], where)
-
-
-def _joined(cells: tuple[str, ...]) -> str:
-    name, shape, *numbers, status, where = (_short(cell, width) for cell, width in zip(cells, WIDTHS, strict=True))
-    fixed = [f"{cell:>{width}}" for cell, width in zip(numbers, WIDTHS[2:7], strict=True)]
-    return " ".join([f"{name:<{WIDTHS[0]}}", f"{shape:<{WIDTHS[1]}}", *fixed, f"{status:<{WIDTHS[7]}}", where]).rstrip()
-
-
-def _short(text: str, width: int) -> str:
-    """The end of a text that is too long, which tells more than its start."""
-    return text if len(text) <= width else f"~{text[1 - width :]}"
 
 
 def markup(prediction: Any) -> str:

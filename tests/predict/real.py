@@ -8,10 +8,11 @@ from jnorm import jaxprs
 from jnorm.predict import _choice
 
 
-def draws_of(apply, draw, x, draws):
-    """Second moments of the same rows in real initializations, ``[draws, rows]``."""
+def draws_of(apply, draw, x, draws, *, of=None):
+    """Second moments of the same rows in real initializations, or of sites that ``of`` names, ``[draws, rows]``."""
     program = jax.make_jaxpr(apply)(draw(jax.random.key(0)), x)
     rows = _choice.chosen(program)
+    of = of or (lambda site: id(site.equation) in rows)
 
     @jax.jit
     def one(params):
@@ -20,7 +21,7 @@ def draws_of(apply, draw, x, draws):
         def hook(site, *inputs):
             opened = site.primitive in jaxprs.CALLS
             out = site.open(site.bodies[0], *inputs) if opened else site.run(*inputs)
-            if id(site.equation) in rows:
+            if of(site):
                 seen.extend(jnp.mean(jnp.square(value)) for value in out)
             return out
 
@@ -29,3 +30,9 @@ def draws_of(apply, draw, x, draws):
         return jnp.stack(seen)
 
     return np.stack([one(draw(jax.random.key(seed))) for seed in range(1, draws + 1)])
+
+
+def measured(apply, draw, x, draws, *, of=None):
+    """Their means over the draws, and the standard errors of these."""
+    values = draws_of(apply, draw, x, draws, of=of)
+    return values.mean(0), values.std(0, ddof=1) / np.sqrt(draws)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnorm import jaxprs
 from jnorm.predict import Law, gains, predict
 from jnorm.theory.moments import gradient_factor
+from tests.predict.real import measured
 from tests.thorough import thorough
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -98,28 +98,6 @@ def test_by_gradients_what_comes_back_is_one():
     np.testing.assert_allclose(both, np.sqrt(np.multiply(signal, factors)), rtol=1e-12)
 
 
-def measured(apply, draw, x, draws):
-    """Second moments of what every weight makes over real initializations, and their standard errors."""
-    program = jax.make_jaxpr(apply)(draw(KEY), x)
-
-    @jax.jit
-    def one(key):
-        seen = []
-
-        def hook(site, *inputs):
-            opened = site.primitive in jaxprs.CALLS
-            out = site.open(site.bodies[0], *inputs) if opened else site.run(*inputs)
-            if of_a_weight(site):
-                seen.extend(jnp.mean(jnp.square(value)) for value in out)
-            return out
-
-        jaxprs.evaluate(program, *jax.tree.leaves(draw(key)), *jax.tree.leaves(x), hook=hook, opens=())
-        return jnp.stack(seen)
-
-    values = np.stack([one(key) for key in jax.random.split(jax.random.key(1), draws)])
-    return values.mean(0), values.std(0, ddof=1) / np.sqrt(draws)
-
-
 def of_a_weight(site):
     """Convolutions, and products without an axis of examples or heads on both sides, as those of attention have."""
     return site.primitive == "conv_general_dilated" or (
@@ -184,7 +162,7 @@ def test_real_networks_have_second_moments_of_one(module, x):
     """Within 5 %, beside four standard errors of the measurement."""
     factors = gains(module.apply, module.init(KEY, x), x)
     draw = lambda key: jax.tree.map(jnp.multiply, module.init(key, x), factors)
-    mean, error = measured(module.apply, draw, x, 64)
+    mean, error = measured(module.apply, draw, x, 64, of=of_a_weight)
     print(np.round(mean, 3), np.round(error, 3))
     assert np.all(np.abs(mean - 1) < 0.05 + 4 * error)
 

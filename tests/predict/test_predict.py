@@ -11,7 +11,7 @@ import pytest
 from jnorm.predict import Law, predict
 from jnorm.theory import meanfield
 from jnorm.theory.moments import gradient_factor
-from tests.predict.real import draws_of
+from tests.predict.real import measured
 from tests.thorough import thorough
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -60,12 +60,6 @@ def test_a_kink_costs_little_at_large_correlations(c):
     exact = (np.sqrt(1 - c**2) + (np.pi - np.arccos(c)) * c) / np.pi
     assert row.second == pytest.approx(0.5, abs=1e-12)
     assert row.correlation == pytest.approx(exact, abs=1e-11 if abs(c) < 0.81 else 5e-6)
-
-
-def measured(apply, draw, x, draws):
-    """Second moments of the same rows over real initializations, and their standard errors."""
-    values = draws_of(apply, draw, x, draws)
-    return values.mean(0), values.std(0, ddof=1) / np.sqrt(draws)
 
 
 def compare(module, x, *, draws=32, width=256, sampled=0.0, **methods):
