@@ -32,6 +32,7 @@ DECOMPOSED = {
     "measure.curvature.classify_critical_point": "the eigenvalues of a small tridiagonal matrix",
     "measure.curvature.condition_number": "the eigenvalues of a Krylov space, of some dozen dimensions",
     "measure.curvature.eigenpairs": "the eigenvectors of a Krylov space, of some dozen dimensions",
+    "measure.curvature.find_critical_point": "the eigenvectors of a Hessian, up to 2 inner parameters",
     "measure.landscapes.path_plane": "the principal components of a path, of as many dimensions as it has points",
     "measure.quantities.effective_rank": "the singular values of a batch of activations",
     "measure.quantities.rank": "the singular values of a batch of activations",

@@ -25,13 +25,17 @@ def leaps(phi: Activation, mean: jax.Array, scale: jax.Array, kinks: Static) -> 
         Booleans of the shape.
     """
     like = jax.ShapeDtypeStruct((1, *mean.shape), mean.dtype)
-    jump = lambda at: leap(at_points(phi, 1), at) != 0
+    zero = np.zeros(mean.shape, mean.dtype)
     try:
         with jax.ensure_compile_time_eval():
-            zero = jnp.zeros(mean.shape, mean.dtype)
-            if not np.any(jump(places(phi, like, zero, zero + 1, kinks))):
+            if not np.any(_jumps(phi, places(phi, like, zero, zero + 1, kinks))):
                 return None
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
         pass  # numbers of the activation, or its kinks, are data
     at = places(phi, like, mean, scale, kinks)
-    return jnp.any(jump(at) & (jnp.abs(at - mean[None]) <= REACH * scale[None]), 0)
+    return jnp.any(_jumps(phi, at) & (jnp.abs(at - mean[None]) <= REACH * scale[None]), 0)
+
+
+@jax.jit
+def _jumps(phi: Activation, at: jax.Array) -> jax.Array:
+    return leap(at_points(phi, 1), at) != 0

@@ -100,6 +100,17 @@ def test_saddles_are_found_where_descent_would_leave_them(x64):
     assert curvature.classify_critical_point(loss, found.params).kind == "saddle"
 
 
+def test_saddles_of_ill_conditioned_losses_are_found(x64):
+    # conjugate gradients on the square of such a Hessian, 1e12, get nowhere
+    curvatures = jnp.geomspace(1e-2, 1e4, 40) * jnp.where(jnp.arange(40) % 3 == 0, -1, 1)
+    turn = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (40, 40), float))[0]
+    start = jax.random.normal(jax.random.key(1), (40,), float)
+    loss = lambda w: jnp.sum(curvatures * (turn @ w) ** 2) / 2
+    found = curvature.find_critical_point(loss, start, tol=1e-9)
+    assert found.converged
+    np.testing.assert_allclose(found.params, 0, atol=1e-6)
+
+
 def test_data_in_microbatches_give_the_same_point(x64):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 4)), rng.normal(size=30)

@@ -16,6 +16,7 @@ from jnorm import activations
 from jnorm.activations import elu, gelu, leaky_relu, relu, selu, sigmoid, softplus, tanh
 from jnorm.theory import fixed_points, meanfield, moments, transforms
 from jnorm.theory.moments import Moments
+from jnorm.theory.transforms._networks import rising
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "transforms.json").read_text())
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -210,6 +211,23 @@ def test_networks_by_hand():
     np.testing.assert_allclose(transforms.residual([1], layers=1, shortcut=0.6)(1.0, double), 4)
     halve = lambda x: x / 2
     assert transforms.residual(9, layers=1, shortcut=0.0)(1.0, halve) == 0.5  # the branch alone is larger
+
+
+@pytest.mark.parametrize(
+    ("network", "goal", "start"),
+    [
+        (lambda s: NETWORK(1.0, lambda x: s * x), 1.2, 1.0),
+        (lambda s: transforms.chain(1000)(1.0, lambda x: s * x), 1.5, 1.0),  # beyond a float at twice the start
+        (lambda k: NETWORK(0.0, lambda x: x + k), 0.3, 0.0),
+        (lambda x: x**3 - 1, -0.3, 0.0),
+        (lambda x: x - 0.25, 0.0, 0.0),
+    ],
+)
+def test_layers_of_a_network_are_found_in_few_looks(network, goal, start):
+    looks = []
+    found = rising(lambda x: looks.append(x) or network(x), goal, start, start + 1)
+    assert network(found) == pytest.approx(goal, rel=1e-12, abs=1e-14)
+    assert len(looks) <= 25
 
 
 def test_the_global_random_state_is_left_alone():

@@ -125,9 +125,10 @@ def find_critical_point(
 ) -> Found:
     """A critical point near the parameters, whatever its kind: where the gradient is zero, saddles included.
 
-    Levenberg and Marquardt's method for the equation ``grad = 0``: each step solves ``(H^2 + m) d = -H grad`` by
-    conjugate gradients, and m grows where the gradient did not get shorter. Near a point of regular Hessian it
-    converges quadratically. It can end where ``H grad = 0`` and the gradient is not: ``converged`` says so.
+    Levenberg and Marquardt's method for the equation ``grad = 0``: each step solves ``(H^2 + m) d = -H grad``, and m
+    grows where the gradient did not get shorter; exactly for up to ``2 inner`` parameters, whose Hessian takes no more
+    products than that, and by conjugate gradients for more. Near a point of regular Hessian it converges quadratically.
+    It can end where ``H grad = 0`` and the gradient is not, as most searches in networks do: ``converged`` says so.
     Source: Marquardt 1963; for saddles of networks Frye et al. 2019 (arXiv 1901.10603).
 
     Args:
@@ -167,10 +168,7 @@ def _found(operator: Operator, tol: ArrayLike | None, steps: jax.Array, inner: i
     def step(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         w, slope, damping, count = carry
         here = replace(operator, product=replace(operator.product, params=unravel(w)))
-        matvec, _ = flat(here)
-        scale = jnp.vdot(slope, matvec(matvec(slope))) / jnp.vdot(slope, slope)  # of H^2
-        normal = lambda d: matvec(matvec(d)) + damping * scale * d
-        d, _ = cg(normal, -matvec(slope), tol=1e-4, maxiter=inner)
+        d = _exactly(here, slope, damping) if start.size <= 2 * inner else _nearly(here, slope, damping, inner)
         after = gradient(w + d)
         better = jnp.linalg.norm(after) < jnp.linalg.norm(slope)
         w, slope = jnp.where(better, w + d, w), jnp.where(better, after, slope)
@@ -184,3 +182,17 @@ def _found(operator: Operator, tol: ArrayLike | None, steps: jax.Array, inner: i
     w, slope, _, count = lax.while_loop(going, step, begin)
     norm = jnp.linalg.norm(slope)
     return Found(unravel(w), norm, count, norm <= limit)
+
+
+def _exactly(operator: Operator, slope: jax.Array, damping: jax.Array) -> jax.Array:
+    values, vectors = jnp.linalg.eigh(operator.dense())
+    along = vectors.T @ slope
+    scale = jnp.vdot(values * along, values * along) / jnp.vdot(slope, slope)  # of H^2
+    return -vectors @ (values * along / (values**2 + damping * scale))
+
+
+def _nearly(operator: Operator, slope: jax.Array, damping: jax.Array, inner: int) -> jax.Array:
+    matvec, _ = flat(operator)
+    scale = jnp.vdot(slope, matvec(matvec(slope))) / jnp.vdot(slope, slope)
+    normal = lambda d: matvec(matvec(d)) + damping * scale * d
+    return cg(normal, -matvec(slope), tol=1e-4, maxiter=inner)[0]

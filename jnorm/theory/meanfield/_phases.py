@@ -116,7 +116,7 @@ def phase_diagram(
     with jax.enable_x64(True):
         points = jax.ShapeDtypeStruct((1, PANELS, NODES), jnp.float64)
         settled = callables.settle(layer.phi, points, name="phi")
-        origin = jnp.zeros(points.shape[1:])
+        origin = np.zeros(points.shape[1:])
         if leaps(settled, origin, origin + LONGEST**0.5, layer.kinks) is not None:
             raise ValueError("`phi` must not jump: there is no order where it does, and `chi` is infinite")
         lengths = _Lengths(settled, layer.kinks)
@@ -195,13 +195,15 @@ class _Lengths:
 
     def at(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The three at lengths, which are moved into the table."""
+        place, (ratio, by_place, slope) = self._read(q, self.ratio, self.growth, self.slope)
+        return ratio * np.exp(place), slope, ratio + by_place
+
+    def _read(self, q: np.ndarray, *series: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The logarithms of lengths, moved into the table, and what polynomials of its panels are there."""
         place = np.clip(np.log(np.clip(q, SHORTEST, LONGEST)), self.edges[0], self.edges[-1])
         panel = np.clip(((place - self.edges[0]) // (2 * self.half)).astype(int), 0, PANELS - 1)
         x = (place - self.edges[panel]) / self.half - 1
-        ratio, slope, by_place = (
-            chebyshev.chebval(x, a[:, panel], tensor=False) for a in (self.ratio, self.slope, self.growth)
-        )
-        return ratio * np.exp(place), slope, ratio + by_place
+        return place, [chebyshev.chebval(x, a[:, panel], tensor=False) for a in series]
 
     def stay(self, w: np.ndarray, b: np.ndarray) -> np.ndarray:
         """The length that stays: the first on the way from one where a layer does not go on."""
@@ -223,11 +225,11 @@ class _Lengths:
         place = (left + right) / 2
         for _ in range(TURNS):
             q = np.exp(place)
-            second, _, growth = self.at(q)
-            gap = w * w * second + b * b - q
+            at, (ratio, by_place) = self._read(q, self.ratio, self.growth)
+            gap = w * w * ratio * np.exp(at) + b * b - q
             left, right = np.where(gap > 0, place, left), np.where(gap > 0, right, place)
             with np.errstate(all="ignore"):
-                step = place - gap / ((w * w * growth - 1) * q)
+                step = place - gap / ((w * w * (ratio + by_place) - 1) * q)
             place = np.where((step >= left) & (step <= right), step, (left + right) / 2)
         return np.exp(place)
 

@@ -8,7 +8,7 @@ import jax
 
 from jnorm._ground import checks
 from jnorm.theory._parts import Activation
-from jnorm.theory.transforms._laws import Measured, jumps
+from jnorm.theory.transforms._laws import Measured
 from jnorm.theory.transforms._leaky import NOTHING
 from jnorm.theory.transforms._results import Transform, transformed
 from jnorm.theory.transforms._shaping import centred
@@ -67,7 +67,7 @@ def budget(phi: Activation, *, kinks: Sequence[float] | None = None) -> Budget:
     """
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
         measured = Measured.of(phi, kinks)
-        law, (torn, bent) = measured.at_one(0.0, 1.0), jumps(measured)
+        law, (torn, bent) = measured.at_one(0.0, 1.0), measured.jumps
     second = law.var + law.mean**2
     if not 0 < second < math.inf:
         return Budget(*(math.nan,) * 7)
@@ -111,7 +111,7 @@ def for_depth(phi: Activation, depth: float, *, kinks: Sequence[float] | None = 
     checks.require(lambda n: n > 0, "`{}` must satisfy {} > 0", depth=depth)
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
         measured = Measured.of(phi, kinks)
-        if torn := jumps(measured).value:
+        if torn := measured.jumps.value:
             reason = f"`phi` jumps at {torn[0]:g}: gradients are infinite"
             return transformed(measured, phi, NOTHING, converged=False, reason=reason)
         return centred(measured, phi, math.exp(1 / depth), 1.0)

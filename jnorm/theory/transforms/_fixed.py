@@ -8,7 +8,7 @@ import numpy as np
 
 from jnorm._ground import checks
 from jnorm.theory._parts import Activation
-from jnorm.theory.transforms._laws import Law, Measured, jumps
+from jnorm.theory.transforms._laws import Law, Measured
 from jnorm.theory.transforms._results import Seen, Transform, eigenvalue, transformed
 from jnorm.theory.transforms._search import Residual, newton
 
@@ -65,7 +65,7 @@ def self_normalizing(
     z = Seen(mean * omega, var * tau, omega, tau)
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
         measured = Measured.of(phi, kinks)
-        torn = jumps(measured).value
+        torn = measured.jumps.value
         reason = f"`phi` jumps at {torn[0]:g}: gradients are infinite" if torn and chi is not None else ""
         b, c = 1.0, 0.0
         if asked and not reason:

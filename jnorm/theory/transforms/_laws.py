@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,13 @@ from jnorm.theory._parts import Activation, known_kinks
 LANES = 4  # points of a program
 ORDERS = 4  # derivatives by the mean
 TINY = 1e-150  # the step of derivatives in the imaginary direction, which cancels nothing
+
+
+class Jumps(NamedTuple):
+    """Where a function, and where its derivative, jumps."""
+
+    value: tuple[float, ...]
+    slope: tuple[float, ...]
 
 
 @nodes.register
@@ -39,6 +47,18 @@ class Measured:
         found = gaussian.kinks(phi) if known is None else known
         points = jax.ShapeDtypeStruct((1, LANES), jnp.result_type(float))
         return cls(callables.settle(phi, points, name="phi"), found)
+
+    @cached_property
+    def jumps(self) -> Jumps:
+        """At which of its kinks the activation itself, and at which its derivative, jumps; on the host."""
+        value: list[float] = []
+        slope: list[float] = []
+        for first in range(0, len(self.kinks), LANES):
+            kinks = self.kinks[first : first + LANES]
+            leaps = np.asarray(_leaps(self, jnp.asarray(np.resize(kinks, LANES))))  # [part, kink]
+            for found, part in ((value, leaps[0]), (slope, leaps[1])):
+                found += [k for k, by in zip(kinks, part, strict=False) if by]
+        return Jumps(tuple(value), tuple(slope))
 
     def at(self, mean: np.ndarray, var: np.ndarray) -> "Table":
         """The table for `LANES` points, on the host."""
@@ -116,25 +136,6 @@ class Table(NamedTuple):
             slope[0],
             curvature[0],
         )
-
-
-class Jumps(NamedTuple):
-    """Where a function, and where its derivative, jumps."""
-
-    value: tuple[float, ...]
-    slope: tuple[float, ...]
-
-
-def jumps(measured: Measured) -> Jumps:
-    """At which of its kinks an activation itself, and at which its derivative, jumps; on the host."""
-    value: list[float] = []
-    slope: list[float] = []
-    for first in range(0, len(measured.kinks), LANES):
-        kinks = measured.kinks[first : first + LANES]
-        leaps = np.asarray(_leaps(measured, jnp.asarray(np.resize(kinks, LANES))))  # [part, kink]
-        for found, part in ((value, leaps[0]), (slope, leaps[1])):
-            found += [k for k, by in zip(kinks, part, strict=False) if by]
-    return Jumps(tuple(value), tuple(slope))
 
 
 @jax.jit

@@ -108,9 +108,11 @@ def rising(f: Callable[[float], float], goal: float, low: float, high: float) ->
     """Where a rising function of numbers reaches a goal; ``high`` is doubled until it is beyond.
 
     By secants that keep a bracket, whose older end counts less each time (Dowell and Jarratt 1972), and by halving
-    where a secant leads nowhere. None where the goal is not reached up to 1e6, or is passed at ``low`` already.
+    where a secant leads nowhere; large values count by their logarithms, as depths make them powers. None where the
+    goal is not reached up to 1e6, or is passed at ``low`` already.
     """
-    gap = lambda x: _number(f, x) - goal
+    unit = abs(goal) or 1.0
+    gap = lambda x: math.asinh((_number(f, x) - goal) / unit)
     below, above = gap(low), gap(high)
     while above < 0 and high < 1e6:
         low, below, high = high, above, 2 * high
@@ -121,7 +123,7 @@ def rising(f: Callable[[float], float], goal: float, low: float, high: float) ->
         middle = high - above * (high - low) / (above - below) if above != below else high
         if not min(low, high) < middle < max(low, high):
             middle = (low + high) / 2
-        if abs(above) <= 1e-14 * abs(goal) or middle in (low, high):
+        if abs(above) <= 1e-14 or middle in (low, high):
             break
         here = gap(middle)
         if here * above < 0:

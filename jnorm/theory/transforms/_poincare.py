@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 
 from jnorm.theory._parts import Activation
-from jnorm.theory.transforms._laws import Measured, jumps
+from jnorm.theory.transforms._laws import Measured
 from jnorm.theory.transforms._results import Transform, transformed
 
 
@@ -36,7 +36,7 @@ def gaussian_poincare(phi: Activation, *, kinks: Sequence[float] | None = None) 
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
         measured = Measured.of(phi, kinks)
         law = measured.at_one(0.0, 1.0)
-        torn = jumps(measured).value
+        torn = measured.jumps.value
         if torn or not 0 < law.slope < math.inf:
             what = f"`phi` jumps at {torn[0]:g}: E[phi'^2] is infinite" if torn else f"E[phi'^2] is {law.slope:g}"
             return transformed(measured, phi, (1.0, 1.0, 0.0, 0.0), converged=False, reason=what)

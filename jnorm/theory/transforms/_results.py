@@ -10,7 +10,7 @@ import numpy as np
 from jnorm._ground import callables, nodes
 from jnorm.theory import meanfield
 from jnorm.theory._parts import Activation
-from jnorm.theory.transforms._laws import Law, Measured, jumps
+from jnorm.theory.transforms._laws import Law, Measured
 
 
 @nodes.register
@@ -124,7 +124,7 @@ def transformed(
     law = law or measured.at_one(b * z.mean + c, b * b * z.var)
     mean, var = a * law.mean + d, a * a * law.var
     second, slope = mean * mean + var, a * a * b * b * law.slope
-    torn, bent = map(bool, jumps(measured))
+    torn, bent = map(bool, measured.jumps)
     curvature = (a * b * b * z.var) ** 2 * law.curvature / second if second else math.nan
     curvature = math.inf if torn or bent else curvature
     slope = math.inf if torn else slope

@@ -9,7 +9,7 @@ import numpy as np
 
 from jnorm._ground import callables, checks
 from jnorm.theory._parts import Activation
-from jnorm.theory.transforms._laws import Law, Measured, jumps
+from jnorm.theory.transforms._laws import Law, Measured
 from jnorm.theory.transforms._leaky import LEAKY, NOTHING, shaped_leaky_relu, unreached
 from jnorm.theory.transforms._networks import Network, rising
 from jnorm.theory.transforms._results import Transform, transformed
@@ -67,7 +67,7 @@ def deep_kernel_shaping(
         if callables.unwrap(phi) in [(function, (), {}) for function in LEAKY]:
             return shaped_leaky_relu(local, unreached("slope", slope), rate)
         measured = Measured.of(phi, kinks)
-        if torn := jumps(measured).value:
+        if torn := measured.jumps.value:
             raise ValueError(f"`phi` must not jump: C'(1) is infinite; it does at {torn[0]:g}")
         if local is None or local == 1.0:
             return transformed(measured, phi, NOTHING, converged=False, reason=unreached("slope", slope))
@@ -106,7 +106,7 @@ def tailored(
     local = rising(lambda k: network(0.0, lambda y: y + k), curvature, 0.0, 1.0)
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
         measured = Measured.of(phi, kinks)
-        torn, bent = jumps(measured)
+        torn, bent = measured.jumps
         if torn or bent:
             raise ValueError(
                 f"`phi` must have a derivative that does not jump: C''(1) is infinite; it does at {(torn + bent)[0]:g}"
@@ -140,7 +140,7 @@ def centred(measured: Measured, phi: Activation, slope: float, rate: float) -> T
     steep = lambda law: law.at[1] * law.slope / law.var
     growth = lambda law: law.at[1] * law.var_by[1] / law.var
     too_steep = lambda law: np.log((steep(law) - 1) / (slope - 1))
-    loose = bool(jumps(measured).slope) and _is_homogeneous(measured)
+    loose = bool(measured.jumps.slope) and _is_homogeneous(measured)
 
     def residual(law: Law) -> tuple[np.ndarray, np.ndarray]:
         return (growth(law) - rate) / (slope - 1), too_steep(law)
