@@ -1,5 +1,7 @@
 """Activations that jump: where one does, its derivative is a delta function, and the square of that has no mean."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,7 @@ def leaps(phi: Activation, mean: jax.Array, scale: jax.Array, kinks: Static) -> 
         Booleans of the shape.
     """
     like = jax.ShapeDtypeStruct((1, *mean.shape), mean.dtype)
-    zero = np.zeros(mean.shape, mean.dtype)
+    zero: Any = np.zeros(mean.shape, mean.dtype)  # no array of a program
     try:
         with jax.ensure_compile_time_eval():
             if not np.any(_jumps(phi, places(phi, like, zero, zero + 1, kinks))):

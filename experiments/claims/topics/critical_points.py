@@ -127,7 +127,7 @@ def draw_escapes(measured: Mapping[str, Any]) -> Any:
         direct = np.nanmean(measured["direct"]) if len(steps) else 1.0
         axes.axvline(direct, color=plots.PALETTE[1], label="the Hessian's eigenvector, its cost in steps")
         axes.set(xlabel="steps until the loss is as low", ylabel="share of saddles", xscale="log", ylim=(0, 1.02))
-        axes.legend(loc="upper left", fontsize=7)
+        axes.legend(loc="lower right", fontsize=7)
     return figure
 
 

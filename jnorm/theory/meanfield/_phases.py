@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +116,7 @@ def phase_diagram(
     with jax.enable_x64(True):
         points = jax.ShapeDtypeStruct((1, PANELS, NODES), jnp.float64)
         settled = callables.settle(layer.phi, points, name="phi")
-        origin = np.zeros(points.shape[1:])
+        origin: Any = np.zeros(points.shape[1:])
         if leaps(settled, origin, origin + LONGEST**0.5, layer.kinks) is not None:
             raise ValueError("`phi` must not jump: there is no order where it does, and `chi` is infinite")
         lengths = _Lengths(settled, layer.kinks)
