@@ -6,6 +6,7 @@ some hold and some fail is mixed.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -196,7 +197,9 @@ def _judged(runs: Decided | Result, rule: Rule, *, place: Rule | None = None) ->
     decided at `ALONE`, but not at the rule's own level, is shown as it was at the look that decided.
     """
     if not isinstance(runs, Decided):
-        (setting,) = judge(runs, rule).settings
+        with warnings.catch_warnings():  # the page says how many runs there are of each arm
+            warnings.filterwarnings("ignore", ".*compares survivors of unequal selection")
+            (setting,) = judge(runs, rule).settings
         return setting
     place = place or rule
     until = replace(runs.until, rules=tuple(rule if one is place else one for one in runs.until.rules))
