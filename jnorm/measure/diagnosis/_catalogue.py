@@ -223,7 +223,7 @@ CATALOGUE = (
         "numbers not finite",
         "signal",
         _of_signal.origin,
-        "float16 ends at 65504: scale, or compute there in float32; else guard the argument of that operation",
+        "compute there in float32: float16 ends at 65504 and at 6e-8, so that Adam's eps is 0; else guard the argument",
         when="always",
     ),
     Mistake(

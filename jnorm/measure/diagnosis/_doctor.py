@@ -49,7 +49,7 @@ def doctor(
         optimizer: Of Optax. Without it updates are not judged.
         key: For what is drawn; ``jax.random.key(0)`` by default, so that a diagnosis repeats.
         batch: Examples in the batch; of fewer than two batches half.
-        steps: Of each short training, of which there are seven.
+        steps: Of each short training: three, and four more with other rates where these do not say enough.
         catalogue: What is looked for: `jnorm.measure.diagnosis.CATALOGUE`, and entries of your own.
 
     Returns:
@@ -156,7 +156,7 @@ def _updates(patient: Patient) -> str:
     courses = patient.courses
     if courses is None:
         return "no optimizer was given"
-    text = f"the first is {courses.update:.2g} of the weights; {patient.steps} steps on one batch:"
+    text = f"the first is {courses.first.size:.2g} of the weights; {patient.steps} steps on one batch:"
     return f"{text} {patient.value:.3g} to {courses.own.last:.3g}"
 
 

@@ -139,6 +139,6 @@ def summed(patient: Patient) -> Sign | None:
     if outcomes is None or not abs(outcomes.doubling - 2) < 0.02:
         return None
     count = len(outcomes.outputs)
-    sensitive = patient.courses is None or patient.courses.scaling > 1.5
+    sensitive = patient.courses is None or patient.courses.first.scaling > 1.5
     text = f"each example twice gives {outcomes.doubling:.3f} times the loss: it is a sum, and gradients are {count}"
     return Sign(f"{text} times those of a mean", figures={"examples": float(count)}, sure=sensitive and count >= 8)

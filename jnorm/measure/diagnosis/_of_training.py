@@ -20,7 +20,7 @@ def still(patient: Patient) -> Sign | None:
     courses = patient.courses
     if courses is None:
         return None
-    gradients, updates = courses.largest
+    gradients, updates = courses.own.gradients, courses.own.updates
     found = [i for i in range(len(updates)) if updates[i] == 0 and gradients[i] > 0]
     if not found:
         return None
@@ -34,9 +34,9 @@ def still(patient: Patient) -> Sign | None:
 def uphill(patient: Patient) -> Sign | None:
     """Updates that go up the gradient."""
     courses = patient.courses
-    if courses is None or courses.decay > 1:
+    if courses is None or courses.first.decay > 1:
         return None
-    rows = courses.slopes[(courses.slopes != 0).any(1)][:1]
+    rows = courses.own.slopes[(courses.own.slopes != 0).any(1)][:1]
     if not len(rows):
         return None
     up = [i for i in range(rows.shape[1]) if rows[0, i] > 0]
@@ -50,55 +50,62 @@ def uphill(patient: Patient) -> Sign | None:
 def decay(patient: Patient) -> Sign | None:
     """Weight decay that moves the parameters more than the gradient does."""
     courses = patient.courses
-    if courses is None or courses.decay < 0.5:
+    if courses is None or courses.first.decay < 0.5:
         return None
-    text = f"of the first update weight decay makes {courses.decay:.2g} times what the gradient makes"
-    return Sign(text, figures={"ratio": courses.decay}, sure=courses.decay > 1)
+    text = f"of the first update weight decay makes {courses.first.decay:.2g} times what the gradient makes"
+    return Sign(text, figures={"ratio": courses.first.decay}, sure=courses.first.decay > 1)
 
 
-def _gain(patient: Patient, course: Course) -> float:
-    """The part of the loss that a course takes away, of what the best one does."""
-    first = patient.value
-    assert patient.courses is not None
-    best = min(lane.last for lane in (*patient.courses.lanes, patient.reference))
-    return (first - course.last) / (first - best) if first > best else 0.0
+def _fall(patient: Patient, *courses: Course) -> float:
+    """How far the loss falls in the best of some courses and in that of Adam."""
+    return patient.value - min(course.last for course in (*courses, patient.reference))
+
+
+def _gain(patient: Patient, course: Course, fall: float) -> float:
+    """The part of a fall of the loss that a course makes."""
+    return (patient.value - course.last) / fall if fall > 0 else 0.0
 
 
 def too_fast(patient: Patient) -> Sign | None:
     """Updates with which the loss rises or jumps, where a hundredth of them brings it down."""
     courses = patient.courses
-    if courses is None or courses.decay > 1:
+    if courses is None or courses.first.decay > 1:
         return None
-    own, (factor, slower) = courses.own, courses.best(above=False)
+    own, size = courses.own, courses.first.size
     peak = np.nanmax(np.where(np.isfinite(own.losses[:20]), own.losses[:20], np.inf))
-    above = (peak - patient.value) / max(patient.value - slower.last, 1e-12)
-    bad = own.last > patient.value or _gain(patient, own) < 0.5
-    if _gain(patient, slower) < 0.5 or not (bad or above > 2 or (courses.update > 0.1 and above > 0.1)):
+    fall = _fall(patient, own)
+    if _gain(patient, own, fall) >= 0.5 and peak - patient.value <= 0.05 * fall:
         return None
-    if bad and own.last < patient.value and above < 0.5 and courses.update < 0.1:
+    factor, slower = courses.best(above=False)
+    fall = _fall(patient, own, slower)
+    above = (peak - patient.value) / max(patient.value - slower.last, 1e-12)
+    bad = own.last > patient.value or _gain(patient, own, fall) < 0.5
+    if _gain(patient, slower, fall) < 0.5 or not (bad or above > 2 or (size > 0.1 and above > 0.1)):
+        return None
+    if bad and own.last < patient.value and above < 0.5 and size < 0.1:
         return None
     text = f"the loss goes from {patient.value:.3g} over {peak:.3g} to {own.last:.3g} in {patient.steps} steps on one"
-    text += (
-        f" batch, and to {slower.last:.3g} with {factor:g} times the updates; the first one is {courses.update:.2g} of"
-    )
-    figures = {"loss": own.last, "slower": slower.last, "factor": factor, "update": courses.update}
+    text += f" batch, and to {slower.last:.3g} with {factor:g} times the updates; the first one is {size:.2g} of"
+    figures = {"loss": own.last, "slower": slower.last, "factor": factor, "update": size}
     return Sign(f"{text} the weights", figures=figures)
 
 
 def too_slow(patient: Patient) -> Sign | None:
     """Updates that hardly move the loss, where a hundred times or more of them do."""
     courses = patient.courses
-    if courses is None or not courses.largest[1].any():
+    if courses is None or not courses.own.updates.any():
         return None
-    own, (factor, faster) = courses.own, courses.best(above=True)
-    share = _gain(patient, own)
-    if share > 0.05 or share < -0.5 or _gain(patient, faster) < 0.3:
+    own, size = courses.own, courses.first.size
+    if _gain(patient, own, _fall(patient, own)) > 0.5:
+        return None
+    factor, faster = courses.best(above=True)
+    fall = _fall(patient, own, faster)
+    share = _gain(patient, own, fall)
+    if share > 0.05 or share < -0.5 or _gain(patient, faster, fall) < 0.3:
         return None
     text = f"the loss goes from {patient.value:.4g} to {own.last:.4g} in {patient.steps} steps on one batch, and to"
-    text += (
-        f" {faster.last:.3g} with {factor:g} times the updates; the first one is {courses.update:.1g} of the weights"
-    )
-    figures = {"loss": own.last, "faster": faster.last, "factor": factor, "update": courses.update}
+    text += f" {faster.last:.3g} with {factor:g} times the updates; the first one is {size:.1g} of the weights"
+    figures = {"loss": own.last, "faster": faster.last, "factor": factor, "update": size}
     return Sign(text, figures=figures, sure=share < 0.02)
 
 
@@ -107,9 +114,14 @@ def cannot_fit(patient: Patient) -> Sign | None:
     outcomes = patient.outcomes
     if outcomes is None or not math.isfinite(outcomes.constant) or len(outcomes.outputs) < 2:
         return None
-    lanes = [patient.reference, *(patient.courses.lanes if patient.courses else ())]
-    best, floor = min(lane.last for lane in lanes), outcomes.constant
-    if best < floor - 0.05 * abs(floor) or floor - outcomes["right"] < 0.05 * abs(floor):
+    floor, courses = outcomes.constant, patient.courses
+    slack = 0.05 * abs(floor)
+    known = [patient.reference, *([courses.own] if courses else [])]
+    if floor - outcomes["right"] < slack or min(course.last for course in known) < floor - slack:
+        return None
+    known += [courses.best(above=above)[1] for above in (True, False)] if courses else []
+    best = min(course.last for course in known)
+    if best < floor - slack:
         return None
     text = f"{patient.steps} steps on one batch bring the loss to {best:.3g} at best, and outputs that are the same"
     return Sign(f"{text} for all examples have {floor:.3g}", figures={"loss": best, "constant": floor})
