@@ -7,7 +7,7 @@ from jnorm.measure.diagnosis._findings import Sign
 from jnorm.measure.diagnosis._outcomes import fitted, labels, one_hot
 from jnorm.measure.diagnosis._patient import Patient
 
-ROWS = 4096
+ROWS, FEW = 4096, 16
 
 
 def not_finite(patient: Patient) -> Sign | None:
@@ -104,10 +104,9 @@ def size(patient: Patient) -> Sign | None:
 
 
 def copies(patient: Patient) -> Sign | None:
-    """Examples that are there more than once; data of whole numbers may well be."""
+    """Examples that are there more than once; data of few values, such as answers and categories, may well be."""
     leaves = [leaf for leaf in jax.tree.leaves(patient.x) if leaf.ndim and len(leaf) == patient.examples]
-    floats = [leaf for leaf in leaves if leaf.dtype.kind == "f" and (leaf[:ROWS] != np.round(leaf[:ROWS])).any()]
-    if not floats or patient.examples < 8:
+    if patient.examples < 8 or not any(leaf.dtype.kind == "f" and _measured(leaf[:ROWS]) for leaf in leaves):
         return None
     rows = zip(*(np.ascontiguousarray(leaf[:ROWS]) for leaf in leaves), strict=True)
     different = len({b"".join(part.tobytes() for part in row) for row in rows})
@@ -116,6 +115,13 @@ def copies(patient: Patient) -> Sign | None:
         return None
     text = f"of {count} examples {count - different} are copies of others"
     return Sign(text, figures={"different": float(different)}, sure=different <= count / 2)
+
+
+def _measured(rows: np.ndarray) -> bool:
+    """Whether some feature is no whole number and takes many values, as what is measured does."""
+    rows = np.sort(rows.reshape(len(rows), -1), axis=0)
+    values = 1 + (np.diff(rows, axis=0) != 0).sum(0)
+    return bool(((rows != np.round(rows)).any(0) & (values > FEW)).any())
 
 
 def one_target(patient: Patient) -> Sign | None:
