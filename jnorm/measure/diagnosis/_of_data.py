@@ -91,14 +91,18 @@ def scales(patient: Patient) -> Sign | None:
 
 
 def size(patient: Patient) -> Sign | None:
-    """Data that are far from one in size."""
+    """Data that are far from one in size, or whose examples differ by little of it."""
     rows = _features(patient)
     if rows is None or patient.once(scales) is not None:
         return None
     value = float(_sizes(rows.reshape(-1, 1))[0])
+    line = next(patient.line(p) for p in patient.products if not p.data.leaves)
+    apart = float(np.sqrt(np.mean(rows.var(0)) / np.mean(rows**2))) if value else 1.0
+    if len(rows) > 1 and 0 < apart < 0.05:
+        text = f"data come into the first layer with a size of {value:.3g}, and examples differ by {apart:.2g} of that"
+        return Sign(text, line, {"size": value, "apart": apart}, sure=apart < 0.02)
     if value == 0 or 2e-2 < value < 10:
         return None
-    line = next(patient.line(p) for p in patient.products if not p.data.leaves)
     text = f"data that are not zero come into the first layer with a size of {value:.3g}, from {rows.min():.3g} to"
     return Sign(f"{text} {rows.max():.3g}", line, {"size": value}, sure=not 5e-3 < value < 30)
 
