@@ -138,8 +138,15 @@ def draw(found: Any, at: dict[str, int], gains: Any, counts: np.ndarray, audits:
     with plots.style():
         figure, (left, right) = plots.figure(1, 2, size=(9.0, 3.2), width_ratios=(2, 1))
         plots.audit(left, found)
+        left.set_ylim(0.35, 2.9)  # what is dead is below
+        for row in found.faults:
+            name = next(name for name, block in at.items() if row.equation // ROWS == block)
+            height = row.measured / row.predicted
+            style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 7}
+            text = f"{FAULTS[name]}\nfound: {100 * (row.ratio - 1):+.0f} %"
+            left.annotate(text, (row.equation, max(height, 0.37)), (0, 12 if height > 0.37 else 4), **style)
         left.set_title("three planted faults, each found at its equation")
-        left.legend(loc="upper left")
+        left.legend(loc="lower left")
         share = counts[:, 0] / audits
         ends = special.betaincinv(counts[:, 0], audits - counts[:, 0] + 1, 0.025)
         low = np.where(counts[:, 0] > 0, ends, 0.0)
@@ -149,8 +156,8 @@ def draw(found: Any, at: dict[str, int], gains: Any, counts: np.ndarray, audits:
         bars = np.maximum(np.stack([share - low, high - share]), 0)
         right.errorbar(percent, share, bars, fmt="o-", color=plots.PALETTE[0], markersize=4, capsize=2, lw=1.0)
         right.axhline(found.level, color="0.5", linewidth=0.8, linestyle=":")
-        right.annotate(f"level {found.level:g}", (1, found.level), (0, 3), xycoords=("axes fraction", "data"),
-                       textcoords="offset points", ha="right", fontsize=7)  # fmt: skip
+        style = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "fontsize": 7}
+        right.annotate(f"level {found.level:g}", (1, found.level), (0, 3), **style)
         right.set(
             xlabel="weights of a layer too large by, %", ylabel="share of audits that find it", ylim=(-0.03, 1.05)
         )

@@ -111,7 +111,7 @@ def searched(config: Config, starts: Any, data: Any) -> dict[str, np.ndarray]:
     loss = objective(config.decay)
 
     def search(params: Any) -> dict[str, jax.Array]:
-        found = curvature.find_critical_point(loss, params, data, steps=5 if config.quick else 100)
+        found = curvature.find_critical_point(loss, params, data, tol=1e-6, steps=5 if config.quick else 400, inner=300)
         hessian = curvature.hessian(loss, found.params, data)
         values = curvature.eigenpairs(hessian, top=hessian.size).values
         point = curvature.classify_critical_point(loss, found.params, data)

@@ -160,7 +160,7 @@ def _ridges(axes: Any, seen: Signals, stds: np.ndarray, shares: np.ndarray, colo
         height = lambda part, most=most: 0.85 * np.minimum(part / most, 1) - layer  # noqa: B023
         axes.stairs(height(share), edges, baseline=-layer, fill=True, color=color, alpha=0.55, zorder=2)
         axes.stairs(height(said), edges, baseline=None, color="black", linewidth=0.6, zorder=3)
-        number = f"{std:.2g}".replace("e+0", "e").replace("e-0", "e-")
+        number = f"{std:.2g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
         axes.annotate(number, (1.02, 0.15 - layer), xycoords=("axes fraction", "data"), fontsize=6)
     axes.set(xlim=(low, high), ylim=(-len(measured) - 0.15, 0.1))
     axes.set_yticks([-layer for layer in range(1, len(measured) + 1)], range(1, len(measured) + 1))

@@ -181,7 +181,9 @@ def draw(found: dict[str, dict[str, Any]], config: Config) -> Any:
             left.contour(a["at"], a["at"], a["plane"], levels, colors="white", linewidths=0.4, alpha=0.8)
             left.set_title(f"{kind}: random plane\ncurvature {n['shown']:.2g} in it, {n['top']:.2g} in all directions")
             left.set(xlabel="first direction, in weights", ylabel="second direction")
-            plots.plane(middle, a["reach"], a["reach"], a["path plane"], label="loss", log=True)
+            around = a["path plane"]
+            ends = float(np.nanmin(around)), min(float(np.nanmax(around)), 30.0)
+            plots.plane(middle, a["reach"], a["reach"], around, label="loss", log=True, limits=ends)
             middle.plot(*a["path"].T, color="white", linewidth=1.2)
             plots.point(middle, *a["path"][-1], "end")
             share = ", ".join(f"{100 * s:.0f}" for s in n["shares"][:2])

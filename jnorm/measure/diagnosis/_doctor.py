@@ -36,9 +36,9 @@ def doctor(
       ones, whether it knows which target belongs to which output, whether it is a sum.
     - **Probes** of values, slopes and derivatives; `jnorm.measure.gradcheck` where derivatives are not JAX's own.
     - **Short trainings** on one batch: the optimizer as it is, with other rates, without its decay, and Adam beside it.
-    - **Two permutation tests** of whether targets belong to inputs: of neighbours, and of new examples after the fit. A
-      set of which that many examples show no signal is named too; so it counts only where nothing else was found, and
-      with 32 new examples. Labels that were shuffled pass with a probability of 0.01.
+    - **Two permutation tests** of whether targets belong to inputs: of distances, and of new examples after the fit. A
+      set of which that many examples show no signal is named too; so it counts only where nothing else was found, with
+      32 new examples and p > 0.05. Labels that were shuffled pass with a probability of 0.01.
 
     Args:
         apply: The model in training, ``apply(params, x) -> outputs``; what it draws comes from a key of yours inside.

@@ -105,7 +105,7 @@ def blind(patient: Patient) -> Sign | None:
     made = [outcomes[name] for name in ("own", "noise", "more noise")]
     if all(np.isfinite(made)) and made[0] == made[1] == made[2]:
         return Sign(f"the loss is {made[0]:.3g} whatever the outputs are", figures={"loss": made[0]})
-    if _blind(patient):
+    if _blind(patient) and patient.once(broadcast) is None:
         return Sign(f"the loss is {outcomes['right']:.3g} for right outputs and for those of other examples alike")
     return None
 

@@ -145,7 +145,7 @@ def strangers(patient: Patient) -> Sign | None:
     if p is None or p <= LEVEL:
         return None
     count = 0 if patient.held_out is None else len(jax.tree.leaves(patient.held_out)[0])
-    text = f"targets go with the inputs of other examples as well as with their own: p = {p:.2g}, by neighbours and by"
+    text = f"targets go with the inputs of other examples as well as with their own: p = {p:.2g}, by distances and by"
     return Sign(
         f"{text} the loss of {count} new examples after the fit", figures={"p": p}, sure=count >= 32 and p > 5 * LEVEL
     )
