@@ -36,7 +36,8 @@ def varied(laws: Any, meant: Any) -> Any:
 
     Rows of what is known to be zero would be left out. Trees of another structure stay as they are.
     """
-    if jax.tree.structure(laws) != jax.tree.structure(meant):
+    own: Any = jax.tree.structure(laws)
+    if own != jax.tree.structure(meant):
         return laws
     return jax.tree.map(lambda law, other: other if law.kind == "known" else law, laws, meant)
 

@@ -136,6 +136,12 @@ CATALOGUE = (
         "a softmax over one output is 1; look at what the loss does with outputs and with targets",
     ),
     Mistake(
+        "loss mixes examples",
+        "loss",
+        _of_loss.mixed,
+        "take softmax over the classes, axis=-1, and the mean over examples last",
+    ),
+    Mistake(
         "softmax twice",
         "loss",
         _of_loss.softmax_twice,

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 from jax import lax
 
-FACTORS = (1e-4, 1e-2, 1e2, 1e4)
-"""Of the updates, where those as they are do not do."""
+FACTORS, USUAL = (1e-4, 1e-2, 1e2, 1e4), 5e-3
+"""Of the updates, where those as they are do not do; and the size of a first update, over that of the parameters."""
 
 
 class Course(NamedTuple):
@@ -61,7 +61,8 @@ class Courses:
     def __init__(self, optimizer: Any, of_batch: Callable[..., Any], params: Any, batch: Any, steps: int) -> None:
         self._optimizer, self._of_batch = optimizer, of_batch
         self._run = jax.jit(_runner(optimizer, of_batch, steps))
-        self._at, self._known = (params, batch), {}
+        self._at = params, batch
+        self._known: dict[float, Course] = {}
 
     def course(self, factor: float) -> Course:
         """With updates so many times as large."""
@@ -78,8 +79,11 @@ class Courses:
         return self.course(1.0)
 
     def best(self, *, above: bool) -> tuple[float, Course]:
-        """The factor above or below one with the lowest last loss, and its course."""
-        return min(((f, self.course(f)) for f in FACTORS if (f > 1) == above), key=lambda pair: pair[1].last)
+        """The factor above or below one with the lowest last loss, and its course: of `FACTORS`, or a usual size."""
+        size = self.first.size
+        usual = [10.0 ** round(math.log10(USUAL / size))] if 1e-30 < size < math.inf else []
+        factors = [f for f in (*FACTORS, *usual) if f != 1 and (f > 1) == above]
+        return min(((f, self.course(f)) for f in factors), key=lambda pair: pair[1].last)
 
     @cached_property
     def first(self) -> First:

@@ -5,7 +5,7 @@ import numpy as np
 from jnorm.jaxprs import Line
 from jnorm.measure.diagnosis._findings import Sign
 from jnorm.measure.diagnosis._graph import Value, moved_from
-from jnorm.measure.diagnosis._outcomes import fitted
+from jnorm.measure.diagnosis._outcomes import fitted, labels, one_hot
 from jnorm.measure.diagnosis._patient import Patient
 
 RANGES = {
@@ -108,6 +108,19 @@ def blind(patient: Patient) -> Sign | None:
     if _blind(patient) and patient.once(broadcast) is None:
         return Sign(f"the loss is {outcomes['right']:.3g} for right outputs and for those of other examples alike")
     return None
+
+
+def mixed(patient: Patient) -> Sign | None:
+    """A loss of classes in which the outputs of an example meet those of others; square tables of pairs may do so."""
+    outcomes = patient.outcomes
+    if outcomes is None or outcomes.outputs.ndim != 2 or len(outcomes.outputs) < 2:
+        return None
+    count, classes = outcomes.outputs.shape
+    of_classes = labels(outcomes.targets, (count, classes)) is not None or one_hot(outcomes.targets, (count, classes))
+    if count == classes or not of_classes or outcomes.mixes < 0.03:
+        return None
+    text = "the derivative by the outputs of one example turns where those of others change (the sine of the angle is"
+    return Sign(f"{text} {outcomes.mixes:.2g}): the loss mixes examples", figures={"sine": outcomes.mixes})
 
 
 def out_of_reach(patient: Patient) -> Sign | None:

@@ -94,6 +94,19 @@ class Outcomes:
         return bool(np.isfinite(ratio).all() and ratio[0] != 0 and abs(ratio[1] / ratio[0] - 1) < 1e-3)
 
     @cached_property
+    def mixes(self) -> float:
+        """How far the derivative by the first example's outputs turns where those of all others change: a sine."""
+        first, others = self._rng.normal(size=(2, *self.outputs.shape))
+        others[0] = first[0]
+        slope = jax.jit(jax.vmap(jax.grad(lambda o: self._loss(o, jnp.asarray(self.targets)))))
+        found = slope(jnp.asarray(np.stack([first, others]), self._dtype))
+        rows = np.asarray(found, np.float64)[:, 0].reshape(2, -1)
+        sizes = np.sqrt((rows**2).sum(1))
+        if not (np.isfinite(sizes).all() and sizes.all()):
+            return 0.0
+        return float(np.sqrt(max(1 - (rows[0] @ rows[1] / sizes.prod()) ** 2, 0.0)))
+
+    @cached_property
     def doubling(self) -> float:
         """The loss of every example twice over that of every example once: 1 of a mean, 2 of a sum."""
         twice = lambda a: np.concatenate([a, a])
