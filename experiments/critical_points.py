@@ -2,7 +2,8 @@
 
 The toy is ``(1 - w1 w2)^2``: at the origin its eigenvalues are -2 and 2, and the way out is along (1, 1). The network
 classifies digits, by tanh units and with weight decay. From points along its training, and beyond, a search goes to the
-nearest critical point, into saddles too: the higher its loss, the more directions lead down (Dauphin et al. 2014).
+nearest critical point, into saddles too: the higher its loss, the more directions lead down (Dauphin et al. 2014). Many
+searches end where the gradient is flat and not zero, which is said of each (Frye et al. 2020).
 """
 
 from dataclasses import asdict, dataclass
@@ -21,6 +22,9 @@ from jnorm import losses
 from jnorm.data import datasets
 from jnorm.measure import curvature
 
+TOL = 1e-5
+"""Length of the gradient that counts as none."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -36,7 +40,7 @@ class Config:
     """Digits, of 4 x 4 pixels."""
     steps: int = 300
     """Of Adam; searches begin at eight of them."""
-    decay: float = 1e-3
+    decay: float = 1e-2
     """Of the weights: half of it times their square is added to the loss, and no direction is flat."""
     quick: bool = False
     """One network, two searches of few steps: to see that everything runs."""
@@ -111,15 +115,16 @@ def searched(config: Config, starts: Any, data: Any) -> dict[str, np.ndarray]:
     loss = objective(config.decay)
 
     def search(params: Any) -> dict[str, jax.Array]:
-        found = curvature.find_critical_point(loss, params, data, tol=1e-6, steps=5 if config.quick else 400, inner=300)
+        found = curvature.find_critical_point(loss, params, data, tol=TOL, steps=5 if config.quick else 60, inner=150)
         hessian = curvature.hessian(loss, found.params, data)
         values = curvature.eigenpairs(hessian, top=hessian.size).values
-        point = curvature.classify_critical_point(loss, found.params, data)
+        point = curvature.classify_critical_point(loss, found.params, data, gradient_limit=TOL)
         return {
             "loss": loss(found.params, data),
             "index": point.negative.value / hessian.size,
             "kind": point.code,
             "converged": found.converged,
+            "gradient": found.gradient_norm,
             "eigenvalues": values,
         }
 
@@ -145,26 +150,27 @@ def run(config: Config) -> dict[str, Any]:
     with clock("drawing"):
         figure = draw(ways, escape, found, kinds)
         output.figure("critical_points", figure, descents=ways, **found)
-    names = sorted(set(kinds))
+    kinds_found = list(np.array(kinds)[critical])
+    correlation = np.corrcoef(found["loss"], found["index"])[0, 1]
     numbers = {
         "config": {name: str(value) for name, value in asdict(config).items()},
         "toy": {"kind": point.kind, "lowest": point.lowest, "highest": point.highest, "escape": escape.direction},
         "searches": len(kinds),
         "converged": int(critical.sum()),
-        "kinds": {name: int(sum(k == name for k in np.array(kinds)[critical])) for name in names},
-        "correlation": float(np.corrcoef(found["loss"][critical], found["index"][critical])[0, 1])
-        if critical.sum() > 2
-        else float("nan"),
+        "kinds": {name: kinds_found.count(name) for name in sorted(set(kinds_found))},
+        "correlation": float(correlation),
+        "largest gradient": float(found["gradient"].max()),
     }
     way, before, after = np.abs(np.asarray(escape.direction)), float(escape.before), float(escape.after)
-    kinds_found = ", ".join(f"{count} {name}" for name, count in numbers["kinds"].items())
+    counts = ", ".join(f"{count} {name}" for name, count in numbers["kinds"].items()) or "none"
     lines = [
         "# Critical points\n",
         f"(1 - w1 w2)^2 at the origin: {point.kind}, eigenvalues {point.lowest:.3g} and {point.highest:.3g};",
         f"along {way.round(3).tolist()} the loss falls from {before:.3g} to {after:.3g}.\n",
         f"A network of {found['eigenvalues'].shape[1]} parameters: {numbers['converged']} of {len(kinds)} searches end",
-        f"in a critical point ({kinds_found}). The correlation of loss and share of negative eigenvalues is",
-        f"{numbers['correlation']:.3f}.\n",
+        f"where the gradient is below {TOL:g} ({counts}), the others where it is flat, of length up to",
+        f"{numbers['largest gradient']:.2g}. The correlation of loss and share of negative eigenvalues is",
+        f"{correlation:.3f}.\n",
     ]
     output.report("\n".join(lines), numbers)
     print(f"{len(output.files)} files in {config.out}; start with {config.out / 'report.md'}")
@@ -189,17 +195,20 @@ def draw(ways: np.ndarray, escape: Any, found: dict[str, np.ndarray], kinds: lis
             left.annotate("", end, (0, 0), arrowprops=arrow, zorder=6)
         plots.point(left, 0.0, 0.0, "saddle: -2, 2", offset=(6, -10))
         left.set(xlabel="$w_1$", ylabel="$w_2$", title="$(1 - w_1 w_2)^2$: descent, and one step out")
-        shown = found["converged"]
-        names = [name for name in curvature.KINDS if name in np.array(kinds)[shown]]
-        for name, color, marker in zip(names, plots.PALETTE, "osv^D", strict=False):
-            these = shown & (np.array(kinds) == name)
-            style = {"color": color, "markersize": 4, "alpha": 0.7, "mew": 0, "label": name}
-            middle.plot(found["loss"][these], 100 * found["index"][these], marker, **style)
-        middle.set(xlabel="loss", ylabel="negative eigenvalues, %", title="critical points of a network")
-        if names:
-            middle.legend()
-        order = np.flatnonzero(shown)[np.argsort(found["loss"][shown])] if shown.any() else np.arange(1)
-        some = order[np.linspace(0, len(order) - 1, min(4, len(order))).astype(int)]
+        shown, kind = found["converged"], np.array(kinds)
+        groups = {"gradient flat, not zero": (~shown, "o", "0.6")}
+        looks = zip(curvature.KINDS, "oo^vsD", (*plots.PALETTE, *plots.PALETTE), strict=False)
+        groups |= {name: (shown & (kind == name), marker, color) for name, marker, color in looks}
+        for name, (these, marker, color) in groups.items():
+            if these.any():
+                style = {"color": color, "markersize": 4.5, "mew": 0.9, "label": f"{name} ({these.sum()})"}
+                fill = "none" if color == "0.6" else color
+                middle.plot(found["loss"][these], 100 * found["index"][these], marker, mfc=fill, **style)
+        middle.set(xlabel="loss", ylabel="negative eigenvalues, %", title="where searches end in a network")
+        middle.legend()
+        wanted = np.linspace(found["loss"].min(), found["loss"].max(), 4)
+        some = np.unique(np.abs(found["loss"][:, None] - wanted).argmin(0))
+        some = some[np.argsort(found["loss"][some])]
         for place, color in zip(some, plots.PALETTE, strict=False):
             values = np.sort(found["eigenvalues"][place])
             label = f"loss {found['loss'][place]:.2f}"
