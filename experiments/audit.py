@@ -139,10 +139,13 @@ def draw(found: Any, at: dict[str, int], gains: Any, counts: np.ndarray, audits:
         figure, (left, right) = plots.figure(1, 2, size=(9.0, 3.2), width_ratios=(2, 1))
         plots.audit(left, found)
         left.set_ylim(0.35, 2.9)  # what is dead is below
+        left.set_yticks([0.5, 1.0, 2.0], ["0.5", "1", "2"])
+        left.minorticks_off()
         for row in found.faults:
             name = next(name for name, block in at.items() if row.equation // ROWS == block)
             height = row.measured / row.predicted
             style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 7}
+            style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.8}
             text = f"{FAULTS[name]}\nfound: {100 * (row.ratio - 1):+.0f} %"
             left.annotate(text, (row.equation, max(height, 0.37)), (0, 12 if height > 0.37 else 4), **style)
         left.set_title("three planted faults, each found at its equation")

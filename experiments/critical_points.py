@@ -214,7 +214,8 @@ def draw(ways: np.ndarray, escape: Any, found: dict[str, np.ndarray], kinds: lis
             label = f"loss {found['loss'][place]:.2f}"
             right.plot(values, 100 * np.arange(1, len(values) + 1) / len(values), color=color, lw=1.2, label=label)
         right.axvline(0, color="0.6", linewidth=0.8)
-        right.set_xscale("symlog", linthresh=1e-3)
+        right.set_xscale("symlog", linthresh=1e-2)
+        right.set_xticks([-0.1, -0.01, 0.0, 0.01, 0.1, 1.0])
         right.set(xlabel="eigenvalue", ylabel="smaller ones, %", title="all eigenvalues of some of them")
         right.legend()
     return figure

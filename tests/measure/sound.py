@@ -264,6 +264,7 @@ OTHERS = {
     "future": (sees_all, "outputs see the future"),
     "wrong rule": (wrong_rule, "gradient wrong"),
     "sigmoid twice": (lambda: binary(apply=chain(jax.nn.relu, jax.nn.sigmoid)), "sigmoid twice"),
+    "signs for classes": (lambda: binary(targets=2 * binary().targets - 1), "targets beyond 0 and 1"),
     "uphill": (lambda: sound("perceptron")._replace(optimizer=optax.scale_by_adam()), "updates go uphill"),
     "same data": (lambda: sound("perceptron")._replace(x=np.ones_like(digits()[0])), "data all alike"),
     "small weights": (lambda: sound("perceptron", weights=normal(1e-4)), "weights too small"),

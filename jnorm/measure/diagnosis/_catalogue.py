@@ -154,6 +154,12 @@ CATALOGUE = (
         "hand the loss logits: leave the sigmoid away in one of the two places",
     ),
     Mistake(
+        "targets beyond 0 and 1",
+        "loss",
+        _of_loss.beyond,
+        "map the classes to 0 and 1, as (t + 1) / 2 does of -1 and 1",
+    ),
+    Mistake(
         "loss of the wrong sign",
         "loss",
         _of_loss.wrong_sign,

@@ -58,6 +58,17 @@ def sigmoid_twice(patient: Patient) -> Sign | None:
     return Sign("outputs are those of a sigmoid, and the loss is softplus(z) - t z of them: it applies one too", line)
 
 
+def beyond(patient: Patient) -> Sign | None:
+    """Targets such as -1 and 1, beside a loss that is for 0 and 1 and falls without end for others."""
+    outcomes = patient.outcomes
+    if outcomes is None or not outcomes.takes_binary_logits:
+        return None
+    low, high = float(outcomes.targets.min()), float(outcomes.targets.max())
+    if low >= 0 and high <= 1:
+        return None
+    return Sign(f"targets run from {low:.3g} to {high:.3g}, and the loss is softplus(z) - t z: it has no minimum then")
+
+
 def broadcast(patient: Patient) -> Sign | None:
     """Every output beside every target: shapes such as (n, 1) and (n,) in a difference."""
     outcomes = patient.outcomes
