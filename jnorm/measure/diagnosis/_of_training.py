@@ -67,20 +67,22 @@ def _gain(patient: Patient, course: Course, fall: float) -> float:
 
 
 def too_fast(patient: Patient) -> Sign | None:
-    """Updates with which the loss rises or jumps, where a hundredth of them brings it down."""
+    """Updates with which the loss rises or jumps, or of a fourth of the weights, where a hundredth brings it down."""
     courses = patient.courses
     if courses is None or courses.first.decay > 1:
         return None
     own, size = courses.own, courses.first.size
     peak = np.nanmax(np.where(np.isfinite(own.losses[:20]), own.losses[:20], np.inf))
     fall = _fall(patient, own)
-    if _gain(patient, own, fall) >= 0.5 and peak - patient.value <= 0.05 * fall:
+    huge = 0.25 < size < 1e6  # beyond weights are zeros
+    if _gain(patient, own, fall) >= 0.5 and peak - patient.value <= 0.05 * fall and not huge:
         return None
     factor, slower = courses.best(above=False)
     fall = _fall(patient, own, slower)
     above = (peak - patient.value) / max(patient.value - slower.last, 1e-12)
     bad = own.last > patient.value or _gain(patient, own, fall) < 0.5
-    if _gain(patient, slower, fall) < 0.5 or not (bad or above > 2 or (size > 0.1 and above > 0.1)):
+    jumps = above > 2 or (size > 0.1 and above > 0.1)
+    if _gain(patient, slower, fall) < 0.5 or not (bad or jumps or huge):
         return None
     if bad and own.last < patient.value and above < 0.5 and size < 0.1:
         return None
