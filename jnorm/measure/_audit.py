@@ -14,7 +14,7 @@ from jnorm.measure import _audited
 from jnorm.measure._audited import Audit, AuditedRow
 from jnorm.measure._families import family
 from jnorm.measure._holding import LEAST, Held
-from jnorm.measure._meant import Init, drawing, laws_of, lined_up
+from jnorm.measure._meant import Init, drawing, laws_of, lined_up, varied
 
 Apply = Callable[[Any, Any], Any]
 Measured = dict[str, np.ndarray]
@@ -109,7 +109,7 @@ def audit(
     own, shapes = rows, params
     if reference is not None:
         shapes, own_laws = laws_of(init, pooled, None)
-        own = predict.predict(apply, shapes, x, laws=own_laws).rows
+        own = predict.predict(apply, shapes, x, laws=varied(own_laws, given)).rows
         pairs = lined_up([_sign(row) for row in own], [_sign(row) for row in rows])
     common, places = [rows[j] for _, j in pairs], [own[i] for i, _ in pairs]
     mine = _held(apply, shapes, x, places, common)

@@ -31,6 +31,17 @@ def laws_of(init: Init, key: jax.Array, given: Any) -> tuple[Any, Any]:
     return draws[0], jax.tree.unflatten(wanted, laws)
 
 
+def varied(laws: Any, meant: Any) -> Any:
+    """The laws, but of parameters that do not vary, as those of a dead layer, those that are meant: for rows alone.
+
+    Rows of what is known to be zero would be left out. Trees of another structure stay as they are.
+    """
+    own: Any = jax.tree.structure(laws)
+    if own != jax.tree.structure(meant):
+        return laws
+    return jax.tree.map(lambda law, other: other if law.kind == "known" else law, laws, meant)
+
+
 def drawing(init: Init, laws: Any) -> Init:
     """An initializer that draws from laws; leaves that are known have the numbers of ``init``."""
 

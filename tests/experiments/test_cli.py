@@ -91,9 +91,9 @@ def test_help_explains_every_option(capsys):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("selu", "no experiment 'selu': did you mean selu_fixed_point? There are certificate, "),
+        ("selu", "no experiment 'selu': did you mean selu_fixed_point? There are audit, "),
         ("sead_sweep", "no experiment 'sead_sweep': did you mean seed_sweep? There are "),
-        ("xyz", "no experiment 'xyz': There are certificate, "),
+        ("xyz", "no experiment 'xyz': There are audit, "),
     ],
 )
 def test_an_unknown_experiment_gets_the_nearest_names(name, text, capsys):

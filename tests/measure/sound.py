@@ -166,6 +166,10 @@ def with_loss(loss, **changes):
     return sound("perceptron")._replace(loss=loss, **changes)
 
 
+def over_examples_in_loss():
+    return with_loss(lambda o, t: -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(o, axis=0), t[:, None], 1)))
+
+
 def masked(model="perceptron"):
     setup = sound(model)
     frozen = {name: "held" if name.startswith("second") else "free" for name in setup.params}
@@ -250,9 +254,17 @@ OTHERS = {
     "copies": (lambda: _copies(), "copies of examples"),
     "one label": (lambda: sound("perceptron")._replace(targets=np.full(256, 3, np.int32)), "targets all alike"),
     "over examples": (over_examples, "examples mixed"),
+    "over examples in the loss": (over_examples_in_loss, "loss mixes examples"),
+    "rate of nothing": (lambda: sound("perceptron")._replace(optimizer=optax.adam(1e-12)), "rate too small"),
+    "rate of a hundred": (lambda: sound("perceptron")._replace(optimizer=optax.sgd(100.0)), "rate too large"),
+    "scaled twice": (
+        lambda: sound("perceptron")._replace(x=(digits()[0] / 255 - 0.3) / 0.3),
+        "data unscaled",
+    ),
     "future": (sees_all, "outputs see the future"),
     "wrong rule": (wrong_rule, "gradient wrong"),
     "sigmoid twice": (lambda: binary(apply=chain(jax.nn.relu, jax.nn.sigmoid)), "sigmoid twice"),
+    "signs for classes": (lambda: binary(targets=2 * binary().targets - 1), "targets beyond 0 and 1"),
     "uphill": (lambda: sound("perceptron")._replace(optimizer=optax.scale_by_adam()), "updates go uphill"),
     "same data": (lambda: sound("perceptron")._replace(x=np.ones_like(digits()[0])), "data all alike"),
     "small weights": (lambda: sound("perceptron", weights=normal(1e-4)), "weights too small"),

@@ -104,6 +104,14 @@ def test_a_forgotten_residual_scale_is_named_beside_a_reference():
     check_forgotten_scale(5, 3)
 
 
+def test_a_dead_layer_is_named_at_its_first_line_beside_a_reference():
+    (init, _), (dead, _) = blocks(4), blocks(4, block2=0.0)
+    found = audit(dead, residual(), X, KEY, reference=(init, residual()), seeds=8)
+    assert [row.equation for row in found.faults] == [ROWS * 2]
+    assert found.faults[0].line.number == line_of("h @ first", residual())
+    assert not found.missing
+
+
 @pytest.mark.thorough
 def test_a_forgotten_residual_scale_of_24_blocks():
     check_forgotten_scale(24, 16)

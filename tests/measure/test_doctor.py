@@ -12,7 +12,7 @@ import pytest
 
 from jnorm.measure import diagnosis, doctor
 from jnorm.measure.diagnosis import CATALOGUE, Mistake, Sign
-from tests.measure import patients, sound
+from tests.measure import patients, real, sound
 from tests.thorough import beside
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
@@ -49,6 +49,12 @@ def test_mistakes_are_named_first_or_second(case):
 @pytest.mark.parametrize("name", beside(["perceptron", "logistic regression"], sound.SOUND))
 def test_sound_setups_get_no_cross(name):
     found = examined(sound.SOUND[name])
+    assert not found.crosses, str(found)
+
+
+@pytest.mark.parametrize("name", beside(["answers"], real.REAL))
+def test_sound_setups_on_published_data_get_no_cross(name, data_dir):
+    found = examined(real.REAL[name], data_dir)
     assert not found.crosses, str(found)
 
 

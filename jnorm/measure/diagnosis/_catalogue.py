@@ -136,6 +136,12 @@ CATALOGUE = (
         "a softmax over one output is 1; look at what the loss does with outputs and with targets",
     ),
     Mistake(
+        "loss mixes examples",
+        "loss",
+        _of_loss.mixed,
+        "take softmax over the classes, axis=-1, and the mean over examples last",
+    ),
+    Mistake(
         "softmax twice",
         "loss",
         _of_loss.softmax_twice,
@@ -146,6 +152,12 @@ CATALOGUE = (
         "loss",
         _of_loss.sigmoid_twice,
         "hand the loss logits: leave the sigmoid away in one of the two places",
+    ),
+    Mistake(
+        "targets beyond 0 and 1",
+        "loss",
+        _of_loss.beyond,
+        "map the classes to 0 and 1, as (t + 1) / 2 does of -1 and 1",
     ),
     Mistake(
         "loss of the wrong sign",
@@ -223,7 +235,7 @@ CATALOGUE = (
         "numbers not finite",
         "signal",
         _of_signal.origin,
-        "float16 ends at 65504: scale, or compute there in float32; else guard the argument of that operation",
+        "compute there in float32: float16 ends at 65504 and at 6e-8, so that Adam's eps is 0; else guard the argument",
         when="always",
     ),
     Mistake(

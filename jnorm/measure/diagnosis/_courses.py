@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +11,8 @@ import numpy as np
 import optax
 from jax import lax
 
-RATES = (1.0, 1e-4, 1e-2, 1e2, 1e4)
-"""Factors of the updates, the first lane as it is."""
+FACTORS, USUAL = (1e-4, 1e-2, 1e2, 1e4), 5e-3
+"""Of the updates, where those as they are do not do; and the size of a first update, over that of the parameters."""
 
 
 class Course(NamedTuple):
@@ -20,10 +21,16 @@ class Course(NamedTuple):
     Attributes:
         losses: Before each step.
         params: Those after a quarter, a half and all of the steps, stacked.
+        slopes: Of each step and each parameter the product of update and gradient.
+        gradients: The largest one of each parameter in all steps.
+        updates: In the same way.
     """
 
     losses: np.ndarray
     params: Any
+    slopes: np.ndarray
+    gradients: np.ndarray
+    updates: np.ndarray
 
     @property
     def last(self) -> float:
@@ -31,65 +38,72 @@ class Course(NamedTuple):
         value = float(np.median(self.losses[-max(len(self.losses) // 10, 1) :]))
         return value if math.isfinite(value) else math.inf
 
-    @classmethod
-    def reference(cls, of_batch: Callable[..., Any], params: Any, batch: Any, steps: int) -> "Course":
-        """Adam, at the better one of two rates."""
-        scales = jnp.array([1e-3, 1e-2], jnp.float32)
-        run = _runner(optax.adam(1.0), of_batch, steps)
-        every = jax.jit(lambda params, batch, scales: lax.map(lambda s: run(params, batch, s), scales))
-        losses, kept = every(params, batch, scales)[:2]
-        return min(cls.each(losses, kept), key=lambda lane: lane.last)
 
-    @classmethod
-    def each(cls, losses: jax.Array, kept: Any) -> "list[Course]":
-        """One for each row."""
-        row = lambda i: jax.tree.map(lambda a: a[i], kept)
-        return [cls(np.asarray(losses[i], np.float64), row(i)) for i in range(len(losses))]
-
-
-class Courses(NamedTuple):
-    """An optimizer on one batch.
+class First(NamedTuple):
+    """The first update that moves anything.
 
     Attributes:
-        lanes: A course for each factor of `RATES`, the first one as the optimizer is.
-        slopes: Of each step of the first lane and each parameter the product of update and gradient.
-        largest: Of each parameter the largest gradient and the largest update in all steps of the first lane.
-        decay: The part of the first update that is made of the parameters, over the rest of it.
-        update: The first update over the parameters, both as norms over all matrices.
-        scaling: How many times larger the first update is for a gradient twice as large.
+        decay: The part that is made of the parameters, over the rest of it.
+        norm: Over all matrices.
+        size: That over the norm of the parameters.
+        scaling: How many times larger it is for a gradient twice as large.
     """
 
-    lanes: tuple[Course, ...]
-    slopes: np.ndarray
-    largest: tuple[np.ndarray, np.ndarray]
     decay: float
-    update: float
+    norm: float
+    size: float
     scaling: float
 
-    @classmethod
-    def of(cls, optimizer: Any, of_batch: Callable[..., Any], params: Any, batch: Any, steps: int) -> "Courses":
-        """Run them, in one program."""
-        run, first = _runner(optimizer, of_batch, steps), _first(optimizer, of_batch)
 
-        @jax.jit
-        def everything(params: Any, batch: Any, scales: jax.Array) -> Any:
-            return lax.map(lambda s: run(params, batch, s), scales), first(params, batch)
+class Courses:
+    """An optimizer on one batch, as it is and with updates of another size; each is run when it is asked for."""
 
-        (losses, kept, slopes, gradients, updates), firsts = everything(params, batch, jnp.array(RATES, jnp.float32))
-        host = lambda a: np.asarray(a[0], np.float64)
-        return cls(
-            tuple(Course.each(losses, kept)), host(slopes), (host(gradients), host(updates)), *map(float, firsts)
-        )
+    def __init__(self, optimizer: Any, of_batch: Callable[..., Any], params: Any, batch: Any, steps: int) -> None:
+        self._optimizer, self._of_batch = optimizer, of_batch
+        self._run = jax.jit(_runner(optimizer, of_batch, steps))
+        self._at = params, batch
+        self._known: dict[float, Course] = {}
+
+    def course(self, factor: float) -> Course:
+        """With updates so many times as large."""
+        if factor not in self._known:
+            losses, params, *rest = self._run(*self._at, jnp.asarray(factor, jnp.float32))
+            self._known[factor] = Course(
+                np.asarray(losses, np.float64), params, *(np.asarray(a, np.float64) for a in rest)
+            )
+        return self._known[factor]
 
     @property
     def own(self) -> Course:
         """The optimizer as it is."""
-        return self.lanes[0]
+        return self.course(1.0)
 
     def best(self, *, above: bool) -> tuple[float, Course]:
-        """The factor above or below one with the lowest last loss, and its course."""
-        chosen = [(f, lane) for f, lane in zip(RATES, self.lanes, strict=True) if f != 1 and (f > 1) == above]
-        return min(chosen, key=lambda pair: pair[1].last)
+        """The factor above or below one with the lowest last loss, and its course: of `FACTORS`, or a usual size."""
+        size = self.first.size
+        usual = [10.0 ** round(math.log10(USUAL / size))] if 1e-30 < size < math.inf else []
+        factors = [f for f in (*FACTORS, *usual) if f != 1 and (f > 1) == above]
+        return min(((f, self.course(f)) for f in factors), key=lambda pair: pair[1].last)
+
+    @cached_property
+    def first(self) -> First:
+        """What the first update is made of."""
+        return First(*map(float, jax.jit(_first(self._optimizer, self._of_batch))(*self._at)))
+
+    def second(self, params: Any, *batch: Any) -> Any:
+        """The second update at the start: a function of its own, to be looked into."""
+        optimizer = _lenient(self._optimizer)
+        value_of = lambda p: self._of_batch(p, *batch)[0]
+        value, gradient = jax.value_and_grad(value_of)(params)
+        extra = {"value": value, "grad": gradient, "value_fn": value_of}
+        _, state = optimizer.update(gradient, optimizer.init(params), params, **extra)
+        return optimizer.update(gradient, state, params, **extra)[0]
+
+
+def adam(of_batch: Callable[..., Any], params: Any, batch: Any, steps: int) -> Course:
+    """Adam on the batch, at the better one of two rates."""
+    courses = Courses(optax.adam(1.0), of_batch, params, batch, steps)
+    return min((courses.course(rate) for rate in (1e-3, 1e-2)), key=lambda course: course.last)
 
 
 def _runner(optimizer: Any, of_batch: Callable[..., Any], steps: int) -> Callable[..., Any]:
@@ -158,7 +172,7 @@ def _first(optimizer: Any, of_batch: Callable[..., Any]) -> Callable[..., Any]:
         is_decay = along < -0.5 * norm(apart) * norm(weights)
         decay = jnp.where(is_decay, norm(apart) / jnp.maximum(norm(rest), tiny), 0.0)
         scaling = norm(matrices(larger)) / jnp.maximum(norm(rest), tiny)
-        return decay, norm(own) / jnp.maximum(norm(weights), tiny), scaling
+        return decay, norm(own), norm(own) / jnp.maximum(norm(weights), tiny), scaling
 
     return first
 

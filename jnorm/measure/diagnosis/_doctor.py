@@ -36,9 +36,9 @@ def doctor(
       ones, whether it knows which target belongs to which output, whether it is a sum.
     - **Probes** of values, slopes and derivatives; `jnorm.measure.gradcheck` where derivatives are not JAX's own.
     - **Short trainings** on one batch: the optimizer as it is, with other rates, without its decay, and Adam beside it.
-    - **Two permutation tests** of whether targets belong to inputs: of neighbours, and of new examples after the fit. A
-      set of which that many examples show no signal is named too; so it counts only where nothing else was found, and
-      with 32 new examples. Labels that were shuffled pass with a probability of 0.01.
+    - **Two permutation tests** of whether targets belong to inputs: of distances, and of new examples after the fit. A
+      set of which that many examples show no signal is named too; so it counts only where nothing else was found, with
+      32 new examples and p > 0.05. Labels that were shuffled pass with a probability of 0.01.
 
     Args:
         apply: The model in training, ``apply(params, x) -> outputs``; what it draws comes from a key of yours inside.
@@ -49,7 +49,7 @@ def doctor(
         optimizer: Of Optax. Without it updates are not judged.
         key: For what is drawn; ``jax.random.key(0)`` by default, so that a diagnosis repeats.
         batch: Examples in the batch; of fewer than two batches half.
-        steps: Of each short training, of which there are seven.
+        steps: Of each short training: three, and four more with other rates where these do not say enough.
         catalogue: What is looked for: `jnorm.measure.diagnosis.CATALOGUE`, and entries of your own.
 
     Returns:
@@ -156,7 +156,7 @@ def _updates(patient: Patient) -> str:
     courses = patient.courses
     if courses is None:
         return "no optimizer was given"
-    text = f"the first is {courses.update:.2g} of the weights; {patient.steps} steps on one batch:"
+    text = f"the first is {courses.first.size:.2g} of the weights; {patient.steps} steps on one batch:"
     return f"{text} {patient.value:.3g} to {courses.own.last:.3g}"
 
 

@@ -7,7 +7,7 @@ from jnorm.measure.diagnosis._findings import Sign
 from jnorm.measure.diagnosis._outcomes import fitted, labels, one_hot
 from jnorm.measure.diagnosis._patient import Patient
 
-ROWS = 4096
+ROWS, FEW = 4096, 16
 
 
 def not_finite(patient: Patient) -> Sign | None:
@@ -91,23 +91,26 @@ def scales(patient: Patient) -> Sign | None:
 
 
 def size(patient: Patient) -> Sign | None:
-    """Data that are far from one in size."""
+    """Data that are far from one in size, or whose examples differ by little of it."""
     rows = _features(patient)
     if rows is None or patient.once(scales) is not None:
         return None
     value = float(_sizes(rows.reshape(-1, 1))[0])
+    line = next(patient.line(p) for p in patient.products if not p.data.leaves)
+    apart = float(np.sqrt(np.mean(rows.var(0)) / np.mean(rows**2))) if value else 1.0
+    if len(rows) > 1 and 0 < apart < 0.05:
+        text = f"data come into the first layer with a size of {value:.3g}, and examples differ by {apart:.2g} of that"
+        return Sign(text, line, {"size": value, "apart": apart}, sure=apart < 0.02)
     if value == 0 or 2e-2 < value < 10:
         return None
-    line = next(patient.line(p) for p in patient.products if not p.data.leaves)
     text = f"data that are not zero come into the first layer with a size of {value:.3g}, from {rows.min():.3g} to"
     return Sign(f"{text} {rows.max():.3g}", line, {"size": value}, sure=not 5e-3 < value < 30)
 
 
 def copies(patient: Patient) -> Sign | None:
-    """Examples that are there more than once; data of whole numbers may well be."""
+    """Examples that are there more than once; data of few values, such as answers and categories, may well be."""
     leaves = [leaf for leaf in jax.tree.leaves(patient.x) if leaf.ndim and len(leaf) == patient.examples]
-    floats = [leaf for leaf in leaves if leaf.dtype.kind == "f" and (leaf[:ROWS] != np.round(leaf[:ROWS])).any()]
-    if not floats or patient.examples < 8:
+    if patient.examples < 8 or not any(leaf.dtype.kind == "f" and _measured(leaf[:ROWS]) for leaf in leaves):
         return None
     rows = zip(*(np.ascontiguousarray(leaf[:ROWS]) for leaf in leaves), strict=True)
     different = len({b"".join(part.tobytes() for part in row) for row in rows})
@@ -116,6 +119,13 @@ def copies(patient: Patient) -> Sign | None:
         return None
     text = f"of {count} examples {count - different} are copies of others"
     return Sign(text, figures={"different": float(different)}, sure=different <= count / 2)
+
+
+def _measured(rows: np.ndarray) -> bool:
+    """Whether some feature is no whole number and takes many values, as what is measured does."""
+    rows = np.sort(rows.reshape(len(rows), -1), axis=0)
+    values = 1 + (np.diff(rows, axis=0) != 0).sum(0)
+    return bool(((rows != np.round(rows)).any(0) & (values > FEW)).any())
 
 
 def one_target(patient: Patient) -> Sign | None:

@@ -5,7 +5,7 @@ import numpy as np
 from jnorm.jaxprs import Line
 from jnorm.measure.diagnosis._findings import Sign
 from jnorm.measure.diagnosis._graph import Value, moved_from
-from jnorm.measure.diagnosis._outcomes import fitted
+from jnorm.measure.diagnosis._outcomes import fitted, labels, one_hot
 from jnorm.measure.diagnosis._patient import Patient
 
 RANGES = {
@@ -58,6 +58,17 @@ def sigmoid_twice(patient: Patient) -> Sign | None:
     return Sign("outputs are those of a sigmoid, and the loss is softplus(z) - t z of them: it applies one too", line)
 
 
+def beyond(patient: Patient) -> Sign | None:
+    """Targets such as -1 and 1, beside a loss that is for 0 and 1 and falls without end for others."""
+    outcomes = patient.outcomes
+    if outcomes is None or not outcomes.takes_binary_logits:
+        return None
+    low, high = float(outcomes.targets.min()), float(outcomes.targets.max())
+    if low >= 0 and high <= 1:
+        return None
+    return Sign(f"targets run from {low:.3g} to {high:.3g}, and the loss is softplus(z) - t z: it has no minimum then")
+
+
 def broadcast(patient: Patient) -> Sign | None:
     """Every output beside every target: shapes such as (n, 1) and (n,) in a difference."""
     outcomes = patient.outcomes
@@ -105,9 +116,22 @@ def blind(patient: Patient) -> Sign | None:
     made = [outcomes[name] for name in ("own", "noise", "more noise")]
     if all(np.isfinite(made)) and made[0] == made[1] == made[2]:
         return Sign(f"the loss is {made[0]:.3g} whatever the outputs are", figures={"loss": made[0]})
-    if _blind(patient):
+    if _blind(patient) and patient.once(broadcast) is None:
         return Sign(f"the loss is {outcomes['right']:.3g} for right outputs and for those of other examples alike")
     return None
+
+
+def mixed(patient: Patient) -> Sign | None:
+    """A loss of classes in which the outputs of an example meet those of others; square tables of pairs may do so."""
+    outcomes = patient.outcomes
+    if outcomes is None or outcomes.outputs.ndim != 2 or len(outcomes.outputs) < 2:
+        return None
+    count, classes = outcomes.outputs.shape
+    of_classes = labels(outcomes.targets, (count, classes)) is not None or one_hot(outcomes.targets, (count, classes))
+    if count == classes or not of_classes or outcomes.mixes < 0.03:
+        return None
+    text = "the derivative by the outputs of one example turns where those of others change (the sine of the angle is"
+    return Sign(f"{text} {outcomes.mixes:.2g}): the loss mixes examples", figures={"sine": outcomes.mixes})
 
 
 def out_of_reach(patient: Patient) -> Sign | None:
@@ -139,6 +163,6 @@ def summed(patient: Patient) -> Sign | None:
     if outcomes is None or not abs(outcomes.doubling - 2) < 0.02:
         return None
     count = len(outcomes.outputs)
-    sensitive = patient.courses is None or patient.courses.scaling > 1.5
+    sensitive = patient.courses is None or patient.courses.first.scaling > 1.5
     text = f"each example twice gives {outcomes.doubling:.3f} times the loss: it is a sum, and gradients are {count}"
     return Sign(f"{text} times those of a mean", figures={"examples": float(count)}, sure=sensitive and count >= 8)

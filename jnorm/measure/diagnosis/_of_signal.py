@@ -13,19 +13,25 @@ from jnorm.predict import predict
 
 
 def origin(patient: Patient) -> Sign | None:
-    """Where the first NaN or infinity of loss or gradient arises."""
+    """Where the first NaN or infinity of loss, gradient or update arises."""
+    at, courses = (patient.params, *patient.batch), None
     if patient.finite:
-        return None
-    at = patient.params, *patient.batch
-    found = first_nonfinite(patient.of_batch, *at)
+        courses = patient.courses
+        if courses is None or math.isfinite(courses.first.norm):
+            return None
+        found = first_nonfinite(courses.second, *at)
+    else:
+        found = first_nonfinite(patient.of_batch, *at)
+        if found.place is None:
+            found = first_nonfinite(jax.grad(patient.of_batch, has_aux=True), *at)
     if found.place is None:
-        found = first_nonfinite(jax.grad(patient.of_batch, has_aux=True), *at)
-    if found.place is None:
-        return Sign(f"the loss is {patient.value}, or a gradient is not finite")
+        what = f"the loss is {patient.value}, or a gradient is" if courses is None else "the first update is"
+        return Sign(f"{what} not finite")
     place = found.place
     ranges = [f"{np.min(v):.4g} to {np.max(v):.4g}" for v in found.inputs if v.size and v.dtype.kind == "f"]
-    text = f"the first number that is not finite comes from `{place.operation}` on {place.dtype}"
-    text += f", {'backward' if place.backward else 'forward'}"
+    text = "loss and gradients are finite, and updates are not: " if courses is not None else ""
+    text += f"the first number that is not finite comes from `{place.operation}` on {place.dtype}"
+    text += f", {'backward' if place.backward else 'forward'}" if courses is None else ""
     text += f"; into it go {', '.join(ranges[:2])}" if ranges else ""
     return Sign(text, place.line)
 

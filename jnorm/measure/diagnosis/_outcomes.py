@@ -86,12 +86,25 @@ class Outcomes:
     def takes_binary_logits(self) -> bool:
         """Whether it is ``softplus(z) - t z``, times any number: the loss applies the sigmoid itself."""
         targets = fitted(self.targets, self.outputs.shape)
-        if targets is None or targets.min() < 0 or targets.max() > 1:
+        if targets is None:
             return False
         z = np.stack([self._rng.normal(size=self.outputs.shape) for _ in range(2)]) * 2
         expected = (np.logaddexp(0, z) - targets * z).reshape(2, -1).mean(1)
         ratio = self.of(*z) / expected
         return bool(np.isfinite(ratio).all() and ratio[0] != 0 and abs(ratio[1] / ratio[0] - 1) < 1e-3)
+
+    @cached_property
+    def mixes(self) -> float:
+        """How far the derivative by the first example's outputs turns where those of all others change: a sine."""
+        first, others = self._rng.normal(size=(2, *self.outputs.shape))
+        others[0] = first[0]
+        slope = jax.jit(jax.vmap(jax.grad(lambda o: self._loss(o, jnp.asarray(self.targets)))))
+        found = slope(jnp.asarray(np.stack([first, others]), self._dtype))
+        rows = np.asarray(found, np.float64)[:, 0].reshape(2, -1)
+        sizes = np.sqrt((rows**2).sum(1))
+        if not (np.isfinite(sizes).all() and sizes.all()):
+            return 0.0
+        return float(np.sqrt(max(1 - (rows[0] @ rows[1] / sizes.prod()) ** 2, 0.0)))
 
     @cached_property
     def doubling(self) -> float:

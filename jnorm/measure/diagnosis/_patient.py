@@ -16,7 +16,7 @@ from jnorm.measure import quantities
 from jnorm.measure._calls import Call
 from jnorm.measure._places import Place, Spot, outside, paths_of, spots
 from jnorm.measure._slopes import argument
-from jnorm.measure.diagnosis._courses import Course, Courses
+from jnorm.measure.diagnosis._courses import Course, Courses, adam
 from jnorm.measure.diagnosis._graph import Graph, Node, Product, behind
 from jnorm.measure.diagnosis._outcomes import Outcomes
 from jnorm.measure.probes import watch
@@ -234,12 +234,12 @@ class Patient:
         """The optimizer on the batch, as it is and changed; None without one."""
         if self.optimizer is None:
             return None
-        return Courses.of(self.optimizer, self.of_batch, self.params, self.batch, self.steps)
+        return Courses(self.optimizer, self.of_batch, self.params, self.batch, self.steps)
 
     @cached_property
     def reference(self) -> Course:
         """Adam on the batch: its best course."""
-        return Course.reference(self.of_batch, self.params, self.batch, self.steps)
+        return adam(self.of_batch, self.params, self.batch, self.steps)
 
     def once(self, look: Callable[["Patient"], Result]) -> Result:
         """What a function says of the patient, computed the first time."""

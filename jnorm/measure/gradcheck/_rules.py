@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm import jaxprs
+from jnorm.measure._origins import first_nonfinite
 from jnorm.measure.gradcheck import _remainders
 from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, host, inexact, normal, pair, size, total
 from jnorm.measure.gradcheck._remainders import Verdict
@@ -76,19 +77,11 @@ def faults(problem: Problem, rng: np.random.Generator, *, order: int = 1, kinks:
 
 
 def began(problem: Problem) -> list[Fault]:
-    """Where the first NaN arises, or the first infinity where there is no NaN."""
-    program = jax.make_jaxpr(problem.f)(problem.x)
-    first: dict[str, Fault] = {}
-
-    def look(site: jaxprs.Site, inputs: list[Any], moving: list[int]) -> None:
-        outputs = site.run(*inputs)
-        for kind, test in (("NaN", jnp.isnan), ("infinity", jnp.isinf)):
-            bad = lambda arrays, test=test: any(bool(test(a).any()) for a in map(jnp.asarray, arrays) if inexact(a))
-            if kind not in first and bad(outputs) and not bad(inputs):
-                first[kind] = _fault(site, "not finite", f"the first {kind} arises here")
-
-    _evaluated(program, problem.x, look)
-    return [first[kind] for kind in ("NaN", "infinity") if kind in first][:1]
+    """Where the first NaN or infinity arises."""
+    place = first_nonfinite(problem.f, problem.x).place
+    if place is None:
+        return []
+    return [Fault(place.operation, "", place.line, (), "not finite", "the first NaN or infinity arises here")]
 
 
 def _evaluated(program: Any, x: Leaves, look: Callable[[jaxprs.Site, list[Any], list[int]], None]) -> None:
