@@ -72,9 +72,7 @@ def six(width: int, depth: int) -> dict[str, Model]:
     return {
         f"tanh, {depth} layers": models.model(models.Plain(width, depth, normal(1.2)), x),
         "residual, layer norm": models.model(models.Residual(width, depth // 4, lecun), x),
-        "convolutions, batch norm": models.model(
-            models.Convolutional(max(width // 4, 64), he), data(4, 8, 8, 3)
-        ),
+        "convolutions, batch norm": models.model(models.Convolutional(max(width // 4, 64), he), data(4, 8, 8, 3)),
         "transformer": models.model(models.Transformer(width, depth // 12, lecun), words(2, 8)),
         "one weight in 16 steps": models.model(models.Recurrent(width, 16, normal(1.5)), data(4, 16, 8)),
         "gates": models.model(models.Gated(width, depth // 4, lecun), x),
