@@ -1,6 +1,7 @@
-"""GPTs as they are predicted, against real initializations: moments, correlations, squared gradients, and seconds."""
+"""Models as they are predicted: seconds over depth, and transformers against real initializations."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -163,8 +164,9 @@ def _inputs(params: Any) -> list[Any]:
 
 def _moments(v: Any, axes: Any) -> Any:
     """The mean square, and second moments of all examples at each position, averaged over units."""
-    units = tuple(i for i, atoms in enumerate(axes) if any(unit for _, unit in atoms))
-    v = v.astype(jnp.float32)
+    lead = next((i for i, size in enumerate(v.shape) if size > 1), 0)  # axes of length one come before, as of vmap
+    v = v.astype(jnp.float32).reshape(v.shape[lead:])
+    units = tuple(i for i, atoms in enumerate(axes[lead:]) if any(unit for _, unit in atoms))
     pairs = v[:, None] * v[None]
     return jnp.mean(jnp.square(v)), jnp.mean(pairs, tuple(i + 1 for i in units if i)) if 0 not in units else jnp.ones(0)
 
@@ -193,8 +195,74 @@ print(time.perf_counter() - start)
 """
 
 
+def mlp(depth: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """A network of tanh with 512 units: its ``apply(params, x)`` and ``draw(key)``."""
+
+    def apply(params: Any, x: Any) -> Any:
+        for weight in params:
+            x = jnp.tanh(x @ weight)
+        return x
+
+    def draw(key: Any) -> list[Any]:
+        sizes = [64, *[512] * depth]
+        keys = jax.random.split(key, depth)
+        return [jax.random.normal(k, pair) / pair[0] ** 0.5 for k, pair in zip(keys, pairwise(sizes), strict=True)]
+
+    return apply, draw
+
+
+DEEP = """
+import time
+from benchmarks import prediction
+import jax
+apply, draw = prediction.mlp({depth})
+params, x = jax.block_until_ready((jax.jit(draw)(jax.random.key(0)), jax.random.normal(jax.random.key(1), (4, 64))))
+start = time.perf_counter()
+prediction.predict(apply, params, x, gradients=True)
+print(time.perf_counter() - start)
+"""
+
+
+def depths() -> Iterator[Row]:
+    """How long the prediction of a plain network takes, with gradients: cold, over depth, and beside real networks."""
+    cold = fresh(DEEP.format(depth=50), rounds=5)
+    yield Row("50 layers of 512: the whole prediction in a new process", cold, "s", most=2)
+    x = jax.random.normal(jax.random.key(1), (4, 64))
+    models = {depth: mlp(depth) for depth in (25, 50, 100)}
+    drawn = {depth: jax.jit(draw)(jax.random.key(0)) for depth, (_, draw) in models.items()}
+    seconds = harness.interleave(
+        {
+            str(depth): lambda depth=depth: predict(models[depth][0], drawn[depth], x, gradients=True).rows[-1].second
+            for depth in models
+        },
+        rounds=5,
+    )
+    for few, many in ((25, 50), (50, 100)):
+        ratio = harness.ratio(seconds[str(many)], seconds[str(few)])
+        yield Row(f"{many} layers of 512 over {few}: a prediction", ratio, "times", most=2.5)
+    apply, draw = models[50]
+
+    @jax.jit
+    def real(keys: Any) -> Any:
+        return jax.lax.map(
+            lambda key: jnp.mean(jnp.square(jax.vjp(apply, draw(key), x)[1](jnp.ones((4, 512)))[1])), keys
+        )
+
+    keys = jax.random.split(jax.random.key(2), DRAWS)
+    beside = harness.interleave(
+        {"real": lambda: real(keys), "predicted": lambda: predict(apply, drawn[50], x, gradients=True).rows[-1].second},
+        rounds=3,
+    )
+    yield Row(
+        f"50 layers of 512: {DRAWS} real initializations with a reverse pass over the prediction",
+        harness.ratio(beside["real"], beside["predicted"]),
+        "times",
+    )
+
+
 def run() -> Iterator[Row]:
-    """For both libraries and lengths, over 128 initializations each."""
+    """Plain networks, and transformers of both libraries and two lengths over 128 initializations each."""
+    yield from depths()
     for name, model in (("linen", linen), ("of_nnx", of_nnx)):
         for length in (16, 64):
             found = gaps(*model(length), words(length), 4 if harness.quick else DRAWS)

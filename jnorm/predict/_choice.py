@@ -8,7 +8,7 @@ from jnorm import jaxprs
 
 CONTRACTIONS = frozenset({"dot_general", "conv_general_dilated"})
 QUIET = frozenset(
-    {"broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "dynamic_slice", "gather"}
+    {"broadcast_in_dim", "concatenate", "convert_element_type", "copy", "dynamic_slice", "gather"}
     | {"optimization_barrier", "pad", "reshape", "rev", "slice", "split", "squeeze", "stop_gradient", "transpose"}
 )
 """What moves numbers only, and has no row of its own."""

@@ -14,6 +14,9 @@ from jnorm.predict._values import GAUSSIAN, LARGE, SAMPLED, Atoms, Random, Refus
 
 
 def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """With a weight Gaussian of covariance ``var sum_i E[x_i x'_i]``, also between two uses of one weight; with known
+    numbers a linear map; of two random values Gaussian over units, by the central limit, and bilinear over positions.
+    """
     (contracted, batched), pair = site.params["dimension_numbers"], list(inputs)
     if all(isinstance(x, Weight) for x in pair):
         first = pair[0]
@@ -23,7 +26,7 @@ def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     sides = [i for i, x in enumerate(pair) if isinstance(x, Weight)]
     if sides:
         weight = sides[0]
-        return _with_weight(pair[1 - weight], pair[weight], contracted, batched, weight, predictor)
+        return _with_weight(pair[1 - weight], pair[weight], contracted, batched, weight)
     if all(isinstance(x, Random) for x in pair):
         return _of_two(pair[0], pair[1], contracted, batched, predictor)
     known = 0 if isinstance(pair[1], Random) else 1
@@ -40,13 +43,9 @@ def _others(rank: int, *taken: Sequence[int]) -> list[int]:
     return [axis for axis in range(rank) if all(axis not in some for some in taken)]
 
 
-def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: int, predictor: Any) -> Random:
+def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: int) -> Random:
     data = 1 - side
     key = (weight.key, tuple(contracted[side]), tuple(batched[side]))
-    same = (key, tuple(contracted[data]), tuple(batched[data]), side, id(x))
-    if same in predictor.products:
-        return predictor.products[same][0]
-    source = x
     inner, shared = contracted[data], batched[data]
     free = _others(np.ndim(x) if not isinstance(x, Random) else len(x.axes), inner, shared)
     outer = [weight.shape[axis] for axis in _others(len(weight.shape), contracted[side], batched[side])]
@@ -70,9 +69,7 @@ def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: in
     use = Use(value, use_index, count, block)
     sides = [axes[axis] for axis in free]
     out = (*(axes[axis] for axis in shared), *((*sides, *new) if side else (*new, *sides)))
-    root = used(key, weight, use, size, out, x)
-    predictor.products[same] = root, source  # of which the ``id`` stays its own while it is kept
-    return root
+    return used(key, weight, use, size, out, x)
 
 
 def _with_known(x: Random, k: np.ndarray, contracted: Any, batched: Any, known: int, predictor: Any) -> Any:

@@ -15,6 +15,9 @@ from jnorm.predict._windows import windows
 
 
 def conv(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """With a weight Gaussian, of covariance ``var sum E[x x']`` over what two windows see; as the gradient by a
+    kernel a sum over examples and windows of products of two different units.
+    """
     x, kernel = inputs
     if site.params["batch_group_count"] != 1:
         raise Refused("groups of examples in a convolution")

@@ -30,18 +30,22 @@ from jnorm.predict._values import (
 # fmt: off
 NAMES = frozenset({
     "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil",
-    "clamp", "convert_element_type", "copy", "copy_p", "cos", "cosh", "div", "eq", "erf", "erf_inv", "erfc", "exp",
+    "clamp", "convert_element_type", "copy", "cos", "cosh", "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp",
     "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p", "logistic",
     "lt", "max", "min", "mul", "ne", "neg", "not", "optimization_barrier", "or", "pow", "reduce_precision", "rem",
     "round", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh",
     "xor",
 })
 # fmt: on
+STEPS = frozenset({"ceil", "floor", "rem", "round"})
+"""What jumps infinitely often, for which there are no panels between kinks."""
 _ids = itertools.count()
 
 
 def elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    """The rule of all elementwise operations: linear ones exactly, functions of one Gaussian, products, or samples."""
+    """Linear ones exactly; functions of one Gaussian by their Hermite series; products of independent values by the
+    moments of both; anything else by joint samples of units. What only passes numbers on is what it was given.
+    """
     out = _elementwise(site, inputs, predictor)
     if isinstance(out, Random) and site.equation.outvars[0].aval.dtype == bool:
         out.logical = True
@@ -52,7 +56,7 @@ def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     changes = site.primitive == "convert_element_type" and not _is_logical(inputs[0])
     if changes and jnp.issubdtype(site.params["new_dtype"], jnp.floating):
         return inputs[0]
-    if site.primitive in ("stop_gradient", "copy", "copy_p", "optimization_barrier", "reduce_precision"):
+    if site.primitive in ("stop_gradient", "copy", "optimization_barrier", "reduce_precision"):
         return inputs[0]
     if site.primitive in ("add", "add_any"):
         for x, other in (inputs, inputs[::-1]):
@@ -112,7 +116,7 @@ def _of_placed(site: Any, values: Sequence[Any], axes: tuple[Atoms, ...], predic
         if out is not None:
             return out
     base, nodes = one_gaussian(values)
-    if base is not None and base.size <= LARGE:
+    if base is not None and base.size <= LARGE and site.primitive not in STEPS:
         node = Node((site.primitive, repr(site.params)), lambda *parts: bind(site, *parts), nodes)
         status = max(base.law, *(x.law for x in random))
         return Random(axes, np.zeros(()), {Function(base, node): None}, status=status, law=status)

@@ -14,9 +14,11 @@ import numpy as np
 from scipy import special
 
 from jnorm import gaussian
+from jnorm.predict._values import Refused
 
 TERMS = 128  # .8^128 = 4e-13
 NODES = 256
+FEW = 2**17  # numbers of powers that are made at once
 REACH = 8.5  # standard deviations: the mass outside is 2e-17
 
 
@@ -75,7 +77,10 @@ _found: dict[int, tuple[float, ...]] = {}
 
 def _kinks(node: Any) -> tuple[float, ...]:
     if node.key not in _found:
-        _found[node.key] = gaussian.kinks(lambda z: node.at(z).astype(jnp.float64)) or (0.0,)
+        try:
+            _found[node.key] = gaussian.kinks(lambda z: node.at(z).astype(jnp.float64)) or (0.0,)
+        except ValueError as error:
+            raise Refused("a function whose kinks cannot be read") from error
     return _found[node.key]
 
 
@@ -115,15 +120,24 @@ def covariance(f: Series, g: Series, cov: np.ndarray, *, same: bool) -> np.ndarr
     """
     scale = np.outer(f.std, g.std)
     r = np.clip(cov / np.where(scale == 0, 1.0, scale), -1.0, 1.0)
-    total = np.zeros_like(r)
-    for k in range(TERMS, 0, -1):
-        total = (total + np.outer(f.coefficients[k], g.coefficients[k])) * r
+    total = _mehler(f.coefficients, g.coefficients, r)
     if same:
         centred = f.values - f.coefficients[0]
         exact = np.sum(f.weights * centred**2, 0)
         left = np.maximum(exact - np.sum(f.coefficients[1:] ** 2, 0), 0.0)
         total += np.sqrt(np.outer(left, left)) * _rest(r)
         np.fill_diagonal(total, exact)
+    return total
+
+
+def _mehler(c: np.ndarray, d: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """``sum_(k >= 1) c_k d_k r^k``."""
+    if TERMS * r.size <= FEW:  # all powers at once
+        powers = np.cumprod(np.broadcast_to(r, (TERMS, *r.shape)), 0)
+        return np.asarray(np.einsum("ke,kf,kef->ef", c[1:], d[1:], powers))
+    total = np.zeros_like(r)
+    for k in range(TERMS, 0, -1):
+        total = (total + np.outer(c[k], d[k])) * r
     return total
 
 

@@ -16,6 +16,7 @@ from jnorm.predict._windows import inverse
 
 
 def concatenate(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Positions side by side, with all covariances; equal layers of units as positions of a new factor of the axis."""
     axis = site.params["dimension"]
     like = next((x for x in inputs if isinstance(x, Random)), None)
     if like is None:
@@ -79,6 +80,7 @@ def _padded(x: Random, pads: dict[int, tuple[int, int, int]], axes: tuple[Atoms,
 
 
 def pad(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Zeros around and between positions, or layers of zeros beside units."""
     x, value = inputs
     if isinstance(value, Random) or np.any(value):
         raise Refused("padding with other numbers than zero")

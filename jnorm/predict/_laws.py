@@ -78,8 +78,8 @@ def _is_key(leaf: Any) -> bool:
     return bool(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended))
 
 
-def of_leaves(params: Any, laws: Any) -> list[tuple[str, np.ndarray, Law]]:
-    """Path, numbers and law of every leaf; those laws that are not given are recognized.
+def of_leaves(params: Any, laws: Any) -> list[tuple[str, Law]]:
+    """Path and law of every leaf; those laws that are not given are recognized.
 
     Raises:
         TypeError: A leaf is no array of numbers.
@@ -98,11 +98,8 @@ def of_leaves(params: Any, laws: Any) -> list[tuple[str, np.ndarray, Law]]:
     for (path, leaf), law in zip(leaves, given, strict=True):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         if not _is_drawn(leaf):
-            known = leaf if not hasattr(leaf, "dtype") or _is_key(leaf) else np.asarray(leaf)
-            found.append((name, known, Law("known")))
-            continue
-        numbers = np.asarray(leaf).astype(np.float64)
-        found.append((name, numbers, law or recognized(numbers[None], name)))
+            law = Law("known")
+        found.append((name, law or recognized(np.asarray(leaf).astype(np.float64)[None], name)))
     return found
 
 

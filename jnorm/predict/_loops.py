@@ -10,6 +10,7 @@ from jnorm.predict._values import Random, Refused, Stack, Weight
 
 
 def scan(site: Any, inputs: Sequence[Any], predictor: Any) -> list[Any]:
+    """Turn by turn; slices of one parameter are parameters of their own, and one that all turns share stays one."""
     params, (body,) = site.params, site.bodies
     fixed, carried = params["num_consts"], params["num_carry"]
     consts, carry, xs = inputs[:fixed], list(inputs[fixed : fixed + carried]), inputs[fixed + carried :]
@@ -45,12 +46,14 @@ def _row(x: Any, turn: int, site: Any, predictor: Any) -> Any:
 
 
 def cond(site: Any, inputs: Sequence[Any], predictor: Any) -> list[Any]:
+    """The branch that is taken, which is known."""
     if isinstance(inputs[0], Random | Weight):
         raise Refused("a branch that depends on what is random")
     return site.open(site.bodies[int(np.clip(inputs[0], 0, len(site.bodies) - 1))], *inputs[1:])
 
 
 def loop(site: Any, inputs: Sequence[Any], predictor: Any) -> list[Any]:
+    """Turn by turn, while a condition holds that is known; it has no reverse pass."""
     params, (condition, body) = site.params, site.bodies
     first = params["cond_nconsts"]
     second = first + params["body_nconsts"]

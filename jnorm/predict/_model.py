@@ -39,10 +39,10 @@ def model(apply: Callable[..., Any], params: Any, x: Any, laws: Any) -> Model:
     leaves = _laws.of_leaves(params, laws)
     flat = jax.tree.leaves(params)
     inputs = [
-        leaf if law.kind == "known" else Weight((name,), numbers.shape, law.var, law.kind == "normal")
-        for (name, numbers, law), leaf in zip(leaves, flat, strict=True)
+        leaf if law.kind == "known" else Weight((name,), tuple(leaf.shape), law.var, law.kind == "normal")
+        for (name, law), leaf in zip(leaves, flat, strict=True)
     ]
-    names = [name for name, _, _ in leaves]
+    names = [name for name, _ in leaves]
     return Model(jax.make_jaxpr(apply)(params, x), names, flat, jax.tree.leaves(x), inputs)
 
 

@@ -10,12 +10,14 @@ PAIRS = 256  # explicit indices of which moments are shown, where they are many
 def moments(value: Random) -> tuple[float, float, float]:
     """Mean, second moment and correlation of a value, over its explicit indices."""
     shape = [size for size in value.small if size > 1] or [1]
-    lead = shape[0] if value.axes and value.axes[0] and value.axes[0][0][1] is False and value.shape[0] > 1 else 1
+    first = next((unit for atoms in value.axes for size, unit in atoms if size > 1), True)
+    lead = 1 if first else shape[0]  # of examples, before which there may be axes of length one
     index = np.arange(value.size).reshape(lead, -1)
     if value.size > LARGE:
-        some = np.random.default_rng(0).choice(
-            index.shape[1], max(PAIRS // lead, 1), replace=index.shape[1] < PAIRS // lead
-        )
+        rng = np.random.default_rng(0)
+        index = index[np.sort(rng.choice(lead, min(lead, PAIRS // 4), replace=False))]
+        lead = len(index)
+        some = rng.choice(index.shape[1], max(PAIRS // lead, 1), replace=index.shape[1] < PAIRS // lead)
         index = index[:, some]
         value = select(value, index.ravel(), (((index.size, False),),))
         index = np.arange(index.size).reshape(index.shape)

@@ -50,7 +50,7 @@ IDENTITY = _Identity()
 def bind(site: Any, *inputs: Any) -> Any:
     """What an equation computes, of numbers in float64 of any shapes that broadcast."""
     with jax.enable_x64(True):
-        if site.primitive in ("stop_gradient", "copy", "copy_p", "optimization_barrier", "reduce_precision"):
+        if site.primitive in ("stop_gradient", "copy", "optimization_barrier", "reduce_precision"):
             return inputs[0]
         if site.primitive in NUMPY and not any(isinstance(x, jax.core.Tracer) for x in inputs):
             with np.errstate(all="ignore"):
@@ -59,6 +59,8 @@ def bind(site: Any, *inputs: Any) -> Any:
         if site.primitive == "convert_element_type":
             target = np.dtype(site.params["new_dtype"])
             return _out(values[0].astype(jnp.float64 if jnp.issubdtype(target, jnp.floating) else target))
+        if len({x.dtype for x in values if x.dtype != bool}) > 1:  # sums of whole numbers are made as those of others
+            values = [x if x.dtype == bool else x.astype(jnp.float64) for x in values]
         most = max(x.ndim for x in values)
         values = jnp.broadcast_arrays(*(x.reshape(*(1,) * (most - x.ndim), *x.shape) for x in values))
         params = {name: None if name == "accuracy" else value for name, value in site.params.items()}

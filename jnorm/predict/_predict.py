@@ -105,11 +105,11 @@ def predict(
     results = jaxprs.evaluate(program, *traced.inputs, *traced.rest, hook=hook, opens=())
     if not gradients and optimizer is None:
         return Prediction(tuple(row for row, _, _ in seen))
-    by_params, at, reverse = _gradients(traced, matters, results, cotangent**2)
+    by_params, at = _gradients(traced, matters, results, cotangent**2, predictor)
     rows = tuple(
-        _with_gradient(row, _turn(at[place], turns), reverse) if place in at else row for row, place, turns in seen
+        _with_gradient(row, _turn(at[place], turns), predictor) if place in at else row for row, place, turns in seen
     )
-    slopes = {name: _gradient(value, reverse) for name, value in zip(traced.moving, by_params, strict=True)}
+    slopes = {name: _gradient(value, predictor) for name, value in zip(traced.moving, by_params, strict=True)}
     if optimizer is None:
         return Prediction(rows, slopes)
     variances = [leaf.var if isinstance(leaf, Weight) else None for leaf in traced.inputs]
@@ -118,16 +118,16 @@ def predict(
 
 
 def _gradients(
-    traced: Model, matters: set[int], results: Sequence[Any], var: float
-) -> tuple[list[Any], dict[_backward.Place, Any], Predictor]:
+    traced: Model, matters: set[int], results: Sequence[Any], var: float, predictor: Predictor
+) -> tuple[list[Any], dict[_backward.Place, Any]]:
     """The gradients by parameters and at places, for cotangents N(0, var) with the axes of the results."""
     program, probes = _backward.program(traced.program, traced.flat, traced.rest, matters)
-    predictor = Predictor(lambda site, out: None, strays=Strays())
+    predictor.record = lambda site, out: None
     given = [*traced.inputs, *traced.rest, *probes.values(), *cotangents(results, predictor, var)]
     out = jaxprs.evaluate(program, *given, hook=predictor, opens=())
     out = [predictor.ready(value) if isinstance(value, Weight) else value for value in out]
     count = len(out) - len(probes)
-    return out[:count], dict(zip(probes, out[count:], strict=True)), predictor
+    return out[:count], dict(zip(probes, out[count:], strict=True))
 
 
 def _turn(value: Any, turns: tuple[int, ...]) -> Any:

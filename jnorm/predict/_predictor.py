@@ -1,9 +1,11 @@
 """The rules together: what each equation of a program makes of laws."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jnorm import jaxprs
@@ -26,12 +28,16 @@ RULES: dict[str, Callable[..., Any]] = {
 
 @dataclasses.dataclass
 class Predictor:
-    """What goes through a program: the samples that were drawn, and parameters that were used as numbers."""
+    """What goes through programs: samples that were drawn, parameters that were used as numbers, and what is computed.
+
+    An equation that has been seen with the same inputs is not computed again, as in a reverse pass, whose program
+    has the forward pass in it.
+    """
 
     record: Callable[[Any, Sequence[Any]], None]
     pool: Pool = dataclasses.field(default_factory=Pool)
     leaves: dict[Any, Root] = dataclasses.field(default_factory=dict)
-    products: dict[Any, tuple[Random, Any]] = dataclasses.field(default_factory=dict)
+    computed: dict[Any, tuple[list[Any], Sequence[Any]]] = dataclasses.field(default_factory=dict)
     known: dict[bytes, Random] = dataclasses.field(default_factory=dict)
     parts: dict[Any, Any] = dataclasses.field(default_factory=dict)
     strays: Strays | None = None
@@ -39,25 +45,38 @@ class Predictor:
 
     def __call__(self, site: Any, *inputs: Any) -> list[Any]:
         """What an equation computes; the hook of `jnorm.jaxprs.evaluate`."""
-        if site.primitive not in jaxprs.CALLS | jaxprs.LOOPS:
-            inputs = tuple(_joins.stacked(x, self) if isinstance(x, Stack) else x for x in inputs)
-        if site.primitive in jaxprs.CALLS:
+        try:
+            return self._computed(site, inputs)
+        except Refused as error:
+            raise NotImplementedError(f"{site} is refused: {error}") from None
+
+    def _computed(self, site: Any, inputs: Sequence[Any]) -> list[Any]:
+        name = site.primitive
+        if name in jaxprs.CALLS:
             out = site.open(site.bodies[0], *inputs)
-        elif not any(isinstance(x, Random | Weight) for x in inputs) and site.primitive not in jaxprs.LOOPS:
-            return list(site.run(*inputs))
+        elif name in jaxprs.LOOPS:
+            out = RULES[name](site, inputs, self)
         else:
-            rule = RULES.get(site.primitive)
-            if rule is None:
-                raise NotImplementedError(f"{site} has no rule")
-            try:
-                out = rule(site, inputs, self)
-            except Refused as error:
-                raise NotImplementedError(f"{site} is refused: {error}") from None
-            out = out if isinstance(out, list) else [out]
+            inputs = [_joins.stacked(x, self) if isinstance(x, Stack) else x for x in inputs]
+            key = _key(site, inputs)
+            if key not in self.computed:
+                self.computed[key] = self._ruled(site, inputs), inputs  # kept, so that an ``id`` stays its own
+            out = self.computed[key][0]
+        if any(isinstance(x, Random | Weight | Stack) for x in out):
+            self.record(site, out)
+        return list(out)
+
+    def _ruled(self, site: Any, inputs: Sequence[Any]) -> list[Any]:
+        if not any(isinstance(x, Random | Weight) for x in inputs):
+            return list(site.run(*inputs))
+        rule = RULES.get(site.primitive)
+        if rule is None:
+            raise NotImplementedError(f"{site} has no rule")
+        out = rule(site, inputs, self)
+        out = out if isinstance(out, list) else [out]
         if self.strays:
             self.strays.follow(site, inputs, out, self.pool)
-        self.record(site, out)
-        return list(out)
+        return out
 
     def as_random(self, weight: Weight, axes: tuple[Atoms, ...]) -> Random:
         return _elementwise.of_leaf(weight, axes, self.leaves)
@@ -115,6 +134,21 @@ class Predictor:
         if isinstance(atom, Function):
             return Function(self.other_units(atom.base, part), atom.node)
         raise Refused("a slice of units of what is no function of one Gaussian")
+
+
+def _key(site: Any, inputs: Sequence[Any]) -> Any:
+    """What is the same of two equations that compute the same."""
+    params = tuple((name, str(value)) for name, value in sorted(site.params.items()))
+    return site.primitive, params, tuple(atom.aval for atom in site.equation.outvars), tuple(map(_identity, inputs))
+
+
+def _identity(x: Any) -> Any:
+    if isinstance(x, Weight):
+        return x
+    if isinstance(x, Random) or jax.dtypes.issubdtype(getattr(x, "dtype", None), jax.dtypes.extended):
+        return id(x)
+    numbers = np.asarray(x)
+    return numbers.dtype.name, numbers.shape, hashlib.sha1(numbers.tobytes(), usedforsecurity=False).digest()
 
 
 def _apart(first: tuple[Any, ...], then: tuple[Any, ...]) -> bool:

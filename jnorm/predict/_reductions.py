@@ -36,17 +36,21 @@ def _windows_of(params: Any, x: Random, shape: Sequence[int]) -> tuple[np.ndarra
 
 
 def window_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Sums over windows of positions, with all covariances."""
     index, axes = _windows_of(site.params, inputs[0], site.equation.outvars[0].aval.shape)
     return summed(inputs[0], index, axes)
 
 
 def window_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Maxima over windows of positions, by samples of units."""
+    sign = -1 if site.primitive == "reduce_window_min" else 1
     index, axes = _windows_of(site.params, inputs[0], site.equation.outvars[0].aval.shape)
+    return sampled(lambda rows: sign * _seen(sign * rows, index).max(-1), [inputs[0]], axes, predictor.pool)
 
-    def largest(rows: np.ndarray) -> np.ndarray:
-        return np.where(index >= 0, rows[:, index], -np.inf).max(-1)
 
-    return sampled(largest, [inputs[0]], axes, predictor.pool)
+def _seen(rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """What windows see of samples, with the smallest number of all outside."""
+    return np.where(index >= 0, rows[:, index], -np.inf)
 
 
 def of_maxima(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
@@ -54,12 +58,11 @@ def of_maxima(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     source, x = inputs
     if not (isinstance(source, Random) and isinstance(x, Random)):
         raise Refused("maxima of what is known")
-    if site.params["select_prim"].name != "ge":
-        raise Refused("the gradient of smallest numbers over windows")
+    sign = -1 if site.params["select_prim"].name == "le" else 1
     index, axes = _windows_of(site.params, x, source.shape)
 
     def largest(rows: np.ndarray) -> np.ndarray:
-        places = np.where(index >= 0, rows[:, index], -np.inf).argmax(-1)
+        places = _seen(sign * rows, index).argmax(-1)
         return (places[..., None] == np.arange(index.shape[1])).reshape(len(rows), -1)
 
     flat: tuple[Atoms, ...] = (((index.size, False),),)
@@ -106,6 +109,7 @@ def reduce_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
 
 def cumulative(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Sums along positions up to each, with all covariances."""
     x, axis = inputs[0], site.params["axis"]
     if len(x.axes[axis]) > 1 or x.axes[axis][0][1]:
         raise Refused("sums along units")
@@ -122,6 +126,7 @@ def cumulative(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 RULES: dict[str, Callable[[Any, Sequence[Any], Any], Any]] = {
     "reduce_window_sum": window_sum,
     "reduce_window_max": window_max,
+    "reduce_window_min": window_max,
     "select_and_scatter_add": of_maxima,
     "reduce_sum": reduce_sum,
     "reduce_max": reduce_max,

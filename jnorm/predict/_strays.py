@@ -19,6 +19,7 @@ from jnorm.predict import _hermite
 from jnorm.predict._atoms import Function, Pool, Product, Rows
 from jnorm.predict._elementwise import NAMES, known
 from jnorm.predict._nodes import Node, bind
+from jnorm.predict._together import scaled
 from jnorm.predict._values import EXACT, Random, Weight, _flat, _select, select
 
 SOME = 16  # explicit indices that stand for all
@@ -27,7 +28,7 @@ STEP = 1e-3  # of scales, in differences
 ONCE = frozenset(
     {"mul", "neg", "dot_general", "conv_general_dilated", "reshape", "transpose", "squeeze", "broadcast_in_dim"}
     | {"slice", "pad", "rev", "gather", "dynamic_slice", "convert_element_type", "reduce_sum", "reduce_max", "abs"}
-    | {"reduce_min", "cumsum", "reduce_window_sum", "reduce_window_max", "stop_gradient", "copy", "copy_p"}
+    | {"reduce_min", "cumsum", "reduce_window_sum", "reduce_window_max", "reduce_window_min", "stop_gradient", "copy"}
     | {"optimization_barrier", "reduce_precision", "scatter-add", "select_and_scatter_add"}
 )
 """What scales as each of its inputs does."""
@@ -270,7 +271,7 @@ def _squares(v: Random, pool: Pool) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _squared(y: Any, scale: Any, shift: Any) -> Any:
-    return (scale * y + shift) ** 2
+    return scaled(y, scale, shift) ** 2
 
 
 def _plain(numbers: np.ndarray) -> Any:

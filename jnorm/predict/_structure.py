@@ -30,6 +30,7 @@ def factors(axes: Sequence[Atoms]) -> list[list[int]]:
 
 
 def reshape(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """The same numbers with axes put together or taken apart; each factor stays one of units or of positions."""
     x, sizes = inputs[0], site.equation.outvars[0].aval.shape
     if isinstance(x, Weight):
         return rearranged(x, sizes, site)
@@ -59,6 +60,7 @@ def rearranged(x: Weight, shape: Sequence[int], site: Any) -> Weight:
 
 
 def transpose(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """The same numbers in another order; of a parameter another view of the same draws."""
     x, order = inputs[0], site.params["permutation"]
     if isinstance(x, Weight):
         return rearranged(x, site.equation.outvars[0].aval.shape, site)
@@ -72,6 +74,7 @@ def moved_axes(x: Random, order: Sequence[int]) -> Random:
 
 
 def squeeze(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """The same numbers without axes of length one."""
     x, gone = inputs[0], site.params["dimensions"]
     if isinstance(x, Weight):
         return rearranged(x, site.equation.outvars[0].aval.shape, site)
@@ -79,6 +82,7 @@ def squeeze(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
 
 def broadcast(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """The same random numbers at every position of the new axes, whose correlation is one."""
     x, shape, old = inputs[0], site.params["shape"], site.params["broadcast_dimensions"]
     if isinstance(x, Weight):
         wide = [i for i, axis in enumerate(old) if x.shape[i] != shape[axis]]
@@ -115,6 +119,7 @@ def cut(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
 
 def split(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Slices side by side: parts of units are layers of their own."""
     x, axis = inputs[0], site.params["axis"]
     sizes = site.params["sizes"]
     ends = np.cumsum(sizes)
@@ -159,6 +164,7 @@ def taken(x: Random, slices: Sequence[slice], predictor: Any) -> Random:
 
 
 def reverse(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Positions backwards; units are alike in any order."""
     x, gone = inputs[0], site.params["dimensions"]
     if isinstance(x, Weight):
         return rearranged(x, x.shape, site)
@@ -184,17 +190,16 @@ def gather(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
             if sizes[axis] == x.shape[axis] and x.shape[axis] > 1 and axis not in dims.start_index_map
         ]
         x = predictor.as_random(x, tuple(((size, axis in units),) for axis, size in enumerate(x.shape)))
+    for axis, atoms in enumerate(x.axes):
+        if any(unit for _, unit in atoms) and (sizes[axis] != x.shape[axis] or axis in dims.start_index_map):
+            raise Refused("indices among units")
     kept = [
         axis for axis in range(len(x.axes)) if axis not in (*dims.collapsed_slice_dims, *dims.operand_batching_dims)
     ]
     axes: list[Atoms] = [((size, False),) for size in shape]
     for position, axis in zip(dims.offset_dims, kept, strict=True):
-        if any(unit for _, unit in x.axes[axis]):
-            if sizes[axis] != x.shape[axis] or axis in dims.start_index_map:
-                raise Refused("indices among units")
+        if sizes[axis] == x.shape[axis] and axis not in dims.start_index_map:
             axes[position] = x.axes[axis]
-        elif len(x.axes[axis]) > 1:
-            raise Refused("indices on an axis that was merged from several")
     flat = index_of(x).reshape([math.prod(1 if u else s for s, u in atoms) for atoms in x.axes])
     fitting = tuple(min(size, n) for size, n in zip(sizes, flat.shape, strict=True))
     params = {**site.params, "slice_sizes": fitting, "fill_value": -1}
@@ -204,6 +209,7 @@ def gather(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
 
 def dynamic_slice(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """A slice at a place that is known."""
     x, *starts = inputs
     if any(isinstance(start, Random | Weight) for start in starts):
         raise Refused("indices that are random")

@@ -4,6 +4,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jnorm.predict._atoms import Function, Product, Rows
@@ -40,7 +41,15 @@ def _curve(x: Random) -> tuple[Random | None, Any]:
 
 
 def _affine_node(node: Node, scale: Any, shift: Any) -> Node:
-    return Node("affine", lambda z, s, t: z * s + t, (node, _one(scale), _one(shift)))
+    return Node("affine", scaled, (node, _one(scale), _one(shift)))
+
+
+def scaled(z: Any, scale: Any, shift: Any) -> Any:
+    """``scale * z + shift`` of numbers of any kind."""
+    if jax.numpy.issubdtype(z.dtype, np.floating):
+        return z * scale + shift
+    with jax.enable_x64(True):  # of whole numbers and truth values
+        return z.astype(np.float64) * scale + shift
 
 
 def _one(numbers: Any) -> np.ndarray:

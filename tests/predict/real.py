@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm import jaxprs
-from jnorm.predict import _choice
+from jnorm.predict import _backward, _choice
 
 
 def draws_of(apply, draw, x, draws, *, of=None):
@@ -34,5 +34,24 @@ def draws_of(apply, draw, x, draws, *, of=None):
 
 def measured(apply, draw, x, draws, *, of=None):
     """Their means over the draws, and the standard errors of these."""
-    values = draws_of(apply, draw, x, draws, of=of)
-    return values.mean(0), values.std(0, ddof=1) / np.sqrt(draws)
+    return _means(draws_of(apply, draw, x, draws, of=of))
+
+
+def gradients(apply, draw, x, draws):
+    """Squared gradients by parameters and at rows for normal cotangents: means over the draws, and standard errors."""
+    first, rest = draw(jax.random.key(0)), jax.tree.leaves(x)
+    program = jax.make_jaxpr(apply)(first, x)
+    reverse, probes = _backward.program(program, jax.tree.leaves(first), rest, _choice.chosen(program))
+
+    @jax.jit
+    def one(key):
+        of_params, of_cotangents = jax.random.split(key)
+        cotangents = [jax.random.normal(of_cotangents, v.aval.shape) for v in program.jaxpr.outvars]
+        out = jaxprs.evaluate(reverse, *jax.tree.leaves(draw(of_params)), *rest, *probes.values(), *cotangents)
+        return jnp.stack([jnp.mean(jnp.square(v)) for v in out])
+
+    return _means(np.stack([one(jax.random.key(seed)) for seed in range(1, draws + 1)]))
+
+
+def _means(values):
+    return values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))

@@ -8,37 +8,20 @@ import optax
 import pytest
 
 from benchmarks import prediction
-from jnorm.predict import Law, _backward, _choice, predict
+from jnorm.predict import Law, predict
+from jnorm.predict._predictor import Predictor
+from tests.predict.real import gradients
 from tests.thorough import thorough
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 KEY = jax.random.key(0)
 
 
-def measured(apply, draw, x, draws):
-    """Squared gradients by parameters and at values over real initializations, and their standard errors."""
-    first = draw(KEY)
-    program = jax.make_jaxpr(apply)(first, x)
-    rest = jax.tree.leaves(x)
-    reverse, probes = _backward.program(program, jax.tree.leaves(first), rest, _choice.chosen(program))
-
-    @jax.jit
-    def one(key):
-        of_params, of_cotangents = jax.random.split(key)
-        cotangents = [jax.random.normal(of_cotangents, v.aval.shape) for v in program.jaxpr.outvars]
-        flat = jax.tree.leaves(draw(of_params))
-        out = jax.core.eval_jaxpr(reverse.jaxpr, reverse.consts, *flat, *rest, *probes.values(), *cotangents)
-        return [jnp.mean(jnp.square(v)) for v in out]
-
-    values = np.stack([np.stack(one(jax.random.key(seed))) for seed in range(1, draws + 1)])
-    return values.mean(0), values.std(0, ddof=1) / np.sqrt(draws), list(probes)
-
-
 def compare(apply, draw, x, *, draws=32, left=0.05):
     """Within four standard errors and ``left``, which stands for O(depth / width) and samples of units."""
     draw = jax.jit(draw)
     rows = predict(apply, draw(KEY), x, gradients=True)
-    mean, error, _ = measured(apply, draw, x, draws)
+    mean, error = gradients(apply, draw, x, draws)
     count = len(rows.parameters)
     names, got = list(rows.parameters), np.array(list(rows.parameters.values()))
     _close(names, got, mean[:count], error[:count], left)
@@ -256,6 +239,18 @@ def test_what_has_no_gradient_is_named_with_its_line():
     assert predict(apply, w, x, laws=law)[-1].second > 0
     with pytest.raises(NotImplementedError, match=r"`while` at .*test_gradients.py:\d+ .* has no gradient"):
         predict(apply, w, x, laws=law, gradients=True)
+
+
+def test_the_forward_pass_is_computed_once(monkeypatch):
+    """The reverse pass's program has it too: three layers are three tanh, and their gradients five products more."""
+    seen = []
+    ruled = Predictor._ruled
+    monkeypatch.setattr(Predictor, "_ruled", lambda self, site, x: seen.append(site.primitive) or ruled(self, site, x))
+    w, law = [jnp.zeros((64, 64))] * 3, [Law("normal", 1 / 64)] * 3
+    apply = lambda w, x: jnp.tanh(jnp.tanh(jnp.tanh(x @ w[0]) @ w[1]) @ w[2])
+    predict(apply, w, jnp.ones((2, 64)), laws=law, gradients=True)
+    assert seen.count("tanh") == 3
+    assert seen.count("dot_general") == 3 + 3 + 2  # forward; by weights; by layers
 
 
 def test_cotangents_have_a_size():

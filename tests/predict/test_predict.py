@@ -237,7 +237,7 @@ def test_laws_are_recognized():
     }
     from jnorm.predict._laws import of_leaves
 
-    found = {name: law for name, _, law in of_leaves(leaves, None)}
+    found = dict(of_leaves(leaves, None))
     assert [found[n].kind for n in leaves] == ["normal", "uniform", "other", "known", "known"]
     assert found["uniform"].var == pytest.approx(0.03, rel=1e-3)  # of the largest of 4096
     assert found["normal"].var == pytest.approx(0.09, rel=0.1)  # five standard errors
