@@ -2,13 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jnorm._ground import tables
 from jnorm.jaxprs import Line
 from jnorm.predict._chains import Link, chain
 from jnorm.proofs._balls import flint
+from jnorm.proofs._boxes import contraction_box
+from jnorm.proofs._certificates import Certificate
 from jnorm.proofs._domains import Domain
 from jnorm.proofs._inequalities import Inequality
 from jnorm.proofs._search import BUDGET, outermost
@@ -50,12 +53,19 @@ class ChainBounds:
 
     Attributes:
         layers: In the order of computation.
+        contractions: Of each activation that several layers have, the proof of a rectangle that the layer map takes into
+            itself and contracts; undecided where none is found. Empty where they were not asked for.
     """
 
     layers: tuple[LayerBounds, ...]
+    contractions: tuple[Certificate, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join(tables.line(cells, WIDTHS, LEFT) for cells in (HEAD, *map(_cells, self.layers)))
+        lines = [tables.line(cells, WIDTHS, LEFT) for cells in (HEAD, *map(_cells, self.layers))]
+        for proof in self.contractions:
+            said = proof.proposition if proof.holds else f"no contraction is shown of {proof.arguments['target'].name}"
+            lines += textwrap.wrap(said, 100, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+        return "\n".join(lines)
 
 
 def certificate(
@@ -68,6 +78,7 @@ def certificate(
     omega: IntervalLike | Sequence[IntervalLike] | None = None,
     tau: IntervalLike | Sequence[IntervalLike] | None = None,
     gradients: bool = False,
+    contractions: bool = False,
     tol: float = 1e-9,
     budget: int = BUDGET,
 ) -> ChainBounds:
@@ -90,6 +101,8 @@ def certificate(
         omega: Interval of the sum of a unit's weights, or a list of one for each layer; None for what ``params`` have.
         tau: Interval of the sum of its squared weights, > 0, in the same way.
         gradients: Whether the factors of squared gradients are bounded too.
+        contractions: Whether a contraction is sought for each activation that several layers have: see
+            `jnorm.proofs.certificate.contraction_box`.
         tol: Width to which extremes are enclosed: relative to the variance, to its root for means.
         budget: Boxes that may be looked at for each bound, after which it is as wide as it is.
 
@@ -112,17 +125,29 @@ def certificate(
     """
     flint()
     links = chain(apply, params, x)
-    omegas, taus = _each("omega", omega, [link.omega for link in links]), _each("tau", tau, [link.tau for link in links])
+    omegas, taus = (
+        _each("omega", omega, [link.omega for link in links]),
+        _each("tau", tau, [link.tau for link in links]),
+    )
     start = interval("mean", mean), interval("var", var)
     tol, budget = number("tol", tol, positive=True), whole("budget", budget, 1)
     found: list[LayerBounds] = []
     for link, w, t in zip(links, omegas, taus, strict=True):
         before = start if link.source is None else (found[link.source].mean, found[link.source].var)
         domain = Domain(*before, w, t)
-        after = _extremes(link, domain, ("mean", "variance"), tol, budget)
-        factor = _extremes(link, domain, ("gradient factor",), tol, budget)[0] if gradients else None
-        found.append(LayerBounds(link.name, link.phi.name, w, t, *after, factor, link.line))
-    return ChainBounds(tuple(found))
+        after, spread = (_extremes(link, domain, quantity, tol, budget) for quantity in ("mean", "variance"))
+        factor = _extremes(link, domain, "gradient factor", tol, budget) if gradients else None
+        found.append(LayerBounds(link.name, link.phi.name, w, t, after, spread, factor, link.line))
+    return ChainBounds(tuple(found), tuple(_contractions(links, omegas, taus)) if contractions else ())
+
+
+def _contractions(links: Sequence[Link], omegas: Sequence[Interval], taus: Sequence[Interval]) -> Iterator[Certificate]:
+    """Over all weights that the layers of one activation have."""
+    for phi in dict.fromkeys(link.phi for link in links):
+        mine = [i for i, link in enumerate(links) if link.phi == phi]
+        if len(mine) > 1:
+            omega, tau = ((min(given[i][0] for i in mine), max(given[i][1] for i in mine)) for given in (omegas, taus))
+            yield contraction_box(omega, tau, phi=phi)
 
 
 def _each(name: str, given: Any, own: list[Interval]) -> list[Interval]:
@@ -136,24 +161,21 @@ def _each(name: str, given: Any, own: list[Interval]) -> list[Interval]:
     return [interval(name, given)] * len(own)
 
 
-def _extremes(link: Link, domain: Domain, quantities: Sequence[str], tol: float, budget: int) -> list[Interval]:
-    """Least and largest value of each quantity."""
+def _extremes(link: Link, domain: Domain, quantity: str, tol: float, budget: int) -> Interval:
+    """Least and largest value of a quantity."""
     high = domain.var[1] * domain.tau[1]
-    found = []
-    for quantity in quantities:
-        width = tol * {"variance": high, "mean": math.sqrt(high)}.get(quantity, 1.0)
-        sides = [
-            [
-                outermost(Inequality(quantity, sense, None, part, link.phi), tol=width, budget=budget)
-                for part in domain.parts()
-            ]
-            for sense in "><"
+    width = tol * {"variance": high, "mean": math.sqrt(high)}.get(quantity, 1.0)
+    sides = [
+        [
+            outermost(Inequality(quantity, sense, None, part, link.phi), tol=width, budget=budget)
+            for part in domain.parts()
         ]
-        ends = min(sides[0]), max(sides[1])
-        if not all(map(math.isfinite, ends)) or (quantity == "variance" and ends[0] <= 0):
-            raise ValueError(f"the {quantity} of {link.phi.name} at {link.line} is not bounded: {ends} for {domain}")
-        found.append(ends)
-    return found
+        for sense in "><"
+    ]
+    ends = min(sides[0]), max(sides[1])
+    if not all(map(math.isfinite, ends)) or (quantity == "variance" and ends[0] <= 0):
+        raise ValueError(f"the {quantity} of {link.phi.name} at {link.line} is not bounded: {ends} over {domain}")
+    return ends
 
 
 def _cells(layer: LayerBounds) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ sqrt(V/v)*exp(dm^2/(2(V - v))) times the one at the centre with V = 2*v_centre: 
 A constant, f at the centre, is taken off before all of it, so that small variances keep their digits.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -38,9 +37,10 @@ class Enclosed(Activation):
         tape: The function.
     """
 
-    def __init__(self, name: str, f: Tape, slope: Callable[[], Tape] | None = None) -> None:
+    def __init__(self, name: str, f: Tape, slope: Callable[[], Tape]) -> None:
         self.name, self.tape = name, f
         self._slope = slope
+        self._slopes: Enclosed | None = None
         self._known: dict[Any, Any] = {}
         self._boxes: dict[Any, Enclosure] = {}
         self._cuts: tuple[float, list[Cut]] = 0.0, []
@@ -54,12 +54,12 @@ class Enclosed(Activation):
     def __repr__(self) -> str:
         return self.name
 
-    @functools.cached_property
+    @property
     def slopes(self) -> "Enclosed":
         """The function f'^2, whose mean is E[f'^2]; derivatives are those that the program declares."""
-        if self._slope is None:
-            raise ValueError(f"of {self.name} no derivative is known")
-        return Enclosed(f"the squared derivative of {self.name}", self._slope())
+        if self._slopes is None:
+            self._slopes = Enclosed(f"the squared derivative of {self.name}", self._slope(), self._slope)
+        return self._slopes
 
     def at(self, m: Ball, v: Ball) -> Enclosure:
         """Enclosure at one (m, v), v > 0."""
@@ -108,9 +108,7 @@ class Enclosed(Activation):
         if key not in self._known or key is None:
             c = self.tape.hull(m.mid()).mid()
             reach = 2.0 ** math.ceil(math.log2(float(abs(m).upper() + 16 * v.sqrt().upper())))
-            self._known[key] = c, expectations(
-                self.tape, m, v, c, self._cuts_within(reach), majorant(self.tape)
-            )
+            self._known[key] = c, expectations(self.tape, m, v, c, self._cuts_within(reach), majorant(self.tape))
         return self._known[key]
 
     def _cuts_within(self, reach: float) -> list[Cut]:

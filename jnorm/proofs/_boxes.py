@@ -1,18 +1,18 @@
 """A rectangle of (mean, var) that a layer map takes into itself and contracts, sought and shown (extra: verify)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Unpack
+from typing import Any, Unpack
 
 from jnorm.proofs._certificates import Certificate, timed
 from jnorm.proofs._domains import LARGEST, OMEGA, TAU, Domain
 from jnorm.proofs._fixed_points import approached, scale
 from jnorm.proofs._inequalities import Inequality, Proof
-from jnorm.proofs._provers import Options, chosen, intervals, prove
+from jnorm.proofs._provers import Effort, chosen, intervals, prove
 from jnorm.proofs._regions import within
 from jnorm.proofs._search import outermost
-from jnorm.proofs._shapes import Interval, IntervalLike, Target, interval, number
+from jnorm.proofs._shapes import Activation, Interval, IntervalLike, Target, interval, number
 from jnorm.proofs._statements import STATEMENTS
 
 ROUNDS, WIDER, COARSE = 40, 0.1, 1e-4  # of the search for a rectangle: how often, how much wider, how exactly
@@ -24,7 +24,10 @@ def contraction_box(
     tau: IntervalLike = TAU,
     *,
     start: tuple[float, float] = (0.0, 1.0),
-    **options: Unpack[Options],
+    target: tuple[float, float] = (0.0, 1.0),
+    weights: tuple[float, float] = (0.0, 1.0),
+    phi: Callable[..., Any] | Activation | None = None,
+    **effort: Unpack[Effort],
 ) -> Certificate:
     """A rectangle that the layer map takes into itself and contracts, for all omega and tau of their intervals.
 
@@ -36,7 +39,10 @@ def contraction_box(
         omega: Interval of the sum of a unit's weights.
         tau: Interval of the sum of its squared weights, > 0.
         start: (mean, var) from which the fixed point is sought, layer by layer.
-        **options: ``phi``, ``target``, ``weights``, ``tol`` and ``budget``: see `Options`.
+        target: (mean, var) of the fixed point that defines lam and alpha.
+        weights: Its (omega, tau).
+        phi: An elementwise function in the place of scaled ELU.
+        **effort: ``tol`` and ``budget``: see `Effort`.
 
     Returns:
         A certificate of `contraction`; ``domain[0]`` holds the rectangle. Where no rectangle is found, or no such
@@ -49,35 +55,38 @@ def contraction_box(
     >>> import jax.numpy as jnp
     >>> found = contraction_box((-0.1, 0.1), (1.5, 1.6), phi=jnp.tanh)
     >>> found.holds, found.domain[0].var
+    (True, (0.1885, 0.2222))
     """
-    kind = {name: options.pop(name) for name in ("target", "weights", "phi") if name in options}  # type: ignore[misc]
-    target = chosen(kind.get("target", (0.0, 1.0)), kind.get("weights", (0.0, 1.0)), kind.get("phi"))
-    weights = interval("omega", omega), interval("tau", tau)
+    origin = chosen(target, weights, phi)
+    omega, tau = interval("omega", omega), interval("tau", tau)
     first = number("mean", start[0]), number("var", start[1], positive=True)
-    point, jacobian = approached(*(sum(ends) / 2 for ends in weights), target, first)
-    sides = _invariant(point, weights, target) if jacobian else None
-    arguments = {**intervals(*(sides or point), *weights), "target": target, "self_map": True}
+    point, jacobian = approached(sum(omega) / 2, sum(tau) / 2, origin, first)
+    sides = _invariant(point, omega, tau, origin) if jacobian else None
+    mean, var = sides or point
+    arguments = {**intervals(mean, var, omega, tau), "target": origin, "self_map": True}
     found = None
     for p in (None, scale(jacobian, point[1], always=True)) if sides else ():
-        found = prove("contraction", arguments | {"p": p}, **options)
+        found = prove("contraction", arguments | {"p": p}, **effort)
         if found.holds:
             return found
     if found is None:
-        nothing = -math.inf, math.inf
-        stated = STATEMENTS["contraction"](**arguments)
-        found = Certificate("contraction", arguments, tuple(Proof(each, None, nothing, None, (), 0) for each in stated), 0)
+        unknown = [
+            Proof(each, None, (-math.inf, math.inf), None, (), 0) for each in STATEMENTS["contraction"](**arguments)
+        ]
+        return Certificate("contraction", arguments, tuple(unknown), 0.0)
     # Rectangle and metric are our choice: that they fail refutes nothing.
-    return replace(found, proofs=tuple(replace(p, holds=p.holds or None, point=p.point if p.holds else None) for p in found.proofs))
+    proofs = [replace(proof, holds=None, point=None) if proof.holds is False else proof for proof in found.proofs]
+    return replace(found, proofs=tuple(proofs))
 
 
 def _invariant(
-    point: tuple[float, float], weights: Sequence[Interval], target: Target
+    point: tuple[float, float], omega: Interval, tau: Interval, target: Target
 ) -> tuple[Interval, Interval] | None:
     """Sides of a rectangle that holds its image, or None."""
     mean, var = point
     sides = (mean, mean), (var, var)
     for _ in range(ROUNDS):
-        domain = Domain(*sides, *weights)
+        domain = Domain(sides[0], sides[1], omega, tau)
         image = [_extremes(quantity, domain, target) for quantity in ("mean", "variance")]
         if not all(1 / LARGEST < abs(end) < LARGEST or end == 0 for ends in image for end in ends) or image[1][0] <= 0:
             return None

@@ -164,7 +164,9 @@ def over(box: Box, c: Constants) -> Enclosure:
     return joined(box, (centre_m, centre_v), at_centre, towers)
 
 
-def joined(box: Box, centre: tuple[Ball, Ball], at_centre: Sequence[list[Ball]], towers: Sequence[list[Ball]]) -> Enclosure:
+def joined(
+    box: Box, centre: tuple[Ball, Ball], at_centre: Sequence[list[Ball]], towers: Sequence[list[Ball]]
+) -> Enclosure:
     """The enclosure over a box with v_low > 0 from the towers of f, f^2 and f'^2 at its centre and over it.
 
     Those over the box are met with the mean value theorem, in place, and may be shorter at the centre by two.

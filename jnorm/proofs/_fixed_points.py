@@ -77,13 +77,15 @@ def approached(
     """(mean, var) after up to 5000 layers, or once one changes no digit, and the Jacobian; None far from all points."""
     with working():
         activation, scaled = moments_of(target), not isinstance(target, Activation)
-        small, layers = (1e-18, 5000) if scaled else (1e-15, 500)  # what quadrature can tell, and its time
+        small, layers, far = (
+            (1e-18, 5000, LARGEST) if scaled else (1e-15, 300, 1e9)
+        )  # as quadrature can tell in its time
         mean, var = map(decimal, start)
         for _ in range(layers):
             x = activation.at((mean * decimal(omega)).mid(), (var * decimal(tau)).mid())
             near = abs(x.mean - mean) < small and abs(x.var - var) < small * var
             last, (mean, var) = (mean, var), (x.mean.mid(), x.var.mid())
-            if near or not 1 / LARGEST < var < LARGEST:
+            if near or not 1 / far < var < far:
                 break
         if not (near or abs(last[1] - var) < 1e-9 * var):
             return (float(start[0]), float(start[1])), None

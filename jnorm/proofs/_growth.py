@@ -73,11 +73,10 @@ def majorant(tape: Tape) -> tuple[float, ...]:
         ValueError: Where none is found: the function grows faster, or is not finite somewhere.
     """
     for start in STARTS:
-        sizes = [_at_infinity(tape, sign, start) for sign in (1.0, -1.0)]
-        if all(size is not None for size in sizes):
-            most = functools.reduce(_larger, sizes)
-            assert most is not None
-            return _sum(most, (_between(tape, start),))
+        most = _larger(*(_at_infinity(tape, sign, start) for sign in (1.0, -1.0)))
+        whole = _sum(most, (_between(tape, start),)) if most is not None else None
+        if whole is not None:
+            return whole
     raise ValueError("an activation must be bounded by a polynomial, and its program must show it")
 
 
@@ -94,7 +93,9 @@ def _between(tape: Tape, end: float, pieces: int = 64) -> float:
         elif high - low > 1e-6:
             queue += [(low, middle), (middle, high)]
         else:
-            raise ValueError(f"an activation must be finite, and its program must show it; near {middle:.4g} it does not")
+            raise ValueError(
+                f"an activation must be finite, and its program must show it; near {middle:.4g} it does not"
+            )
     return largest
 
 
@@ -107,7 +108,7 @@ def _at_infinity(tape: Tape, sign: float, start: float) -> Size:
 
 def _read(values: Sequence[Bound | bool | None], x: Slot | float | bool) -> Bound | bool | None:
     if isinstance(x, Slot):
-        return values[x.index]
+        return values[x.place]
     return x if isinstance(x, bool) else _constant(x)
 
 
@@ -132,11 +133,13 @@ def _step(operation: Operation, inputs: list[Bound | bool | None], start: float)
         which, *cases = inputs
         if which is not None:
             return cases[int(bool(which))]
-        return _joined(*map(_number, cases), start) if any(isinstance(case, Bound) for case in cases) else None
+        return (
+            _joined(_number(cases[0]), _number(cases[1]), start) if any(isinstance(x, Bound) for x in cases) else None
+        )
     bounds = [_number(x) for x in inputs]
     if name in COMPARED:
         same = operation.inputs[0] == operation.inputs[1]
-        return COMPARED[name][1] if same else _compared(name, *bounds, start)
+        return COMPARED[name][1] if same else _compared(name, bounds[0], bounds[1], start)
     rule = RULES.get(name)
     return rule(bounds, start) if rule else _monotone(name, bounds[0], start)
 
@@ -240,14 +243,16 @@ def _inverse(x: Bound, start: float) -> Bound:
 
 def _power(xs: list[Bound], start: float) -> Bound:
     x, y = xs
-    (low, high), power = ends(x, start), y.low
+    low, power = ends(x, start)[0], y.low
     if y.low != y.high or not math.isfinite(power):
         return Bound(0.0, -INF, INF, None)
     if power != int(power):
         if low <= 0:
             return Bound(0.0, -INF, INF, None)
-        return _within(0.0, INF, _sum((1.0,), _whole(x, math.ceil(power), start).size)) if power > 0 else _within(
-            0.0, up(up(low**power)), None
+        return (
+            _within(0.0, INF, _sum((1.0,), _whole(x, math.ceil(power), start).size))
+            if power > 0
+            else _within(0.0, up(up(low**power)), None)
         )
     whole = _whole(x, abs(int(power)), start)
     return whole if power >= 0 else _inverse(whole, start)

@@ -115,6 +115,13 @@ class Inequality:
         """Whether an enclosure of the extreme lies on the right side of the level."""
         return self.oriented(bound)[1] < self.signed_level
 
+    @property
+    def scaled(self) -> Point:
+        """What defines lam and alpha; closed forms are of scaled ELUs alone, or ``ValueError``."""
+        if isinstance(self.target, Activation):
+            raise ValueError(f"{self.quantity!r} is known of scaled ELUs alone; got {self.target.name}")
+        return self.target
+
     def activation(self) -> Constants | Activation:
         """What encloses the moments that the quantity is made of, at the working precision."""
         found = moments_of(self.target)

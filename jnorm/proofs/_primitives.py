@@ -5,7 +5,6 @@ finite where the function is not analytic on all of it: at a pole, and on a bran
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from jnorm.proofs._balls import Ball, flint
 
@@ -108,12 +107,12 @@ def equal(x: Ball, y: Ball) -> bool | None:
 
 
 def negation(x: bool | None) -> bool | None:
-    """Not x, or None."""
+    """The opposite, or None."""
     return None if x is None else not x
 
 
 def both(x: bool | None, y: bool | None) -> bool | None:
-    """x and y, or None."""
+    """Whether both hold, or None."""
     return False if x is False or y is False else None if x is None or y is None else True
 
 

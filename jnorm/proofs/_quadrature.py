@@ -70,9 +70,7 @@ class Cut(NamedTuple):
     high: Ball
 
 
-def expectations(
-    f: Tape, m: Ball, v: Ball, c: Ball, cuts: Sequence[Cut], size: Sequence[float]
-) -> Expectations:
+def expectations(f: Tape, m: Ball, v: Ball, c: Ball, cuts: Sequence[Cut], size: Sequence[float]) -> Expectations:
     """The expectations at one (m, v), v > 0.
 
     Args:
@@ -161,7 +159,9 @@ class _Integral:
         self.sums += flint().arb_mat([values, squares, fourths]) * columns.weights
         for row, power in enumerate((top, top * top, top**4)):
             scaled = power * factor
-            self.errors[row] = [error + scaled * each for error, each in zip(self.errors[row], columns.tops, strict=True)]
+            self.errors[row] = [
+                error + scaled * each for error, each in zip(self.errors[row], columns.tops, strict=True)
+            ]
         return True
 
     def with_tails(self, coefficients: Sequence[float]) -> Expectations:

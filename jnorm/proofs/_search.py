@@ -16,6 +16,7 @@ from jnorm.proofs._asymptotics import CLOSED_FORMS
 from jnorm.proofs._balls import above, below, decimal, flint, working
 from jnorm.proofs._enclosures import Constants
 from jnorm.proofs._inequalities import FIBRED, Inequality, Proof
+from jnorm.proofs._scaled_elu import constants
 from jnorm.proofs._shapes import Activation, Box, Point, covers, number, whole
 
 TOL, BUDGET = 1e-9, 20_000
@@ -109,7 +110,7 @@ def outermost(inequality: Inequality, *, tol: float, budget: int = BUDGET) -> fl
 def _branched(
     inequality: Inequality, tol: float, budget: int
 ) -> tuple[float, tuple[float, float] | None, tuple[Box, ...], int]:
-    """A bound of sign*quantity, the (m, v) that comes nearest to it if one is known, the leaves, and boxes looked at."""
+    """A bound of sign*quantity, the (m, v) nearest to it if one is known, the leaves, and how many were looked at."""
     domain, level = inequality.domain, inequality.signed_level
     heap: list[tuple[float, int, Box]] = []
     searched, reached, place = 0, -math.inf, (math.nan, math.nan)
@@ -155,7 +156,7 @@ def _witness(inequality: Inequality, point: Point | None) -> tuple[float, bool]:
 
 def _closed_form(inequality: Inequality) -> Proof:
     with working():
-        value = CLOSED_FORMS[inequality.quantity](inequality.activation(), inequality.domain)
+        value = CLOSED_FORMS[inequality.quantity](constants(*inequality.scaled), inequality.domain)
         bound = (below(value), above(value))
     shown = inequality.level is None or inequality.shown_by(bound)
     return Proof(inequality, True if shown and math.isfinite(bound[1]) else None, bound, None, (), 0)

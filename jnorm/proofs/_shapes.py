@@ -42,7 +42,11 @@ class Activation:
     """
 
     name: str
-    slopes: "Activation"
+
+    @property
+    def slopes(self) -> "Activation":
+        """The square of its derivative."""
+        raise NotImplementedError
 
     def at(self, m: Any, v: Any) -> Any:
         """The enclosure at one (m, v)."""
@@ -105,14 +109,16 @@ def whole(name: str, value: object, least: int) -> int:
     return int(x)
 
 
-def target_point(target: Sequence[float], weights: Sequence[float]) -> Target:
+def target_point(target: Sequence[float], weights: Sequence[float]) -> Point:
     """The fixed point (mean, var) at weights (omega, tau) that defines lam and alpha; else ``ValueError``."""
     if not all(isinstance(pair, Sequence | np.ndarray) and len(pair) == 2 for pair in (target, weights)):
         raise ValueError(f"`target` must be (mean, var) and `weights` (omega, tau); got {target!r} and {weights!r}")
-    return origin((*target, *weights))
+    point = origin((*target, *weights))
+    assert isinstance(point, Point)
+    return point
 
 
-def origin(point: Target) -> Target:
+def origin(point: Sequence[float] | Activation) -> Target:
     """(mean, var, omega, tau) of a fixed point that can define lam and alpha, or ``ValueError`` with the argument."""
     if isinstance(point, Activation):
         return point

@@ -21,7 +21,7 @@ from jnorm.proofs._primitives import ANALYTIC, COMPARED, LINEAR, LOGICAL, NAMES,
 class Slot(NamedTuple):
     """The place of a value on a tape: 0 is the variable, k what operation k - 1 makes."""
 
-    index: int
+    place: int
 
 
 Argument = Slot | float | bool
@@ -91,7 +91,7 @@ def _pruned(steps: tuple[Any, ...], result: Any) -> Straight:
             kept.append(step)
             needed |= set(step[1])
     numbers = [place for place in needed if isinstance(place, float)]
-    at = {place: place.index for place in needed if isinstance(place, Slot)}
+    at: dict[Any, int] = {place: place.place for place in needed if isinstance(place, Slot)}
     at |= {number: -1 - k for k, number in enumerate(numbers)}
     steps = tuple((function, tuple(at[i] for i in inputs), at[out]) for function, inputs, out in reversed(kept))
     return Straight(steps, tuple(numbers), at[result])
@@ -116,19 +116,19 @@ class _Course:
 
     def _value(self, argument: Argument) -> Any:
         if isinstance(argument, Slot):
-            return self.values[argument.index]
+            return self.values[argument.place]
         return argument if isinstance(argument, bool) else flint().arb(argument)
 
     def _both_ends(self, argument: Argument) -> tuple[Ball, Ball] | None:
-        return self.ends[argument.index] if isinstance(argument, Slot) else (_real(self._value(argument)),) * 2
+        return self.ends[argument.place] if isinstance(argument, Slot) else (_real(self._value(argument)),) * 2
 
     def refer(self, argument: Argument) -> Any:
         """What an argument is the same as."""
-        return self.places[argument.index] if isinstance(argument, Slot) else float(argument)
+        return self.places[argument.place] if isinstance(argument, Slot) else float(argument)
 
     def is_open(self, argument: Argument) -> bool:
         """Whether an argument rests on a comparison that is undecided."""
-        return isinstance(argument, Slot) and self.open[argument.index]
+        return isinstance(argument, Slot) and self.open[argument.place]
 
     def _add(self, value: Any, place: Any, ends: tuple[Ball, Ball] | None, is_open: bool) -> None:
         self.values.append(value)
@@ -153,7 +153,9 @@ class _Course:
         value = function(*[_real(self._value(argument)) for argument in inputs])
         self.steps.append((function, tuple(map(self.refer, inputs)), place))
         ends, first = None, isinstance(inputs[0], Slot)
-        if name in STEADY or (name in LINEAR and sum(isinstance(x, Slot) for x in inputs) == 1 and (first or name != "div")):
+        if name in STEADY or (
+            name in LINEAR and sum(isinstance(x, Slot) for x in inputs) == 1 and (first or name != "div")
+        ):
             known = [pair for argument in inputs if (pair := self._both_ends(argument)) is not None]
             if len(known) == len(inputs):
                 ends = function(*[pair[0] for pair in known]), function(*[pair[1] for pair in known])
