@@ -10,9 +10,9 @@ lam and alpha are enclosed from the fixed point that they are to have. With ``ph
 `jax.numpy` operations that python-flint encloses, read from its jaxpr, its numbers those of the program in float64, its
 moments from quadrature with proven errors. Limit sets, global convergence and ranges are of scaled ELU alone.
 
-Each of mean, var, omega and tau is given by an interval (low, high), or a number, read as the decimal that it prints as;
-omega and tau are free within theirs and, but for fixed points, free to change from layer to layer. Bounds are rounded
-outward.
+Each of mean, var, omega and tau is given by an interval (low, high), or a number, read as the decimal that it prints
+as; omega and tau are free within theirs and, but for fixed points, free to change from layer to layer. Bounds are
+rounded outward.
 
 A certificate's outcome is True, proved; False only with a counterexample, verified at 60 digits; or None, undecided.
 Its ``title`` and ``proposition`` are made from its numbers, those of a file that is checked as well.

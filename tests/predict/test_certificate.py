@@ -1,5 +1,7 @@
 """Bounds of a chain's moments, layer by layer: against theory at points inside, and what is no chain."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ def mlp(phi):
 
 
 def zeros(*sizes):
-    return [jnp.zeros(pair) for pair in zip(sizes, sizes[1:], strict=False)]
+    return [jnp.zeros(pair) for pair in itertools.pairwise(sizes)]
 
 
 def composed(z):
