@@ -115,6 +115,8 @@ class Chain:
             raise ValueError(f"{site} is a product of a layer with itself: that is no chain")
         if site.primitive not in NAMES | jaxprs.CALLS:
             raise NotImplementedError(f"{site} is no elementwise function that python-flint encloses")
+        if _adds_nothing(site, inputs):
+            return signals
         layer = self.layers[signals[0].layer]
         first, layer.count = layer.count, layer.count + outputs
         layer.steps.append(Step(site, inputs, first))
@@ -128,6 +130,16 @@ class Chain:
         like = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
         self.layers.append(Layer(site, source if isinstance(source, Signal) else None, omega, tau, like))
         return Signal(len(self.layers) - 1, 0)
+
+
+def _adds_nothing(site: Any, inputs: Sequence[Any]) -> bool:
+    """As a bias that is zero."""
+    if site.primitive != "add" or site.equation.outvars[0].aval.shape not in {
+        x.aval.shape for x, value in zip(site.equation.invars, inputs, strict=True) if isinstance(value, Signal)
+    }:
+        return False
+    known = [x for x in inputs if not isinstance(x, Signal)]
+    return bool(known) and not np.any(known[0])
 
 
 def _is_elementwise(site: Any) -> bool:
@@ -148,7 +160,8 @@ def _sums(site: Any, weights: np.ndarray, side: int) -> tuple[Interval, Interval
     units = np.moveaxis(weights, axes, range(len(axes))).reshape(math.prod(weights.shape[a] for a in axes), -1).T
     sums = [math.fsum(unit) for unit in units.tolist()]
     squares = [math.fsum(unit) for unit in (units * units).tolist()]
-    return _outward(sums), _outward(squares)
+    low, high = _outward(squares)
+    return _outward(sums), (max(low, 0.0), high)
 
 
 def _outward(values: Sequence[float]) -> Interval:
