@@ -94,7 +94,7 @@ def test_a_flax_model_with_biases_and_a_convolution():
         first = layer_map(lambda z: jax.nn.gelu(z + 0.25), omega=0.0, tau=1.0)(Moments(0.0, 1.0))
         second = layer_map(jax.nn.silu, omega=0.0, tau=1.25)(first)
     assert found.layers[0].mean == pytest.approx([float(first.mean)] * 2, abs=1e-12)
-    assert found.layers[1].var[0] < second.var < found.layers[1].var[1]
+    assert found.layers[1].var[0] < float(second.var) < found.layers[1].var[1]
     assert found.layers[2].var == pytest.approx((0.9 * found.layers[1].var[0], 1.1 * found.layers[1].var[1]), rel=1e-8)
     ours = jax.tree.map(np.asarray, params)["params"]["Conv_0"]["kernel"].astype(np.float64)
     assert certificate(model.apply, params, x).layers[0].tau[1] == pytest.approx(
