@@ -10,6 +10,7 @@ and axes of examples and positions, between which all covariances are kept.
 - **Rules** are in one file a family. An operation that has none raises ``NotImplementedError`` with its line.
 """
 
+from jnorm.predict._certificate import ChainBounds, LayerBounds, certificate
 from jnorm.predict._formats import FormatRow, Formats, Risk
 from jnorm.predict._gains import gains
 from jnorm.predict._laws import Law, laws
@@ -17,4 +18,19 @@ from jnorm.predict._predict import predict
 from jnorm.predict._prediction import Gradient, Prediction, Row
 from jnorm.predict._sizes import Sizes
 
-__all__ = ["FormatRow", "Formats", "Gradient", "Law", "Prediction", "Risk", "Row", "Sizes", "gains", "laws", "predict"]
+__all__ = [
+    "ChainBounds",
+    "FormatRow",
+    "Formats",
+    "Gradient",
+    "Law",
+    "LayerBounds",
+    "Prediction",
+    "Risk",
+    "Row",
+    "Sizes",
+    "certificate",
+    "gains",
+    "laws",
+    "predict",
+]

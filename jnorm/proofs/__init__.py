@@ -1,4 +1,4 @@
-"""Interval proofs about the layer map of SELU (extra ``verify``)."""
+"""Interval proofs about the layer maps of SELU and of any elementwise activation (extra ``verify``)."""
 
 from jnorm.proofs import certificate
 

@@ -10,18 +10,12 @@ theorem from the centre, T_k(centre) + T_(k+1)*dm + T_(k+2)*dv/2. All of it is p
 exponents have no range to overflow: E_k needs no scaled erfc here.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jnorm.proofs._balls import Ball, density, flint, meet, tail
 from jnorm.proofs._jets import Jet
 from jnorm.proofs._shapes import Box
-
-
-class Constants(NamedTuple):
-    """Scaled ELU's lam and alpha as balls."""
-
-    lam: Ball
-    alpha: Ball
 
 
 class Enclosure(NamedTuple):
@@ -48,6 +42,21 @@ class Enclosure(NamedTuple):
     var_m: Any
     var_v: Any
     gradient: Any
+
+
+class Constants(NamedTuple):
+    """Scaled ELU's lam and alpha as balls."""
+
+    lam: Ball
+    alpha: Ball
+
+    def at(self, m: Ball, v: Ball) -> Enclosure:
+        """As `at` says."""
+        return at(m, v, self)
+
+    def over(self, box: Box) -> Enclosure:
+        """As `over` says."""
+        return over(box, self)
 
 
 class Atoms(NamedTuple):
@@ -132,11 +141,11 @@ def _towers(a: Atoms, c: Constants) -> tuple[list[Ball], list[Ball], list[Ball]]
 def at(m: Ball, v: Ball, c: Constants) -> Enclosure:
     """Enclosure at one (m, v), v > 0: balls of rounding width."""
     mean, square, gradient = _towers(atoms_at(m, v), c)
-    var, var_m, var_v = _variance(mean, square)
+    var, var_m, var_v = variance(mean, square)
     return Enclosure(m, v, mean[0], var, mean[1], mean[2] / 2, var_m, var_v, gradient[0])
 
 
-def _variance(mean: list[Ball], square: list[Ball]) -> tuple[Ball, Ball, Ball]:
+def variance(mean: list[Ball], square: list[Ball]) -> tuple[Ball, Ball, Ball]:
     """E[f^2] - E[f]^2 and its derivatives in m and v."""
     return square[0] - mean[0] ** 2, square[1] - 2 * mean[0] * mean[1], square[2] / 2 - mean[0] * mean[2]
 
@@ -147,23 +156,34 @@ def over(box: Box, c: Constants) -> Enclosure:
     With v_low = 0 (open there) only mean and variance are enclosed, by the Lipschitz constant L = lam*max(1, alpha):
     abs(E[f] - f(m)) <= L*sqrt(2v/pi) and Var f <= L^2*v.
     """
+    if box[2] == 0:
+        return _over_zero(box, c)
+    arb = flint().arb
+    centre_m, centre_v = arb((box[0] + box[1]) / 2), arb((box[2] + box[3]) / 2)
+    at_centre, towers = _towers(atoms_at(centre_m, centre_v), c), _towers(_atoms_over(box), c)
+    return joined(box, (centre_m, centre_v), at_centre, towers)
+
+
+def joined(
+    box: Box, centre: tuple[Ball, Ball], at_centre: Sequence[list[Ball]], towers: Sequence[list[Ball]]
+) -> Enclosure:
+    """The enclosure over a box with v_low > 0 from the towers of f, f^2 and f'^2 at its centre and over it.
+
+    Those over the box are met with the mean value theorem, in place, and may be shorter at the centre by two.
+    """
     arb = flint().arb
     m0, m1, v0, v1 = box
-    if v0 == 0:
-        return _over_zero(box, c)
-    centre_m, centre_v = arb((m0 + m1) / 2), arb((v0 + v1) / 2)
-    mean_c, square_c, gradient_c = _towers(atoms_at(centre_m, centre_v), c)
-    mean, square, gradient = _towers(_atoms_over(box), c)
     m, v = arb(m0).union(arb(m1)), arb(v0).union(arb(v1))
-    dm, dv = m - centre_m, v - centre_v
-    for tower, centre in ((mean, mean_c), (square, square_c), (gradient, gradient_c)):
+    dm, dv = m - centre[0], v - centre[1]
+    for tower, known in zip(towers, at_centre, strict=True):
         for k in range(len(tower) - 3, -1, -1):
-            tower[k] = meet(tower[k], centre[k] + tower[k + 1] * dm + tower[k + 2] * dv / 2)
-    var, var_m, var_v = _variance(mean, square)
+            tower[k] = meet(tower[k], known[k] + tower[k + 1] * dm + tower[k + 2] * dv / 2)
+    (mean, square, gradient), (mean_c, square_c, _) = towers, at_centre
+    var, var_m, var_v = variance(mean, square)
     var_mm = square[2] - 2 * mean[1] ** 2 - 2 * mean[0] * mean[2]
     var_mv = square[3] / 2 - mean[1] * mean[2] - mean[0] * mean[3]
     var_vv = square[4] / 4 - mean[2] ** 2 / 2 - mean[0] * mean[4] / 2
-    var_c, var_mc, var_vc = _variance(mean_c, square_c)
+    var_c, var_mc, var_vc = variance(mean_c, square_c)
     var_m = meet(var_m, var_mc + var_mm * dm + var_mv * dv)
     var_v = meet(var_v, var_vc + var_mv * dm + var_vv * dv)
     var = meet(var, var_c + var_m * dm + var_v * dv)

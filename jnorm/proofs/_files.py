@@ -18,7 +18,7 @@ from jnorm.proofs._inequalities import Proof, extremes
 from jnorm.proofs._propositions import proposition, title
 from jnorm.proofs._records import read
 from jnorm.proofs._search import verify
-from jnorm.proofs._shapes import Interval, Point
+from jnorm.proofs._shapes import Activation, Interval, Point
 from jnorm.proofs._statements import CHOSEN, STATEMENTS
 
 FORMAT = 2
@@ -70,7 +70,7 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
 
     Raises:
         OSError: Where the file cannot be written; the message names it.
-        ValueError: For no certificates.
+        ValueError: For no certificates, and one of a function ``phi``.
         ModuleNotFoundError: Without python-flint (extra: verify).
 
     >>> import tempfile
@@ -82,6 +82,9 @@ def write(path: str | os.PathLike[str], certificates: Sequence[Certificate]) -> 
     """
     if not certificates:
         raise ValueError("`certificates` must hold one at least; got none")
+    for c in certificates:
+        if isinstance(phi := c.arguments.get("target"), Activation):
+            raise ValueError(f"`certificates` must be of scaled ELUs, which numbers name; one is of {phi.name}")
     content = {
         "format": FORMAT,
         "versions": {

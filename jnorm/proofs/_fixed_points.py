@@ -1,17 +1,18 @@
 """One fixed point, enclosed, and shown to attract (extra: verify)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from jnorm.proofs import _enclosures as enclosures
 from jnorm.proofs._balls import decimal, working
 from jnorm.proofs._certificates import Arguments, Certificate, timed
 from jnorm.proofs._domains import LARGEST
 from jnorm.proofs._inequalities import Proof
-from jnorm.proofs._provers import intervals
-from jnorm.proofs._scaled_elu import constants
+from jnorm.proofs._provers import chosen, intervals
+from jnorm.proofs._scaled_elu import moments_of
 from jnorm.proofs._search import search
-from jnorm.proofs._shapes import Point, number, target_point
+from jnorm.proofs._shapes import Activation, Target, number
 from jnorm.proofs._statements import STATEMENTS
 
 HALF = 1e-12  # of an enclosure's width
@@ -26,6 +27,7 @@ def fixed_point(
     target: tuple[float, float] = (0.0, 1.0),
     weights: tuple[float, float] = (0.0, 1.0),
     start: tuple[float, float] = (0.0, 1.0),
+    phi: Callable[..., Any] | None = None,
 ) -> Certificate:
     """The fixed point at one omega and tau, enclosed to 1e-12 (relative above 1): the map contracts around it.
 
@@ -38,6 +40,7 @@ def fixed_point(
         target: (mean, var) of the fixed point that defines lam and alpha.
         weights: Its (omega, tau).
         start: (mean, var) from which the point is sought, layer by layer.
+        phi: An elementwise function in the place of scaled ELU.
 
     Returns:
         The certificate; ``domain[0]`` holds the enclosure. It is proved, or undecided where no attracting point is met
@@ -50,15 +53,15 @@ def fixed_point(
     >>> proof.holds, [round(high, 9) for _, high in (proof.domain[0].mean, proof.domain[0].var)]
     (True, [0.025140488, 1.19373905])
     """
-    omega, tau, origin = number("omega", omega), number("tau", tau, positive=True), target_point(target, weights)
+    omega, tau, origin = number("omega", omega), number("tau", tau, positive=True), chosen(target, weights, phi)
     if len(start) != 2:
         raise ValueError(f"`start` must be (mean, var); got {start!r}")
     first = number("mean", start[0]), number("var", start[1], positive=True)
-    (mean, var), jacobian = _iterate(omega, tau, origin, first)
+    (mean, var), jacobian = approached(omega, tau, origin, first)
     scales = max(1.0, abs(mean)), max(1.0, var)
     side = _side(jacobian, scales[1] / scales[0])
     halves = HALF * scales[0] * min(side, 1.0), min(HALF * scales[1] * min(1 / side, 1.0), var / 2)
-    ends, p = ((mean - halves[0], mean + halves[0]), (var - halves[1], var + halves[1])), _scale(jacobian, var)
+    ends, p = ((mean - halves[0], mean + halves[0]), (var - halves[1], var + halves[1])), scale(jacobian, var)
     arguments: Arguments = {**intervals(*ends, omega, tau), "omega": omega, "tau": tau, "target": origin, "p": p}
     proofs = []
     for inequality in STATEMENTS["fixed_point"](**arguments):
@@ -68,18 +71,21 @@ def fixed_point(
     return Certificate("fixed_point", arguments, tuple(proofs), 0.0)
 
 
-def _iterate(
-    omega: float, tau: float, target: Point, start: tuple[float, float]
+def approached(
+    omega: float, tau: float, target: Target, start: tuple[float, float]
 ) -> tuple[tuple[float, float], Matrix | None]:
     """(mean, var) after up to 5000 layers, or once one changes no digit, and the Jacobian; None far from all points."""
     with working():
-        c = constants(*target)
+        activation, scaled = moments_of(target), not isinstance(target, Activation)
+        small, layers, far = (
+            (1e-18, 5000, LARGEST) if scaled else (1e-15, 300, 1e9)
+        )  # as quadrature can tell in its time
         mean, var = map(decimal, start)
-        for _ in range(5000):
-            x = enclosures.at(mean * decimal(omega), var * decimal(tau), c)
-            near = abs(x.mean - mean) < 1e-18 and abs(x.var - var) < 1e-18 * var
+        for _ in range(layers):
+            x = activation.at((mean * decimal(omega)).mid(), (var * decimal(tau)).mid())
+            near = abs(x.mean - mean) < small and abs(x.var - var) < small * var
             last, (mean, var) = (mean, var), (x.mean.mid(), x.var.mid())
-            if near or not 1 / LARGEST < var < LARGEST:
+            if near or not 1 / far < var < far:
                 break
         if not (near or abs(last[1] - var) < 1e-9 * var):
             return (float(start[0]), float(start[1])), None
@@ -88,12 +94,12 @@ def _iterate(
     return (float(mean), float(var)), (a, b)
 
 
-def _scale(jacobian: Matrix | None, var: float) -> float | None:
-    """The scale of a metric in which the map contracts; None for the 2-norm."""
-    if jacobian is None or _norm(jacobian, 1.0) < 0.999:
+def scale(jacobian: Matrix | None, var: float, *, always: bool = False) -> float | None:
+    """The scale of a metric in which the map contracts; None for the 2-norm where that does, unless ``always``."""
+    if jacobian is None or (_norm(jacobian, 1.0) < 0.999 and not always):
         return None
-    scale = min((10.0 ** (k / 4) for k in range(-24, 25)), key=lambda q: _norm(jacobian, q))
-    return float(f"{scale / math.sqrt(var):.3g}")
+    best = min((10.0 ** (k / 4) for k in range(-24, 25)), key=lambda q: _norm(jacobian, q))
+    return float(f"{best / math.sqrt(var):.3g}")
 
 
 def _side(jacobian: Matrix | None, ratio: float) -> float:

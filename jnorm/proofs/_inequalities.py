@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from jnorm._ground.checks import choice
-from jnorm.proofs import _enclosures as enclosures
 from jnorm.proofs._asymptotics import CLOSED_FORMS
 from jnorm.proofs._balls import Ball, decimal
 from jnorm.proofs._domains import Domain
 from jnorm.proofs._enclosures import Constants, Enclosure
-from jnorm.proofs._scaled_elu import constants
-from jnorm.proofs._shapes import SELU, Box, Interval, Point, digits, number, origin
+from jnorm.proofs._scaled_elu import moments_of
+from jnorm.proofs._shapes import SELU, Activation, Box, Interval, Point, Target, digits, number, origin
 
 
 def _rate(x: Enclosure, omega: Any, tau: Any, var: Any, p: float | None) -> Any:
@@ -52,7 +51,7 @@ class Inequality:
         sense: "<" or ">".
         level: The number on the other side; None where the extreme is to be enclosed and compared with nothing.
         domain: Where it is to hold.
-        target: (mean, var, omega, tau) of the fixed point that defines lam and alpha.
+        target: (mean, var, omega, tau) of the fixed point that defines lam and alpha, or another activation.
         p: Scale of the metric, or factor of the variance: > 0.
         width: Where there is no level, the widest enclosure with which the extreme counts as known.
 
@@ -64,7 +63,7 @@ class Inequality:
     sense: str
     level: float | None
     domain: Domain
-    target: Point = SELU
+    target: Target = SELU
     p: float | None = None
     width: float = math.inf
 
@@ -116,9 +115,17 @@ class Inequality:
         """Whether an enclosure of the extreme lies on the right side of the level."""
         return self.oriented(bound)[1] < self.signed_level
 
-    def constants(self) -> Constants:
-        """Scaled ELU's constants at the working precision."""
-        return constants(*self.target)
+    @property
+    def scaled(self) -> Point:
+        """What defines lam and alpha; closed forms are of scaled ELUs alone, or ``ValueError``."""
+        if isinstance(self.target, Activation):
+            raise ValueError(f"{self.quantity!r} is known of scaled ELUs alone; got {self.target.name}")
+        return self.target
+
+    def activation(self) -> Constants | Activation:
+        """What encloses the moments that the quantity is made of, at the working precision."""
+        found = moments_of(self.target)
+        return found.slopes if isinstance(found, Activation) and self.quantity == "gradient factor" else found
 
     def over(self, x: Enclosure, box: Box) -> Any:
         """sign*quantity at the end of the fibre, for an enclosure taken inside ``box``."""
@@ -127,7 +134,7 @@ class Inequality:
     def value(self, point: Point) -> Ball:
         """The quantity at one point of the domain."""
         mean, var, omega, tau = map(decimal, point)
-        x = enclosures.at(mean * omega, var * tau, self.constants())
+        x = self.activation().at(mean * omega, var * tau)
         return QUANTITIES[self.quantity](x, abs(omega), tau, var, self.p)
 
 

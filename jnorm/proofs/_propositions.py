@@ -3,7 +3,7 @@
 from typing import Any
 
 from jnorm.proofs._domains import OMEGA, TAU, WIDE_TAU, Domain
-from jnorm.proofs._shapes import SELU, Interval, digits, interval, number, origin
+from jnorm.proofs._shapes import SELU, Activation, Interval, digits, interval, number, origin
 
 TITLES = {
     "contraction": "contraction",
@@ -94,6 +94,8 @@ def _interval(name: str, value: Any) -> str:
 
 def _activation(arguments: dict[str, Any]) -> str:
     point = origin(arguments.get("target", SELU))
+    if isinstance(point, Activation):
+        return point.name
     if point == SELU:
         return "SELU"
     mean, var, omega, tau = map(digits, point)

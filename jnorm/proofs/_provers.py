@@ -1,11 +1,12 @@
 """The one way from a statement to its certificate: a search for every inequality that it makes."""
 
-from collections.abc import Sequence
-from typing import TypedDict, Unpack
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, Unpack
 
+from jnorm.proofs._activations import activation
 from jnorm.proofs._certificates import Arguments, Certificate, timed
 from jnorm.proofs._search import BUDGET, TOL, search
-from jnorm.proofs._shapes import IntervalLike, interval, target_point
+from jnorm.proofs._shapes import SELU, Activation, IntervalLike, Target, interval, target_point
 from jnorm.proofs._statements import STATEMENTS
 
 
@@ -19,7 +20,10 @@ class Effort(TypedDict, total=False):
 
 
 class Options(Effort, total=False):
-    """Which scaled ELU the proof is about, and how far its search goes."""
+    """Which activation the proof is about, and how far its search goes."""
+
+    phi: Callable[..., Any] | Activation | None
+    """An elementwise function of `jax.numpy` operations; by default the scaled ELU that the others name."""
 
     target: tuple[float, float]
     """(mean, var) of the fixed point that defines lam and alpha; (0, 1) by default."""
@@ -40,10 +44,23 @@ def prove_of(
     *,
     target: tuple[float, float] = (0.0, 1.0),
     weights: tuple[float, float] = (0.0, 1.0),
+    phi: Callable[..., Any] | Activation | None = None,
     **effort: Unpack[Effort],
 ) -> Certificate:
-    """The same of the scaled ELU whose fixed point at ``weights`` is ``target``."""
-    return prove(statement, {**arguments, "target": target_point(target, weights)}, **effort)
+    """The same of an elementwise function, or the scaled ELU whose fixed point at ``weights`` is ``target``."""
+    return prove(statement, {**arguments, "target": chosen(target, weights, phi)}, **effort)
+
+
+def chosen(
+    target: tuple[float, float], weights: tuple[float, float], phi: Callable[..., Any] | Activation | None
+) -> Target:
+    """The activation that a statement is about; ``ValueError`` where it is named in two ways."""
+    made = target_point(target, weights)
+    if phi is None:
+        return made
+    if made != SELU:
+        raise ValueError("`phi` is the activation: `target` and `weights` are of scaled ELUs")
+    return phi if isinstance(phi, Activation) else activation(phi)
 
 
 def intervals(mean: IntervalLike, var: IntervalLike, omega: IntervalLike, tau: IntervalLike) -> Arguments:

@@ -7,6 +7,12 @@ import numpy as np
 from jnorm._ground.checks import require
 from jnorm.proofs._balls import decimal, flint
 from jnorm.proofs._enclosures import Constants, atoms_at
+from jnorm.proofs._shapes import Activation, Target
+
+
+def moments_of(target: Target) -> Constants | Activation:
+    """What encloses the moments of an activation, at the working precision."""
+    return target if isinstance(target, Activation) else constants(*target)
 
 
 def constants(mean: float = 0.0, var: float = 1.0, omega: float = 0.0, tau: float = 1.0) -> Constants:

@@ -12,12 +12,12 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
-from jnorm.proofs import _enclosures as enclosures
 from jnorm.proofs._asymptotics import CLOSED_FORMS
 from jnorm.proofs._balls import above, below, decimal, flint, working
 from jnorm.proofs._enclosures import Constants
 from jnorm.proofs._inequalities import FIBRED, Inequality, Proof
-from jnorm.proofs._shapes import Box, Point, covers, number, whole
+from jnorm.proofs._scaled_elu import constants
+from jnorm.proofs._shapes import Activation, Box, Point, covers, number, whole
 
 TOL, BUDGET = 1e-9, 20_000
 WITNESS_BITS = 200  # 60 digits: a counterexample is verified at 50 and more
@@ -37,13 +37,13 @@ class _Bound(NamedTuple):
     place: tuple[float, float]
 
 
-def _bound(inequality: Inequality, whole: Box, c: Constants, enough: float = -math.inf) -> _Bound:
+def _bound(inequality: Inequality, whole: Box, c: Constants | Activation, enough: float = -math.inf) -> _Bound:
     """Bound over a box; no finer than is needed to show that it is at most ``enough``."""
     arb = flint().arb
     box = inequality.domain.clip(whole)
     if box is None:
         return _Bound(-math.inf, -math.inf, whole[::2])
-    q = inequality.over(enclosures.over(box, c), box)
+    q = inequality.over(c.over(box), box)
     upper = above(q.x)
     if upper <= enough:
         return _Bound(upper, -math.inf, box[::2])
@@ -55,7 +55,7 @@ def _bound(inequality: Inequality, whole: Box, c: Constants, enough: float = -ma
             anchor.append((low + high) / 2)
             rest += derivative * (arb(low).union(arb(high)) - arb(anchor[-1]))
     m, v = anchor
-    value = inequality.over(enclosures.at(arb(m), arb(v), c), box)
+    value = inequality.over(c.at(arb(m), arb(v)), box)
     reached = below(value) if inequality.domain.clip((m, m, v, v)) else -math.inf
     return _Bound(min(upper, above(value + rest)), reached, (m, v))
 
@@ -94,11 +94,28 @@ def search(inequality: Inequality, *, tol: float = TOL, budget: int = BUDGET) ->
     tol, budget = number("tol", tol, positive=True), whole("budget", budget, 1)
     if inequality.quantity in CLOSED_FORMS:
         return _closed_form(inequality)
+    upper, place, boxes, searched = _branched(inequality, tol, budget)
+    point = None if place is None else inequality.domain.lift(*place, inequality.at_largest_tau)
+    lower, refuted = _witness(inequality, point)
+    shown = upper < inequality.signed_level and upper - lower <= inequality.allowed
+    holds = False if refuted else True if shown else None
+    return Proof(inequality, holds, inequality.oriented((lower, upper)), point, boxes, searched)
+
+
+def outermost(inequality: Inequality, *, tol: float, budget: int = BUDGET) -> float:
+    """What a quantity surely does not pass, in the sense of an inequality without a level, to tol where budget does."""
+    return inequality.sign * _branched(inequality, tol, budget)[0]
+
+
+def _branched(
+    inequality: Inequality, tol: float, budget: int
+) -> tuple[float, tuple[float, float] | None, tuple[Box, ...], int]:
+    """A bound of sign*quantity, the (m, v) nearest to it if one is known, the leaves, and how many were looked at."""
     domain, level = inequality.domain, inequality.signed_level
     heap: list[tuple[float, int, Box]] = []
     searched, reached, place = 0, -math.inf, (math.nan, math.nan)
     with working():
-        c = inequality.constants()
+        c = inequality.activation()
 
         def look(box: Box) -> None:
             nonlocal searched, reached, place
@@ -124,12 +141,8 @@ def search(inequality: Inequality, *, tol: float = TOL, budget: int = BUDGET) ->
                 look(half)
     upper = -heap[0][0]
     upper += 8 * math.ulp(upper)  # room for another version's rounding when the leaves are verified again
-    point = domain.lift(*place, inequality.at_largest_tau) if reached > -math.inf else None
-    lower, refuted = _witness(inequality, point)
-    shown = upper < level and upper - lower <= inequality.allowed
-    holds = False if refuted else True if shown else None
     boxes = tuple(box for _, _, box in heap)
-    return Proof(inequality, holds, inequality.oriented((lower, upper)), point, boxes, searched)
+    return upper, place if reached > -math.inf else None, boxes, searched
 
 
 def _witness(inequality: Inequality, point: Point | None) -> tuple[float, bool]:
@@ -143,7 +156,7 @@ def _witness(inequality: Inequality, point: Point | None) -> tuple[float, bool]:
 
 def _closed_form(inequality: Inequality) -> Proof:
     with working():
-        value = CLOSED_FORMS[inequality.quantity](inequality.constants(), inequality.domain)
+        value = CLOSED_FORMS[inequality.quantity](constants(*inequality.scaled), inequality.domain)
         bound = (below(value), above(value))
     shown = inequality.level is None or inequality.shown_by(bound)
     return Proof(inequality, True if shown and math.isfinite(bound[1]) else None, bound, None, (), 0)
@@ -171,7 +184,7 @@ def verify(proof: Proof) -> bool | None:
     if not least <= lower or not covers(inequality.domain.box, proof.boxes):
         return None
     with working():
-        c = inequality.constants()
+        c = inequality.activation()
         if not all(_bound(inequality, box, c, enough=most).upper <= most for box in proof.boxes):
             return None
     shown = most < inequality.signed_level and most - least <= inequality.allowed

@@ -9,7 +9,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,32 @@ class Point(NamedTuple):
     omega: float
     tau: float
 
+
+class Activation:
+    """What proofs take in the place of a scaled ELU's `Point`: any function whose moments are enclosed.
+
+    Attributes:
+        name: What texts call it.
+    """
+
+    name: str
+
+    @property
+    def slopes(self) -> "Activation":
+        """The square of its derivative."""
+        raise NotImplementedError
+
+    def at(self, m: Any, v: Any) -> Any:
+        """The enclosure at one (m, v)."""
+        raise NotImplementedError
+
+    def over(self, box: Box) -> Any:
+        """The enclosure over a box."""
+        raise NotImplementedError
+
+
+Target = Point | Activation
+"""Which activation a statement is about."""
 
 SELU = Point(0.0, 1.0, 0.0, 1.0)  # the fixed point that defines SELU's lam and alpha
 
@@ -87,11 +113,15 @@ def target_point(target: Sequence[float], weights: Sequence[float]) -> Point:
     """The fixed point (mean, var) at weights (omega, tau) that defines lam and alpha; else ``ValueError``."""
     if not all(isinstance(pair, Sequence | np.ndarray) and len(pair) == 2 for pair in (target, weights)):
         raise ValueError(f"`target` must be (mean, var) and `weights` (omega, tau); got {target!r} and {weights!r}")
-    return origin((*target, *weights))
+    point = origin((*target, *weights))
+    assert isinstance(point, Point)
+    return point
 
 
-def origin(point: Sequence[float]) -> Point:
+def origin(point: Sequence[float] | Activation) -> Target:
     """(mean, var, omega, tau) of a fixed point that can define lam and alpha, or ``ValueError`` with the argument."""
+    if isinstance(point, Activation):
+        return point
     if not isinstance(point, Sequence) or len(point) != 4:
         raise ValueError(f"`target` must be (mean, var, omega, tau); got {point!r}")
     mean, var, omega, tau = (number(name, x) for name, x in zip(Point._fields, point, strict=True))

@@ -16,10 +16,10 @@ from jnorm.proofs._balls import outward, rational
 from jnorm.proofs._domains import Domain
 from jnorm.proofs._inequalities import Inequality
 from jnorm.proofs._regions import Region, rectangle, regions, within
-from jnorm.proofs._shapes import SELU, Interval, IntervalLike, Point, number
+from jnorm.proofs._shapes import SELU, Interval, IntervalLike, Point, Target, number
 
 
-def image(domain: Domain, inside: Sequence[Interval] | None = None, target: Point = SELU) -> list[Inequality]:
+def image(domain: Domain, inside: Sequence[Interval] | None = None, target: Target = SELU) -> list[Inequality]:
     """Next mean and variance lie ``inside`` a rectangle or, after a strip, a region; without one, their extremes.
 
     A variance above 0 stays above 0: where the domain is open there, and the rectangle too, nothing is left to show.
@@ -41,7 +41,7 @@ def _shrinks(
     var: IntervalLike,
     omega: IntervalLike,
     tau: IntervalLike,
-    target: Point = SELU,
+    target: Target = SELU,
     p: float | None = None,
     self_map: bool = True,
 ) -> list[Inequality]:
@@ -59,7 +59,7 @@ def _attracts_there(
     var: IntervalLike,
     omega: float,
     tau: float,
-    target: Point = SELU,
+    target: Target = SELU,
     p: float | None = None,
 ) -> list[Inequality]:
     """At one omega and tau the map contracts on a rectangle and maps it into itself."""
@@ -68,7 +68,7 @@ def _attracts_there(
 
 
 def _moves_variance(
-    sense: str, /, *, domains: Sequence[Sequence[IntervalLike]], target: Point = SELU
+    sense: str, /, *, domains: Sequence[Sequence[IntervalLike]], target: Target = SELU
 ) -> list[Inequality]:
     """var~ - var is below or above 0 on each domain, of which there is one at least."""
     if not domains:
@@ -85,7 +85,7 @@ def _has_extremes(
     omega: IntervalLike,
     tau: IntervalLike,
     tol: float,
-    target: Point = SELU,
+    target: Target = SELU,
 ) -> list[Inequality]:
     """Both extremes of mean and variance ("image") or of the gradient factor are enclosed to 2*tol."""
     choice("quantity", quantity, ("image", "gradient factor"))
@@ -96,7 +96,7 @@ def _has_extremes(
 
 
 def _leads_on(
-    path: Sequence[Region], slope: float, omega: IntervalLike, tau: IntervalLike, target: Point
+    path: Sequence[Region], slope: float, omega: IntervalLike, tau: IntervalLike, target: Target
 ) -> list[Inequality]:
     """Each region maps into the next.
 
@@ -113,7 +113,7 @@ def _leads_on(
 
 
 def _ends_inside(
-    *, path: Sequence[Region], slope: float, omega: IntervalLike, tau: IntervalLike, target: Point = SELU
+    *, path: Sequence[Region], slope: float, omega: IntervalLike, tau: IntervalLike, target: Target = SELU
 ) -> list[Inequality]:
     """Layer k maps region k of the path into region k + 1, and the last one into itself."""
     path = regions("path", path)
@@ -128,7 +128,7 @@ def _draws_all(
     slope: float,
     omega: IntervalLike,
     tau: IntervalLike,
-    target: Point = SELU,
+    target: Target = SELU,
     p: float | None = None,
 ) -> list[Inequality]:
     """Every start with var > 0 comes into the last region of the path, where the map contracts.

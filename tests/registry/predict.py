@@ -26,5 +26,9 @@ def rows():
 KEYS = jax.random.split(jax.random.key(0), 3)
 
 host("predict.predict", rows)
+host(
+    "predict.certificate",
+    lambda: str(predict.certificate(model, SHAPES, jnp.ones((2, 3)), omega=(-0.1, 0.1), tau=2, gradients=True)),
+)
 host("predict.gains", lambda: predict.gains(model, SHAPES, jnp.ones((2, 3)), laws=LAWS, by="both"))
 host("predict.laws", lambda: str(predict.laws(*(jax.random.normal(key, (8, 8)) for key in KEYS))))

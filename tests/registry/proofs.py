@@ -4,6 +4,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import jax.numpy as jnp
+
 from jnorm.proofs import certificate
 from tests.registry import host
 
@@ -26,6 +28,7 @@ proved("gradient_bounds", *BOX)
 proved("omega_range")
 proved("tau_range")
 proved("fixed_point", 0.1, 1.05)
+proved("contraction_box", (-0.1, 0.1), (1.5, 1.6), phi=jnp.tanh)
 proved("limit_set", (-0.2, 0.2), (0.7, 1.5), omega=0, tau=1)
 proved("global_convergence", 0.0, 1.0)
 
