@@ -12,19 +12,7 @@ from jax.typing import ArrayLike
 from jnorm._ground import callables, checks
 from jnorm.gaussian._kinks import fixed, located, read
 from jnorm.gaussian._limits import is_line, on_a_line, root
-from jnorm.gaussian._panels import (
-    PAIR_NODES,
-    PAIR_SIZE,
-    REACH,
-    Static,
-    at_points,
-    blocks,
-    density,
-    panels,
-    splits,
-    static,
-    total,
-)
+from jnorm.gaussian._panels import PAIR_NODES, REACH, Static, at_points, blocks, density, panels, splits, static, total
 from jnorm.gaussian._pieces import DEGREE, expected, pieces
 from jnorm.gaussian._products import Function, are_lost, are_moderate, factors, on_a_grid
 
@@ -195,7 +183,7 @@ def _given_u(
         weight = (radius[:, None] * turn[1] * density(x)).reshape((1,) * more + x.shape)
         return jnp.sum(weight * given, tuple(range(more + 2)))
 
-    turns = blocks(PAIR_NODES, center, inside.nodes * center.size, PAIR_SIZE)  # [turn, 1, node, 1, ...]
+    turns = blocks(PAIR_NODES, center, inside.nodes * center.size)  # [turn, 1, node, 1, ...]
     return total(terms, turns) + on_a_line((kinks.of_u, kinks.of_v), f, *law)
 
 

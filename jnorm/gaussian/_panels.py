@@ -16,7 +16,6 @@ from jnorm._ground import elementary
 REACH = 8.5  # standard deviations on either side of the mean: the mass outside is 2e-17
 PAIR_NODES = 56  # of a panel in two dimensions, outside and inside
 SIZE = 2**17  # values of an integrand (nodes times points) that are computed at a time
-PAIR_SIZE = 2**13  # in two dimensions, where it takes several arrays of them, which shall stay in a core's cache
 Static = tuple[float, ...] | None
 
 
@@ -31,13 +30,13 @@ def legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.polynomial.legendre.leggauss(count)
 
 
-def blocks(count: int, like: jax.Array, each: int, most: int = SIZE) -> tuple[jax.Array, jax.Array]:
+def blocks(count: int, like: jax.Array, each: int) -> tuple[jax.Array, jax.Array]:
     """Nodes and weights of a rule, ``[turn, 1, node, 1, ...]``, to go with ``[panel, node, ...]`` for panels ``like``.
 
-    A turn takes as many nodes as divide ``count`` and need at most ``most`` values, where a node needs ``each``: all of
+    A turn takes as many nodes as divide ``count`` and need at most `SIZE` values, where a node needs ``each``: all of
     them, if it can.
     """
-    size = max((n for n in range(1, count + 1) if count % n == 0 and n * each <= most), default=1)
+    size = max((n for n in range(1, count + 1) if count % n == 0 and n * each <= SIZE), default=1)
     nodes, weights = (jnp.asarray(a, like.dtype) for a in legendre(count))
     shape = (count // size, 1, size, *(1,) * (like.ndim - 1))
     return nodes.reshape(shape), weights.reshape(shape)

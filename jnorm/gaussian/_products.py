@@ -16,7 +16,7 @@ from jax import lax
 
 from jnorm import jaxprs
 from jnorm._ground import elementary
-from jnorm.gaussian._panels import PAIR_NODES, PAIR_SIZE, at_points, blocks, density, panels, splits, total
+from jnorm.gaussian._panels import PAIR_NODES, SIZE, at_points, blocks, density, panels, splits, total
 
 MODERATE = 0.8
 """The correlation up to which the density is resolved by the widest spacing of nodes, on one panel of 17 deviations."""
@@ -143,7 +143,7 @@ def on_a_grid(
     narrow = jnp.sqrt((1 - correlation) * (1 + correlation))
     (x, of_x), (y, of_y) = (_nodes(*side) for side in zip(pair, mean, deviations, kinks, strict=True))
     of_y = of_y * density(y)
-    size = max(n for n in range(1, len(x) + 1) if len(x) % n == 0 and (n == 1 or n * y.size <= PAIR_SIZE))
+    size = max(n for n in range(1, len(x) + 1) if len(x) % n == 0 and (n == 1 or n * y.size <= SIZE))
     turns = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), (x, of_x))
 
     def terms(turn: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Unpack
 
+from jnorm.proofs._approach import approached, scale
 from jnorm.proofs._certificates import Certificate, timed
 from jnorm.proofs._domains import LARGEST, OMEGA, TAU, Domain
-from jnorm.proofs._fixed_points import approached, scale
 from jnorm.proofs._inequalities import Inequality, Proof
 from jnorm.proofs._provers import Effort, chosen, intervals, prove
 from jnorm.proofs._regions import within

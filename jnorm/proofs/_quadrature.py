@@ -27,6 +27,7 @@ REACH = 14  # deviations: beyond them lies a mass of 1e-44
 WIDEST = 2  # deviations of a panel, a power of two
 SMALL = 2.0**-62  # error of a panel, relative to the size of g
 NARROW = 2.0**-80  # deviations of the narrowest panel
+PANELS = 10_000  # that are looked at: those beyond are bounded as they are, which costs digits and no proof
 
 
 class Expectations(NamedTuple):
@@ -110,8 +111,10 @@ class _Integral:
         self.f, self.m, self.s, self.c = f, m, s, c
         matrix = flint().arb_mat
         self.sums = matrix(3, ORDER + 2)
+        self.left = PANELS
         self.errors = [[flint().arb(0)] * (ORDER + 2) for _ in range(3)]
-        sizes = [above(abs(f.hull(m + x * s) - c)) for x in (-1, 1)]
+        # What the integral is like, kinks that lie deviations away included; the bounds do not rest on it.
+        sizes = [above(abs(f.hull(m + x * s) - c)) * math.exp((1 - x * x) / 2) for x in range(-REACH, REACH + 1) if x]
         self.small = SMALL * max(size for size in (*sizes, 1e-300) if math.isfinite(size))
 
     def panel(self, low: Ball, high: Ball, key: tuple[int, int] | None = None) -> None:
@@ -123,7 +126,8 @@ class _Integral:
         columns = _dyadic(*key, flint().ctx.prec) if key else _columns(low, high)
         if straight is not None and self._by_nodes(straight, columns):
             return None
-        if high - low < NARROW:
+        self.left -= 1
+        if high - low < NARROW or self.left < 0:
             return self._bounded(low, high, size)
         middle = (low + high) / 2
         level, index = key or (0, 0)
