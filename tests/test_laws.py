@@ -12,6 +12,7 @@ import pytest
 
 from tests import compiling
 from tests.registry import FUNCTIONS, HOST_LAWS, HOSTED, KEYS, LAWS, is_function, public
+from tests.thorough import in_part
 
 BAD = 1  # the lane that gets the NaN
 
@@ -229,8 +230,15 @@ KIN = {f"theory.closed_forms.{name}" for name in ("relu", "leaky_relu", "elu", "
 KIN |= {f"initializers.{kind}_{law}" for kind in ("glorot", "he", "lecun") for law in ("normal", "uniform")}
 PARTIAL = ("nan",)  # what an exception leaves of it is checked all the same
 assert set(FUNCTIONS) >= KIN
+COSTLY = ("compile", "gradient")  # of half of the functions they run with --thorough alone
+
+
+def _marks(name, law):
+    return [pytest.mark.thorough] if name in KIN or (law in COSTLY and in_part(name, "0/2")) else []
+
+
 CASES = [
-    pytest.param(name, law, marks=[pytest.mark.thorough] if name in KIN else [])
+    pytest.param(name, law, marks=_marks(name, law))
     for name, entry in FUNCTIONS.items()
     for law in LAWS
     if law in PARTIAL or law not in entry.exceptions
