@@ -279,7 +279,12 @@ def _extreme(pick: Callable[..., float], xs: list[Bound], start: float) -> Bound
     if low >= 0 or high <= 0:
         return x if (low >= 0) == (pick is max) else y
     (a, b), (c, d) = ends(x, start), ends(y, start)
-    return _within(pick(a, c), pick(b, d), _larger(x.size, y.size))
+    size = _larger(x.size, y.size)
+    if (b <= 0) if pick is max else (a >= 0):  # where x is picked y is no smaller in size
+        size = y.size
+    elif (d <= 0) if pick is max else (c >= 0):
+        size = x.size
+    return _within(pick(a, c), pick(b, d), size)
 
 
 def _clamp(xs: list[Bound], start: float) -> Bound:

@@ -12,6 +12,13 @@ from jnorm.activations import ELEMENTWISE
 MODULES = {"audit": audit, "critical_points": critical_points, "initialization": initialization, "landscape": landscape}
 
 
+@pytest.fixture(autouse=True)
+def _as_scripts():
+    """Optax and Flax promote types, and experiments run as they do."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.thorough) for name in MODULES])
 def test_what_is_written(name, tmp_path):
     options = {"activations": ("tanh",), "units": 20} if name == "initialization" else {}

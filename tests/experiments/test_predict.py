@@ -12,6 +12,13 @@ from jnorm import predict as room
 FILES = {"report.md", "report.json"}
 
 
+@pytest.fixture(autouse=True)
+def _as_scripts():
+    """Optax and Flax promote types, and experiments run as they do."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 def files(name):
     return FILES | {f"{name}.{ending}" for ending in ("png", "svg", "npz")}
 
@@ -32,11 +39,10 @@ def test_real_rows_are_those_of_the_prediction():
 
 
 def test_every_model_has_a_prediction_and_products():
-    with jax.numpy_dtype_promotion("standard"):  # Flax pools by whole numbers
-        for name, model in repair.four(64, 6, 0.02).items():
-            params = jax.eval_shape(model.draw, jax.random.key(0))
-            assert jax.eval_shape(model.apply, params, model.x).shape[-1] == 64, name
-        assert len(predict.six(64, 12)) == 6
+    for name, model in repair.four(64, 6, 0.02).items():
+        params = jax.eval_shape(model.draw, jax.random.key(0))
+        assert jax.eval_shape(model.apply, params, model.x).shape[-1] == 64, name
+    assert len(predict.six(64, 12)) == 6
 
 
 @pytest.mark.thorough
