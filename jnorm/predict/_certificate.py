@@ -13,8 +13,7 @@ from jnorm.proofs._balls import flint
 from jnorm.proofs._boxes import contraction_box
 from jnorm.proofs._certificates import Certificate
 from jnorm.proofs._domains import Domain
-from jnorm.proofs._inequalities import Inequality
-from jnorm.proofs._search import BUDGET, outermost
+from jnorm.proofs._search import BUDGET, extremes
 from jnorm.proofs._shapes import Interval, IntervalLike, interval, number, whole
 
 HEAD = ("layer", "activation", "mean", "variance", "gradient factor", "line")
@@ -167,14 +166,7 @@ def _extremes(link: Link, domain: Domain, quantity: str, tol: float, budget: int
     """Least and largest value of a quantity."""
     high = domain.var[1] * domain.tau[1]
     width = tol * {"variance": high, "mean": math.sqrt(high)}.get(quantity, 1.0)
-    sides = [
-        [
-            outermost(Inequality(quantity, sense, None, part, link.phi), tol=width, budget=budget)
-            for part in domain.parts()
-        ]
-        for sense in "><"
-    ]
-    ends = min(sides[0]), max(sides[1])
+    ends = extremes(quantity, domain, link.phi, tol=width, budget=budget)
     if not all(map(math.isfinite, ends)) or (quantity == "variance" and ends[0] <= 0):
         raise ValueError(f"the {quantity} of {link.phi.name} at {link.line} is not bounded: {ends} over {domain}")
     return ends

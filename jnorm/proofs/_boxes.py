@@ -8,10 +8,10 @@ from typing import Any, Unpack
 from jnorm.proofs._approach import approached, scale
 from jnorm.proofs._certificates import Certificate, timed
 from jnorm.proofs._domains import LARGEST, OMEGA, TAU, Domain
-from jnorm.proofs._inequalities import Inequality, Proof
+from jnorm.proofs._inequalities import Proof
 from jnorm.proofs._provers import Effort, chosen, intervals, prove
 from jnorm.proofs._regions import within
-from jnorm.proofs._search import outermost
+from jnorm.proofs._search import extremes
 from jnorm.proofs._shapes import Activation, Interval, IntervalLike, Target, interval, number
 from jnorm.proofs._statements import STATEMENTS
 
@@ -87,23 +87,17 @@ def _invariant(
     sides = (mean, mean), (var, var)
     for _ in range(ROUNDS):
         domain = Domain(sides[0], sides[1], omega, tau)
-        image = [_extremes(quantity, domain, target) for quantity in ("mean", "variance")]
+        high = domain.var[1]
+        image = [
+            extremes("mean", domain, target, tol=COARSE * math.sqrt(high)),
+            extremes("variance", domain, target, tol=COARSE * high),
+        ]
         if not all(1 / LARGEST < abs(end) < LARGEST or end == 0 for ends in image for end in ends) or image[1][0] <= 0:
             return None
         if within(image, sides):
             return sides
         sides = _wider(image[0], math.sqrt(image[1][1])), _wider(image[1], image[1][1], positive=True)
     return None
-
-
-def _extremes(quantity: str, domain: Domain, target: Target) -> Interval:
-    """Least and largest value, coarsely, from outside."""
-    width = COARSE * (domain.var[1] if quantity == "variance" else math.sqrt(domain.var[1]))
-    ends = [
-        [outermost(Inequality(quantity, sense, None, part, target), tol=width) for part in domain.parts()]
-        for sense in "><"
-    ]
-    return min(ends[0]), max(ends[1])
 
 
 def _wider(ends: Interval, scale: float, *, positive: bool = False) -> Interval:

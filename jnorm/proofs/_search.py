@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from jnorm.proofs._asymptotics import CLOSED_FORMS
 from jnorm.proofs._balls import above, below, decimal, flint, working
+from jnorm.proofs._domains import Domain
 from jnorm.proofs._enclosures import Constants
 from jnorm.proofs._inequalities import FIBRED, Inequality, Proof
 from jnorm.proofs._scaled_elu import constants
-from jnorm.proofs._shapes import Activation, Box, Point, covers, number, whole
+from jnorm.proofs._shapes import Activation, Box, Interval, Point, Target, covers, number, whole
 
 TOL, BUDGET = 1e-9, 20_000
 WITNESS_BITS = 200  # 60 digits: a counterexample is verified at 50 and more
@@ -102,9 +103,14 @@ def search(inequality: Inequality, *, tol: float = TOL, budget: int = BUDGET) ->
     return Proof(inequality, holds, inequality.oriented((lower, upper)), point, boxes, searched)
 
 
-def outermost(inequality: Inequality, *, tol: float, budget: int = BUDGET) -> float:
-    """What a quantity surely does not pass, in the sense of an inequality without a level, to tol where budget does."""
-    return inequality.sign * _branched(inequality, tol, budget)[0]
+def extremes(quantity: str, domain: Domain, target: Target, *, tol: float, budget: int = BUDGET) -> Interval:
+    """What a quantity surely lies between over a domain, each end to tol where budget does."""
+    passed: list[list[float]] = [[], []]
+    for ends, sense in zip(passed, "><", strict=True):
+        for part in domain.parts():
+            inequality = Inequality(quantity, sense, None, part, target)
+            ends.append(inequality.sign * _branched(inequality, tol, budget)[0])
+    return min(passed[0]), max(passed[1])
 
 
 def _branched(

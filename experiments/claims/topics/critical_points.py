@@ -66,25 +66,19 @@ def kinds(config: Config, setup: Setup) -> dict[str, Any]:
     return toys | {
         "agree": kept(averaged(there.agree, there.converged)),
         "order": kept(np.nanmedian(here.order, 1)),
-        "values": toy_values(),
     }
 
 
-def toy_values() -> np.ndarray:
-    """The toy's loss on a grid around the origin."""
-    w = np.linspace(-1.5, 1.5, 121)
-    return (1 - w[:, None] * w) ** 2
-
-
 def draw_kinds(measured: Mapping[str, Any]) -> Any:
-    """The toy's surface, with both eigenvectors at its saddle."""
+    """The toy's surface, with both eigenvectors at its saddle; nothing of it is measured."""
+    del measured
     from jnorm import plots
 
     with plots.style():
         figure, axes = plots.figure(1, 1, size=(4.4, 3.7))
         w = np.linspace(-1.5, 1.5, 121)
         levels = [0.02, 0.1, 0.3, 0.6, 1.0, 1.5, 2.5, 4.0, 6.0]
-        axes.contour(w, w, measured["values"], levels=levels, colors="0.6", linewidths=0.7)
+        axes.contour(w, w, (1 - w[:, None] * w) ** 2, levels=levels, colors="0.6", linewidths=0.7)
         for sign, name, color in ((1, "eigenvalue -2: down", 0), (-1, "eigenvalue 2: up", 1)):
             line = np.array([-0.7, 0.7])
             axes.plot(line, sign * line, color=plots.PALETTE[color], linewidth=2.2, label=name)
@@ -173,9 +167,7 @@ def draw_shares(measured: Mapping[str, Any]) -> Any:
         loss, share, converged = measured["points"]
         left.plot(*measured["passed"].reshape(2, -1), ".", color="0.75", markersize=3, label="met in training")
         good = converged.astype(bool)
-        left.plot(
-            share[good] * 0 + loss[good], share[good], ".", color=plots.PALETTE[0], markersize=4, label="critical"
-        )
+        left.plot(loss[good], share[good], ".", color=plots.PALETTE[0], markersize=4, label="critical")
         left.axhline(0.5, color="0.4", linewidth=0.8, linestyle=":")
         left.set(xlabel="loss", ylabel="ways up, of all that bend", ylim=(-0.03, 1.03))
         left.legend(fontsize=7)
