@@ -5,9 +5,6 @@ same options, is not measured again: interrupted, the same command goes on. Resu
 stands alone, ``index.html``, and ``summary.json``.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,36 +37,24 @@ class Config:
     """The data set on which networks classify, where a claim has none of its own: digits, mnist, uci/NAME."""
     data_dir: Path | None = None
     """Folder that holds mnist/ and uci/; None: the environment variable JNORM_DATA."""
+    processes: int | None = None
+    """Processes that take a topic each; None: one for each core, up to four, with --quick on a CPU, else one, as every
+    sweep has all cores."""
     cache: Path | None = None
     """Folder for compiled programs, for the next start; None: JAX's own setting, else in the user's cache folder."""
 
     def __post_init__(self) -> None:
         checks.whole(2, seeds=self.seeds)
         checks.whole(0, first_seed=self.first_seed)
-
-
-@contextmanager
-def _compiling(*, quickly: bool) -> Iterator[None]:
-    """Leave out optimizations of programs that run for a moment, if nothing has been compiled yet."""
-    before = os.environ.get("XLA_FLAGS")
-    if quickly:
-        os.environ["XLA_FLAGS"] = f"{before or ''} --xla_backend_optimization_level=0"
-    try:
-        yield
-    finally:
-        if quickly:
-            del os.environ["XLA_FLAGS"]
-        if before is not None:
-            os.environ["XLA_FLAGS"] = before
+        checks.whole(1, processes=1 if self.processes is None else self.processes)
 
 
 def run(config: Config) -> dict[str, Any]:
     """Measure, judge and draw the page; returns the summary."""
-    from experiments.claims import page, records, registry
+    from experiments.claims import measuring, page, records, registry
     from experiments.claims.agreement import agreement, words
     from experiments.claims.claim import Setup
     from experiments.common import Output
-    from experiments.showing import Clock
 
     entries = registry.chosen(config.ids)
     other = {} if config.against is None else records.of_file(config.against)
@@ -77,15 +62,9 @@ def run(config: Config) -> dict[str, Any]:
     output.bytes("versions.json", page.text(records.versions()))
     seeds = range(config.first_seed, config.first_seed + (4 if config.quick else config.seeds))
     setup = Setup(seeds, output.folder / "stores", config.data_dir, config.data)
-    clock, left = Clock(), {} if config.only_page else dict(entries)
     try:
-        with _compiling(quickly=config.quick), clock("claims", len(left), "claims") as shown:
-            for entry in left.values():
-                options = entry.quick if config.quick else entry.full
-                if not records.current(output.folder, entry, options, setup):
-                    with clock(entry.claim.id):
-                        records.measured(entry, options, setup, output)
-                shown.advance()
+        if not config.only_page:
+            measuring.measure(list(entries.values()), setup, output, quick=config.quick, processes=config.processes)
     finally:  # a page of what is done stands at any time
         summary = records.summary(records.read(output.folder))
         output.bytes("summary.json", page.text(summary))

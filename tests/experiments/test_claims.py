@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -15,9 +17,11 @@ from experiments.checks import Refused
 from experiments.claims import arms, page, records, registry
 from experiments.claims.claim import ALONE, Claim, Comparison, Decided, Number, Setup, Skipped, together
 from experiments.claims.ids import IDS, order
+from experiments.claims.topics import perturbations
 from experiments.common import Output
-from jnorm import sweeps
+from jnorm import activations, sweeps
 from jnorm.statistics import Rule, Runs, sequential
+from jnorm.theory import meanfield
 
 RULE = Rule(claim="greater", effect=0.1, diverged="exclude", metric="score", a={"arm": "a"}, b={"arm": "b"})
 
@@ -285,3 +289,57 @@ def test_every_claim_runs_at_reduced_size(tmp_path):
     summary = records.summary(records.read(tmp_path))
     assert len(summary["claims"]) == len(registry.declared())
     assert page.html(summary, tmp_path, quick=True).count("<tr ") == len(registry.declared())
+
+
+def test_reading_the_claims_compiles_nothing():
+    """Their options for the compiler are set once they are read."""
+    code = (
+        "import jax._src.xla_bridge as bridge\n"
+        "from experiments.claims import registry\n"
+        "registry.declared()\n"
+        "assert not bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+@pytest.mark.parametrize(("name", "phi"), [("relu", activations.relu), ("tanh", activations.tanh)])
+def test_rules_on_small_changes_are_what_theory_says(name, phi):
+    with jax.enable_x64(True):
+        growth = meanfield.batch_norm_growth(phi)
+        chi = meanfield.chi(activations.selu, sigma_w=1.0)
+    assert perturbations.theory(f"{name}, batch norm") == pytest.approx(float(growth), rel=1e-8)  # 96 Hermite nodes
+    assert perturbations.theory("selu") == pytest.approx(float(chi), rel=1e-12)
+
+
+def test_processes_share_the_claims(tmp_path):
+    """Two topics, of which one needs no data; what they record is what one process records."""
+    numbers = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        options = ["--quick", "--processes", str(processes), "--out", str(folder), "--cache", str(tmp_path / "cache")]
+        command = [sys.executable, "-m", "experiments", "claims", "I4", "L11", *options]
+        subprocess.run(command, check=True, timeout=600, capture_output=True)
+        summary = json.loads((folder / "quick" / "summary.json").read_text())
+        numbers.append([(claim["id"], [part["verdict"] for part in claim["parts"]]) for claim in summary["claims"]])
+    assert numbers[0] == numbers[1]
+    assert [name for name, _ in numbers[0]] == ["I4", "L11"]
+
+
+def test_an_error_in_one_process_ends_all(tmp_path):
+    code = (
+        "from dataclasses import replace\n"
+        "from pathlib import Path\n"
+        "from experiments.claims import measuring, registry\n"
+        "from experiments.claims.claim import Setup\n"
+        "from experiments.common import Output\n"
+        "if __name__ == '__main__':\n"
+        f"    folder = Path({str(tmp_path)!r})\n"
+        "    (folder / 'I4.npz').mkdir()\n"
+        "    entries = [registry.declared()[name] for name in ('I4', 'L11')]\n"
+        "    measuring.measure(entries, Setup(range(4), folder), Output.open(folder), quick=True, processes=2)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    ended = subprocess.run([sys.executable, script], timeout=600, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "IsADirectoryError" in ended.stderr
