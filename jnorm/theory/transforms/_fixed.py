@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jnorm._ground import checks
+from jnorm._ground import checks, nodes
 from jnorm.theory._parts import Activation
 from jnorm.theory.transforms._laws import Law, Measured
 from jnorm.theory.transforms._results import Seen, Transform, eigenvalue, transformed
-from jnorm.theory.transforms._search import Residual, newton
+from jnorm.theory.transforms._search import newton
 
 SCALES = (1.0, 0.3, 3.0, 10.0)  # of the argument, to begin with
 SHIFTS = (0.5, -0.5, 1.5, -1.5)
@@ -83,30 +87,56 @@ def self_normalizing(
     return found
 
 
+@nodes.register
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """What is asked of the function, as residuals of a search; a pytree.
+
+    Attributes:
+        z: The Gaussian that the layer sees at the point.
+        var: The variance that it shall make of it.
+        asked: The rate, chi, or both.
+        shift: The shift that is kept, where one of both is asked; None keeps the scale.
+    """
+
+    z: Seen
+    var: float
+    asked: dict[str, float]
+    shift: Any = None
+
+    def inner(self, law: Law) -> tuple[Any, Any]:
+        """Scale and shift of the argument."""
+        b = (law.at[1] / self.z.var) ** 0.5
+        return b, law.at[0] - b * self.z.mean
+
+    def reached(self, law: Law) -> dict[str, jax.Array]:
+        """What is asked for, as it is."""
+        a, b = jnp.sqrt(self.var / law.var), self.inner(law)[0]
+        found = {"rate": eigenvalue(law, a, b, self.z), "chi": self.z.tau * (a * b) ** 2 * law.slope}
+        return {name: found[name] for name in self.asked}
+
+    def __call__(self, law: Law) -> tuple[Any, Any]:
+        off = [jnp.log(got / self.asked[name]) for name, got in self.reached(law).items()]
+        if len(off) == 2:
+            return off[0], off[1]
+        if self.shift is None:
+            return off[0], jnp.log(law.at[1] / self.z.var)
+        return (self.inner(law)[1] - self.shift) / jnp.sqrt(law.at[1]), off[0]
+
+
 def _chosen(measured: Measured, z: Seen, var: float, asked: dict[str, float]) -> tuple[float, float, str]:
     """The constants ``b`` and ``c`` that have what is asked for, and why not if they have not."""
-
-    def reached(law: Law) -> dict[str, np.ndarray]:
-        a, b = np.sqrt(var / law.var), np.sqrt(law.at[1] / z.var)
-        return {"rate": eigenvalue(law, a, b, z), "chi": z.tau * (a * b) ** 2 * law.slope}
-
-    def off(law: Law) -> list[np.ndarray]:
-        got = reached(law)
-        return [np.log(got[name] / goal) for name, goal in asked.items()]
-
-    inner = lambda law: (np.sqrt(law.at[1] / z.var), law.at[0] - np.sqrt(law.at[1] / z.var) * z.mean)
-    kept_shift = lambda shift: lambda law: ((inner(law)[1] - shift) / np.sqrt(law.at[1]), off(law)[0])
-    kept_scale: Residual = lambda law: (off(law)[0], np.log(law.at[1] / z.var))
-    both: Residual = lambda law: (off(law)[0], off(law)[1])
+    goal = _Goal(z, var, asked)
+    keeping = partial(replace, goal)
     mixed = [[(s, side * c) for c in (0.3, 1.5) for side in (1, -1)] for s in (1.0, 0.3, 3.0, 0.1)]
-    tries: list[tuple[Residual, list[tuple[float, float]]]] = [(both, starts) for starts in mixed]
+    tries = [(goal, starts) for starts in mixed]
     if len(asked) == 1:
-        tries = [(kept_shift(0.0), [(s, 0.0) for s in SCALES]), (kept_scale, [(1.0, c) for c in SHIFTS])]
-        tries += [(kept_shift(np.array(FAR)), [(s, c) for c in FAR]) for s in SCALES[2:]]
+        tries = [(keeping(shift=0.0), [(s, 0.0) for s in SCALES]), (goal, [(1.0, c) for c in SHIFTS])]
+        tries += [(keeping(shift=np.array(FAR)), [(s, c) for c in FAR]) for s in SCALES[2:]]
     nearest: tuple[float, float, float] = (math.inf, 1.0, 0.0)
     for residual, starts in tries:
         found = newton(measured, residual, [(b * z.mean + c, b * math.sqrt(z.var)) for b, c in starts])
-        b, c = inner(found.law)
+        b, c = goal.inner(found.law)
         if found.converged.any():
             away = np.where(found.converged, np.abs(np.log(b)) + np.abs(c), np.inf)
             best = int(np.argmin(np.round(away, 9) - 1e-10 * np.sign(c)))
@@ -114,7 +144,6 @@ def _chosen(measured: Measured, z: Seen, var: float, asked: dict[str, float]) ->
         best = int(np.argmin(found.gap))
         nearest = min(nearest, (float(found.gap[best]), float(b[best]), float(c[best])))
     _, b_near, c_near = nearest
-    law = measured.at_one(b_near * z.mean + c_near, b_near**2 * z.var)
-    got = {name: float(reached(law)[name]) for name in asked}
-    text = ", ".join(f"`{name}` {goal:g}, nearest {got[name]:.4g}" for name, goal in asked.items())
+    got = goal.reached(measured.at_one(b_near * z.mean + c_near, b_near**2 * z.var))
+    text = ", ".join(f"`{name}` {wanted:g}, nearest {float(got[name]):.4g}" for name, wanted in asked.items())
     return b_near, c_near, f"not found: {text}"

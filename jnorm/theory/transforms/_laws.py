@@ -1,8 +1,8 @@
 """What an activation makes of a Gaussian, with all derivatives that are needed: one program an activation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +15,8 @@ from jnorm.gaussian._limits import leap
 from jnorm.gaussian._panels import at_points
 from jnorm.theory._parts import Activation, known_kinks
 
-LANES = 4  # points of a program
+LANES = 4  # points of a search, and kinks of a look
 ORDERS = 4  # derivatives by the mean
-TINY = 1e-150  # the step of derivatives in the imaginary direction, which cancels nothing
 
 
 class Jumps(NamedTuple):
@@ -60,14 +59,13 @@ class Measured:
                 found += [k for k, by in zip(kinks, part, strict=False) if by]
         return Jumps(tuple(value), tuple(slope))
 
-    def at(self, mean: np.ndarray, var: np.ndarray) -> "Table":
-        """The table for `LANES` points, on the host."""
-        centre, rows = _rows(self, mean, var)
-        return Table(mean, var, np.asarray(centre), np.asarray(rows))
+    def at(self, mean: np.ndarray, var: np.ndarray) -> "Law":
+        """What the activation makes of some points, on the host."""
+        return jax.tree.map(np.asarray, _law_at(self, mean, var))
 
     def at_one(self, mean: float, var: float) -> "Law":
-        """The law for one point, with numbers."""
-        return self.at(np.full(LANES, mean), np.full(LANES, var)).law().lane(0)
+        """What it makes of one point, with numbers."""
+        return self.at(np.full(LANES, mean), np.full(LANES, var)).lane(0)
 
 
 class Law(NamedTuple):
@@ -96,46 +94,34 @@ class Law(NamedTuple):
         return jax.tree.map(lambda a: float(a[index]), self)
 
 
-class Table(NamedTuple):
-    """Expectations at some points, ``[lane]``.
+def linearized(measured: Measured, mean: jax.Array, var: jax.Array) -> tuple[Law, Callable[..., Law]]:
+    """The law at points, and its derivative as a function of their displacements ``(dmean, dvar)``.
 
-    Attributes:
-        mean: Mean of ``u``.
-        var: Its variance.
-        centre: A value near ``phi(u)``, which all is measured from.
-        rows: Derivatives by the mean, ``[function, order, lane]``, of the expectations of ``phi - centre``, its square,
-            ``phi'^2`` and ``phi''^2``.
+    A Gaussian density obeys the heat equation, ``d/dvar = (d/dmean)^2 / 2``.
     """
+    centre, rows = _rows(measured, mean, var)
+    law, push = jax.linearize(partial(_law, centre), mean, var, rows[:, :3])
+    rate = lambda dmean, dvar: rows[:, 1:4] * dmean[None, None] + rows[:, 2:5] / 2 * dvar[None, None]
+    return law, lambda dmean, dvar: push(dmean, dvar, rate(dmean, dvar))
 
-    mean: np.ndarray
-    var: np.ndarray
-    centre: np.ndarray
-    rows: np.ndarray
 
-    def law(self) -> Law:
-        """The moments."""
-        return self._law(self.mean, self.var, self.rows[:, :3])
+def _law(centre: jax.Array, mean: jax.Array, var: jax.Array, rows: jax.Array) -> Law:
+    """By the rows of `_rows`, of which the moments need three orders."""
+    gap, square, slope, curvature = rows
+    return Law(
+        (mean, var),
+        centre + gap[0],
+        square[0] - gap[0] * gap[0],
+        (gap[1], gap[2] / 2),
+        (square[1] - 2 * gap[0] * gap[1], square[2] / 2 - gap[0] * gap[2]),
+        slope[0],
+        curvature[0],
+    )
 
-    def along(self, dmean: Any, dvar: Any) -> Law:
-        """The moments a tiny imaginary step away: functions of them have the derivative in their imaginary part.
 
-        A Gaussian density obeys the heat equation, ``d/dvar = (d/dmean)^2 / 2``.
-        """
-        rates = self.rows[:, 1:4] * dmean + self.rows[:, 2:5] / 2 * dvar
-        step = 1j * TINY
-        return self._law(self.mean + step * dmean, self.var + step * dvar, self.rows[:, :3] + step * rates)
-
-    def _law(self, mean: np.ndarray, var: np.ndarray, rows: np.ndarray) -> Law:
-        gap, square, slope, curvature = rows
-        return Law(
-            (mean, var),
-            self.centre + gap[0],
-            square[0] - gap[0] * gap[0],
-            (gap[1], gap[2] / 2),
-            (square[1] - 2 * gap[0] * gap[1], square[2] / 2 - gap[0] * gap[2]),
-            slope[0],
-            curvature[0],
-        )
+@jax.jit
+def _law_at(measured: Measured, mean: jax.Array, var: jax.Array) -> Law:
+    return linearized(measured, mean, var)[0]
 
 
 @jax.jit
@@ -145,9 +131,12 @@ def _leaps(measured: Measured, points: jax.Array) -> jax.Array:
     return jnp.stack([leap(f, points), leap(lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))[1], points)])
 
 
-@jax.jit
 def _rows(measured: Measured, mean: jax.Array, var: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """``E[g(u) He_k(z)] / sd^k``, the derivative of order k of ``E[g(u)]``: ``g`` itself may have kinks and jumps."""
+    """A value near ``phi(u)``, and derivatives by the mean, ``[function, order, point]``, of expectations: of ``phi``
+    less that value, of its square, of ``phi'^2`` and ``phi''^2``.
+
+    That of order k is ``E[g(u) He_k(z)] / sd^k``: ``g`` itself may have kinks and jumps.
+    """
     sd, centre = jnp.sqrt(var), at_points(measured.phi, 0)(mean)  # any centre will do; near the mean nothing cancels
     terms = _Terms(measured.phi, centre, mean, sd)
     rows = gaussian.expectation(terms, mean, var, kinks=measured.kinks)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from jnorm._ground import callables, nodes
 from jnorm.theory import meanfield
@@ -135,14 +135,14 @@ def transformed(
     return Transform(Affine(callables.wrap(phi), a, b, c, d), converged, predicted, reason)
 
 
-def eigenvalue(law: Law, a: Any, b: Any, z: Seen) -> Any:
+def eigenvalue(law: Law, a: Any, b: Any, z: Seen) -> jax.Array:
     """The spectral radius of the map of mean and variance for fixed weights, as `jnorm.theory.fixed_points.stability`
-    has it, for complex numbers too.
+    has it.
     """
     by_mean, by_var = b * z.omega, b * b * z.tau
     p, q = a * law.mean_by[0] * by_mean, a * law.mean_by[1] * by_var
     r, s = a * a * law.var_by[0] * by_mean, a * a * law.var_by[1] * by_var
     half, disc = (p + s) / 2, ((p - s) / 2) ** 2 + q * r
-    twist = np.real(disc) < 0
-    pair = np.sqrt(np.where(twist, half * half - disc, 0.0))
-    return np.where(twist, pair, np.where(np.real(half) < 0, -half, half) + np.sqrt(np.where(twist, 0.0, disc)))
+    twist = disc < 0
+    pair = jnp.sqrt(jnp.where(twist, half * half - disc, 0.0))
+    return jnp.where(twist, pair, jnp.where(half < 0, -half, half) + jnp.sqrt(jnp.where(twist, 0.0, disc)))

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jnorm._ground import callables, checks
@@ -115,50 +117,63 @@ def tailored(
         if not local:
             return transformed(measured, phi, NOTHING, converged=False, reason=unreached("curvature", curvature))
         signs = np.array([1.0, 1.0, -1.0, -1.0])
-
-        def parts(law: Law, sign: Any) -> tuple[Any, Any]:
-            """The factor, and the mean of the function: `gaussian_poincare` of ``phi(u)``."""
-            a = 1 / np.sqrt(law.at[1] * law.slope)
-            return a, sign * np.sqrt(1 - a * a * law.var)
-
-        def residual(law: Law) -> tuple[np.ndarray, np.ndarray]:
-            a, mean = parts(law, signs)
-            growth = law.at[1] * a * (2 * mean * law.mean_by[1] + a * law.var_by[1])
-            return (growth - 1) / local, np.log(law.at[1] * law.curvature / law.slope / local)
-
         pairs = [2 * row[i : i + 2] for row in STARTS for i in (0, 2)]  # with either sign
-        found, best = _best(measured, residual, pairs, lambda law: parts(law, 1.0)[0] * np.sqrt(law.at[1]))
+        residual = partial(_balance, local=local, sign=signs)
+        found, best = _best(measured, residual, pairs, lambda law: law.slope**-0.5)
         law = found.law.lane(best)
-        a, mean = parts(law, signs[best])
-        constants = float(a), math.sqrt(law.at[1]), law.at[0], float(mean - a * law.mean)
+        with np.errstate(all="ignore"):
+            a, mean = (float(part[best]) for part in _poincare(found.law, signs))
+        constants = a, math.sqrt(law.at[1]), law.at[0], mean - a * law.mean
         reason = "" if found.converged[best] else f"no constants found for C''(1) = {local:.6g} of a layer"
         return transformed(measured, phi, constants, law=law, converged=not reason, reason=reason)
 
 
 def centred(measured: Measured, phi: Activation, slope: float, rate: float) -> Transform:
     """The function of mean zero and variance one with slopes of the correlation map and of the length map."""
-    steep = lambda law: law.at[1] * law.slope / law.var
-    growth = lambda law: law.at[1] * law.var_by[1] / law.var
-    too_steep = lambda law: np.log((steep(law) - 1) / (slope - 1))
     loose = bool(measured.jumps.slope) and _is_homogeneous(measured)
-
-    def residual(law: Law) -> tuple[np.ndarray, np.ndarray]:
-        return (growth(law) - rate) / (slope - 1), too_steep(law)
-
-    def beside(law: Law) -> tuple[np.ndarray, np.ndarray]:
-        return (law.at[0] - np.sign(np.real(law.at[0]))) / np.sqrt(law.at[1]), too_steep(law)
-
     shifted = [[(float(side), sd) for sd in pair for side in (1, -1)] for pair in ((1.0, 0.3), (3.0, 0.1))]
+    residual = partial(_beside, slope=slope) if loose else partial(_steady, slope=slope, rate=rate)
     factor = lambda law: np.sqrt(law.at[1] / law.var)
-    found, best = _best(measured, *((beside, shifted) if loose else (residual, STARTS)), factor)
+    found, best = _best(measured, residual, shifted if loose else STARTS, factor)
     law = found.law.lane(best)
     a = law.var**-0.5
     constants = a, math.sqrt(law.at[1]), law.at[0], -a * law.mean
     if not found.converged[best]:
-        reason = f"no constants found for C'(1) = {slope:.6g} of a layer; nearest {steep(law):.6g}"
+        reason = f"no constants found for C'(1) = {slope:.6g} of a layer; nearest {_steep(law):.6g}"
         return transformed(measured, phi, constants, law=law, converged=False, reason=reason)
-    reason = f"`phi` is positively homogeneous: its Q'(1) is {growth(law):.6g}" if loose else ""
+    reason = f"`phi` is positively homogeneous: its Q'(1) is {_growth(law):.6g}" if loose else ""
     return transformed(measured, phi, constants, law=law, reason=reason)
+
+
+def _steep(law: Law) -> Any:
+    """``C'(1)`` of the function of mean zero and variance one."""
+    return law.at[1] * law.slope / law.var
+
+
+def _growth(law: Law) -> Any:
+    """Its ``Q'(1)``."""
+    return law.at[1] * law.var_by[1] / law.var
+
+
+def _steady(law: Law, *, slope: Any, rate: Any) -> tuple[Any, Any]:
+    return (_growth(law) - rate) / (slope - 1), jnp.log((_steep(law) - 1) / (slope - 1))
+
+
+def _beside(law: Law, *, slope: Any) -> tuple[Any, Any]:
+    """With a shift of one, as the scale alone matters."""
+    return (law.at[0] - jnp.sign(law.at[0])) / jnp.sqrt(law.at[1]), jnp.log((_steep(law) - 1) / (slope - 1))
+
+
+def _poincare(law: Law, sign: Any) -> tuple[Any, Any]:
+    """The factor, and the mean of the function: `gaussian_poincare` of ``phi(u)``."""
+    a = (law.at[1] * law.slope) ** -0.5
+    return a, sign * (1 - a * a * law.var) ** 0.5
+
+
+def _balance(law: Law, *, local: Any, sign: Any) -> tuple[Any, Any]:
+    a, mean = _poincare(law, sign)
+    growth = law.at[1] * a * (2 * mean * law.mean_by[1] + a * law.var_by[1])
+    return (growth - 1) / local, jnp.log(law.at[1] * law.curvature / law.slope / local)
 
 
 def _best(measured: Measured, residual: Residual, tries: Any, factor: Callable[[Law], np.ndarray]) -> tuple[Found, int]:
@@ -178,6 +193,6 @@ def _best(measured: Measured, residual: Residual, tries: Any, factor: Callable[[
 def _is_homogeneous(measured: Measured) -> bool:
     """Whether ``phi(2 u) = 2 phi(u)``, by its moments under two Gaussians."""
     mean, sd = np.array([0.0, 0.0, 0.7, 1.4]), np.array([1.0, 2.0, 1.0, 2.0])
-    law = measured.at(mean, sd * sd).law()
+    law = measured.at(mean, sd * sd)
     pairs = [(part[::2] * factor, part[1::2]) for part, factor in ((law.mean, 2), (law.var, 4), (law.slope, 1))]
     return all(np.allclose(a, b, rtol=1e-12, atol=1e-14) for a, b in pairs)
