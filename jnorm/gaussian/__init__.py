@@ -12,8 +12,9 @@ Common to the functions:
   written anew is the same integrand, with other captured values it is another one.
 - **Memory and loops.** All nodes of all points are one evaluation and one sum, without a loop, as long as these are at
   most 2^17 values: up to 512 points in one dimension, 4 in two. For more points a loop takes as many nodes at a time as
-  need no more, at least one of each panel, and derivatives keep nothing of a turn. What `jax.vmap` adds does not count,
-  so that a mapped point takes 256 values (in two dimensions 31 360): hand arrays over where they are very many.
+  need no more, at least one of each panel, and derivatives keep nothing of a turn. In two dimensions a CPU takes 2^13
+  values at a time, which its caches hold. What `jax.vmap` adds does not count, so that a mapped point takes 256 values
+  (in two dimensions 31 360): hand arrays over where they are very many.
 - **Kinks** are the points at which the integrand or a derivative of it jumps, or where a smooth one has its features.
   They are found (`kinks`), also where they are traced: a threshold that is learned has its derivative. A comparison
   that has no inverse and holds traced numbers is searched within the reach, on 255 points, for up to seven zeros;

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jnorm.gaussian._panels import PAIR_NODES, at_points, blocks, density, panels, splits
+from jnorm.gaussian._panels import PAIR_NODES, at_points, density, panels, quadrature, splits
 
 
 def root(var: jax.Array) -> jax.Array:
@@ -85,7 +85,7 @@ def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
     inner = jnp.sort(jnp.concatenate([splits(of_u, mu, su), splits(of_v, mv, jnp.abs(sv)) * jnp.sign(sv)[None]]), 0)
     wide_u, wide_v = (places[:, None, None] for places in (of_u, of_v))
     center, radius = panels(inner)
-    nodes, weights = (a[0] for a in blocks(PAIR_NODES, center, 0))
+    nodes, weights = quadrature(PAIR_NODES, center)
     x = center[:, None] + radius[:, None] * nodes
     weights = radius[:, None] * weights * density(x)  # [panel, node, ...]
 

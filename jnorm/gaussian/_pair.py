@@ -12,7 +12,19 @@ from jax.typing import ArrayLike
 from jnorm._ground import callables, checks
 from jnorm.gaussian._kinks import fixed, located, read
 from jnorm.gaussian._limits import is_line, on_a_line, root
-from jnorm.gaussian._panels import PAIR_NODES, REACH, Static, at_points, blocks, density, panels, splits, static, total
+from jnorm.gaussian._panels import (
+    IN_PAIRS,
+    PAIR_NODES,
+    REACH,
+    Static,
+    at_points,
+    density,
+    panels,
+    quadrature,
+    splits,
+    static,
+    total,
+)
 from jnorm.gaussian._pieces import DEGREE, expected, pieces
 from jnorm.gaussian._products import Function, are_lost, are_moderate, factors, on_a_grid
 
@@ -123,7 +135,7 @@ class _Summed(NamedTuple):
     def __call__(self, u: jax.Array, along: jax.Array, across: jax.Array) -> jax.Array:
         """For arrays [panel, node, ...] of ``u`` and the mean and deviation that ``v`` has given it."""
         middle, half = panels(splits(self.kinks.given(self.f, u, along, across), along, across))
-        nodes, weights = (a[0] for a in blocks(PAIR_NODES, middle, 0))  # [inner panel, inner node, panel, node, ...]
+        nodes, weights = quadrature(PAIR_NODES, middle)  # [inner panel, inner node, panel, node, ...]
         y = middle[:, None] + half[:, None] * nodes
         v = along[None, None] + across[None, None] * y
         if self.pair is None:
@@ -174,17 +186,17 @@ def _given_u(
     inner = jnp.concatenate([splits(kinks.of_u, mu, su), crossings, crossings - spread, crossings + spread])
     center, radius = panels(jnp.sort(jnp.clip(inner, -REACH, REACH), 0))  # [outer panel, ...]
 
-    def terms(turn: tuple[jax.Array, jax.Array]) -> jax.Array:
+    def terms(block: tuple[jax.Array, jax.Array]) -> jax.Array:
         """A block of nodes, [panel, node, ...], summed."""
-        x = center[:, None] + radius[:, None] * turn[0]
+        x = center[:, None] + radius[:, None] * block[0]
         along, across = mv[None, None] + slope[None, None] * x, jnp.broadcast_to(sv[None, None], x.shape)
         given = inside(mu[None, None] + su[None, None] * x, along, across)
         more = given.ndim - x.ndim
-        weight = (radius[:, None] * turn[1] * density(x)).reshape((1,) * more + x.shape)
+        weight = (radius[:, None] * block[1] * density(x)).reshape((1,) * more + x.shape)
         return jnp.sum(weight * given, tuple(range(more + 2)))
 
-    turns = blocks(PAIR_NODES, center, inside.nodes * center.size)  # [turn, 1, node, 1, ...]
-    return total(terms, turns) + on_a_line((kinks.of_u, kinks.of_v), f, *law)
+    whole = total(terms, quadrature(PAIR_NODES, center), inside.nodes * center.size, most=IN_PAIRS)
+    return whole + on_a_line((kinks.of_u, kinks.of_v), f, *law)
 
 
 class _Kinks(NamedTuple):

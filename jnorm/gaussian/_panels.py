@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -16,6 +16,8 @@ from jnorm._ground import elementary
 REACH = 8.5  # standard deviations on either side of the mean: the mass outside is 2e-17
 PAIR_NODES = 56  # of a panel in two dimensions, outside and inside
 SIZE = 2**17  # values of an integrand (nodes times points) that are computed at a time
+IN_PAIRS = 2**13, SIZE
+"""The same in two dimensions, on a CPU, whose caches hold these, and elsewhere, where each time is a launch."""
 Static = tuple[float, ...] | None
 
 
@@ -30,15 +32,10 @@ def legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.polynomial.legendre.leggauss(count)
 
 
-def blocks(count: int, like: jax.Array, each: int) -> tuple[jax.Array, jax.Array]:
-    """Nodes and weights of a rule, ``[turn, 1, node, 1, ...]``, to go with ``[panel, node, ...]`` for panels ``like``.
-
-    A turn takes as many nodes as divide ``count`` and need at most `SIZE` values, where a node needs ``each``: all of
-    them, if it can.
-    """
-    size = max((n for n in range(1, count + 1) if count % n == 0 and n * each <= SIZE), default=1)
+def quadrature(count: int, like: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Nodes and weights of the rule, ``[1, node, 1, ...]``, to go with ``[panel, node, ...]`` for panels ``like``."""
     nodes, weights = (jnp.asarray(a, like.dtype) for a in legendre(count))
-    shape = (count // size, 1, size, *(1,) * (like.ndim - 1))
+    shape = (1, count, *(1,) * (like.ndim - 1))
     return nodes.reshape(shape), weights.reshape(shape)
 
 
@@ -60,14 +57,32 @@ def panels(inner: jax.Array) -> tuple[jax.Array, jax.Array]:
     return (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
 
 
-def total(terms: Callable[[Any], Any], turns: Any) -> Any:
-    """The sum of ``terms(turn)`` over the leading axis of ``turns``; its derivatives keep no turn's values."""
+def total(
+    terms: Callable[[Any], Any], nodes: Any, each: int, *, axis: int = 1, most: tuple[int, int] = (SIZE, SIZE)
+) -> Any:
+    """The sum of ``terms(block)`` over blocks of arrays ``nodes`` along an axis; derivatives keep no block's values.
+
+    A block has as many nodes as divide their number and need at most so many values, on a CPU and elsewhere, where a
+    node needs ``each``: all of them, if it can.
+    """
     terms = jax.checkpoint(terms, prevent_cse=False)
-    first = jax.tree.map(lambda a: a[0], turns)
-    if len(jax.tree.leaves(turns)[0]) == 1:
-        return terms(first)
-    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(terms, first))
-    return lax.scan(lambda sums, turn: (jax.tree.map(jnp.add, sums, terms(turn)), None), zeros, turns)[0]
+    count = jax.tree.leaves(nodes)[0].shape[axis]
+    sizes = [max((n for n in range(1, count + 1) if count % n == 0 and n * each <= limit), default=1) for limit in most]
+
+    def split(size: int, a: jax.Array) -> jax.Array:
+        return jnp.moveaxis(a.reshape(*a.shape[:axis], -1, size, *a.shape[axis + 1 :]), axis, 0)
+
+    def by(size: int, nodes: Any) -> Any:
+        if size == count:
+            return terms(nodes)
+        turns = jax.tree.map(partial(split, size), nodes)
+        first = jax.tree.map(lambda a: a[0], turns)
+        zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(terms, first))
+        return lax.scan(lambda sums, turn: (jax.tree.map(jnp.add, sums, terms(turn)), None), zeros, turns)[0]
+
+    if len(set(sizes)) == 1:
+        return by(sizes[0], nodes)
+    return lax.platform_dependent(nodes, cpu=partial(by, sizes[0]), default=partial(by, sizes[1]))
 
 
 def summed(values: jax.Array, lead: int) -> jax.Array:

@@ -16,7 +16,7 @@ from jax import lax
 
 from jnorm import jaxprs
 from jnorm._ground import elementary
-from jnorm.gaussian._panels import PAIR_NODES, SIZE, at_points, blocks, density, panels, splits, total
+from jnorm.gaussian._panels import IN_PAIRS, PAIR_NODES, at_points, density, panels, quadrature, splits, total
 
 MODERATE = 0.8
 """The correlation up to which the density is resolved by the widest spacing of nodes, on one panel of 17 deviations."""
@@ -143,11 +143,9 @@ def on_a_grid(
     narrow = jnp.sqrt((1 - correlation) * (1 + correlation))
     (x, of_x), (y, of_y) = (_nodes(*side) for side in zip(pair, mean, deviations, kinks, strict=True))
     of_y = of_y * density(y)
-    size = max(n for n in range(1, len(x) + 1) if len(x) % n == 0 and (n == 1 or n * y.size <= SIZE))
-    turns = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), (x, of_x))
 
-    def terms(turn: tuple[jax.Array, jax.Array]) -> jax.Array:
-        x, of_x = turn
+    def terms(block: tuple[jax.Array, jax.Array]) -> jax.Array:
+        x, of_x = block
         gap = (x[:, None] - correlation[None, None] * y[None]) / narrow[None, None]
         weight = elementary.exp(-gap * gap / 2)
         if math.prod(mean[0].shape) <= FEW:
@@ -155,7 +153,7 @@ def on_a_grid(
             return jnp.sum(inner * of_x, 0)
         return jnp.sum(weight * of_y[None] * of_x[:, None], (0, 1))
 
-    value = total(terms, turns) / (math.sqrt(2 * math.pi) * narrow)
+    value = total(terms, (x, of_x), y.size, axis=0, most=IN_PAIRS) / (math.sqrt(2 * math.pi) * narrow)
     lost = are_lost(cov)  # NaN with all derivatives, without a trace in the other lanes
     return value + jnp.where(lost, sum(cov), 0.0) * jnp.where(lost, jnp.nan, 0.0)
 
@@ -163,7 +161,7 @@ def on_a_grid(
 def _nodes(f: Function, mean: jax.Array, scale: jax.Array, kinks: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Nodes in standard units, ``[node, *shape]``, and the weighted values of a function there."""
     center, radius = panels(splits(kinks, mean, scale))
-    nodes, weights = (a[0] for a in blocks(NODES[center.dtype.itemsize], center, 0))
+    nodes, weights = quadrature(NODES[center.dtype.itemsize], center)
     x = center[:, None] + radius[:, None] * nodes
     values = radius[:, None] * weights * at_points(f, 2)(mean[None, None] + scale[None, None] * x)
     return tuple(a.reshape(-1, *a.shape[2:]) for a in (x, values))  # type: ignore[return-value]

@@ -14,10 +14,10 @@ from jnorm.gaussian._limits import at_a_point, root
 from jnorm.gaussian._panels import (
     Static,
     at_points,
-    blocks,
     density,
     elementwise,
     panels,
+    quadrature,
     splits,
     static,
     summed,
@@ -148,14 +148,14 @@ def _integral(f: Any, kinked: Any, mean: jax.Array, var: jax.Array, kinks: Stati
         return jax.tree.map(lambda a, b, zero: jnp.where(scale == 0, b, a) + zero, within, at_mean, edge)
     center, radius = panels(splits(at, mean, scale))
 
-    def terms(turn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
+    def terms(block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
         """Weights and weighted values, summed over a block [panel, node, ...]."""
-        nodes, weights = turn
+        nodes, weights = block
         x = center[:, None] + radius[:, None] * nodes
         weights = radius[:, None] * weights * density(x)
         values = at_points(f, 2)(mean[None, None] + scale[None, None] * x)
         return summed(weights, 2), jax.tree.map(lambda a: summed(weights * a, 2), values)
 
     count = max(NODES // (len(at) + 1) // 16 * 16, LEAST)
-    mass, sums = total(terms, blocks(count, center, center.size))
+    mass, sums = total(terms, quadrature(count, center), center.size)
     return jax.tree.map(lambda a, zero: a / mass + zero, sums, edge)

@@ -24,8 +24,16 @@ SELU = moments.layer_map(activations.selu, tau=1.2)  # in closed form
 
 
 def equations(jaxpr, times=1):
-    """Every equation of a program and how often it runs at most, those in nested calls and loops included."""
+    """Every equation of a program and how often it runs at most, those in nested calls and loops included.
+
+    Of what depends on the platform, what accelerators run.
+    """
     for equation in jaxpr.eqns:
+        platforms = equation.params.get("branches_platforms")
+        if platforms is not None:
+            branch = next(i for i, names in enumerate(platforms) if names is None)
+            yield from equations(equation.params["branches"][branch].jaxpr, times)
+            continue
         yield equation, times
         rounds = {"scan": equation.params.get("length"), "while": STEPS + 1}.get(equation.primitive.name, 1)
         for value in equation.params.values():

@@ -19,7 +19,7 @@ from jnorm import activations
 from jnorm._ground import callables, nodes
 from jnorm.gaussian._kinks import Kinks, located, places, read
 from jnorm.gaussian._limits import root
-from jnorm.gaussian._panels import PAIR_NODES, REACH, at_points, blocks, density, panels, splits, total
+from jnorm.gaussian._panels import IN_PAIRS, PAIR_NODES, REACH, at_points, density, panels, quadrature, splits, total
 from jnorm.gaussian._pieces import Pieces, expected, pieces
 from jnorm.theory._leaps import leaps
 from jnorm.theory._parts import Activation, known_kinks
@@ -144,15 +144,15 @@ class _Quadrature:
         center, radius = panels(jnp.sort(jnp.clip(inner, -REACH, REACH), 0))
         f = _with_slope(at_points(self.phi, 1))
 
-        def terms(turn: tuple[jax.Array, jax.Array]) -> Dual:
-            x = center[:, None] + radius[:, None] * turn[0]
-            outer = radius[:, None] * turn[1] * density(x)
+        def terms(block: tuple[jax.Array, jax.Array]) -> Dual:
+            x = center[:, None] + radius[:, None] * block[0]
+            outer = radius[:, None] * block[1] * density(x)
             right = inside(along[None, None] * x, jnp.broadcast_to(across[None, None], x.shape))
             left = [a.reshape(x.shape) for a in f((su[None, None] * x).reshape(-1, *corr.shape))]
             return Dual(*(jnp.sum(outer * g * h, (0, 1)) for g, h in zip(left, right, strict=True)))
 
         count = self.nodes if len(at) else 2 * self.nodes
-        return total(terms, blocks(count, center, inside.each * center.size))
+        return total(terms, quadrature(count, center), inside.each * center.size, most=IN_PAIRS)
 
 
 class _Summed(NamedTuple):
@@ -170,7 +170,7 @@ class _Summed(NamedTuple):
     def __call__(self, mean: jax.Array, deviation: jax.Array) -> list[jax.Array]:
         """The two, of the shape of the mean."""
         middle, half = panels(splits(self.at[:, None, None], mean, deviation))  # [inner panel, panel, node, ...]
-        points, weights = (a[0] for a in blocks(self.each // len(middle), middle, 0))
+        points, weights = quadrature(self.each // len(middle), middle)
         y = middle[:, None] + half[:, None] * points
         weight = half[:, None] * weights * density(y)
         z = mean[None, None] + deviation[None, None] * y

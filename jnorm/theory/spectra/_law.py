@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import checks
 from jnorm.gaussian import places
-from jnorm.gaussian._panels import REACH, at_points, blocks, density, panels, splits
+from jnorm.gaussian._panels import REACH, at_points, density, panels, quadrature, splits
 from jnorm.theory._leaps import leaps
 from jnorm.theory._parts import Activation
 from jnorm.theory.meanfield import Dense, dense, inner
@@ -57,7 +57,7 @@ def law(layer: Dense, q: jax.Array, nodes: int = NODES) -> Law:
     bends = jnp.clip(bends / jnp.where(scale > 0, scale, 1.0)[None], -REACH, REACH)
     edges = [at, jnp.broadcast_to(even, (PANELS - 1, *q.shape)), bends]
     center, radius = panels(jnp.sort(jnp.concatenate(edges), 0))
-    points, weights = (a[0] for a in blocks(nodes, center, 0))
+    points, weights = quadrature(nodes, center)
     x = center[:, None] + radius[:, None] * points
     flat = lambda a: a.reshape(-1, *q.shape)
     slope = _slope(layer.phi, flat(scale[None, None] * x))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jnorm._ground import callables, checks
 from jnorm.gaussian._kinks import places
-from jnorm.gaussian._panels import Static, at_points, blocks, density, panels, splits
+from jnorm.gaussian._panels import Static, at_points, density, panels, quadrature, splits
 from jnorm.gaussian._single import LEAST, NODES
 from jnorm.theory._parts import Activation, known_kinks
 
@@ -55,7 +55,7 @@ def _coefficients(phi: Activation, like: jax.ShapeDtypeStruct, degree: int, kink
     zero = jnp.zeros(like.shape[1:], like.dtype)
     at = places(phi, like, zero, zero + WIDE, kinks)
     center, radius = panels(splits(at, zero, zero + WIDE))
-    nodes, weights = (a[0] for a in blocks(max(NODES // (len(at) + 1), LEAST), center, 0))
+    nodes, weights = quadrature(max(NODES // (len(at) + 1), LEAST), center)
     z = WIDE * (center[:, None] + radius[:, None] * nodes)
     values = WIDE * radius[:, None] * weights * density(z) * at_points(phi, 2)(z)
 
