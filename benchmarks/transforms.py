@@ -88,6 +88,7 @@ PEERS: dict[str, tuple[Any, Callable[[], tuple[float, ...]]]] = {
     "relu": (activations.relu, partial(restated, lambda x: np.maximum(x, 0), lambda x: 1.0 * (x > 0), relu=True)),
 }
 
+
 def often(call: Callable[[], object]) -> None:
     """The same again, as where many networks or slopes are tried."""
     for _ in range(CALLS):

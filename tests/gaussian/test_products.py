@@ -132,7 +132,7 @@ def test_the_grid_computes_each_function_on_the_nodes_of_one_dimension():
     run = lambda c: gaussian.expectation2(lambda u, v: jnp.sin(u) * jnp.sin(v), jnp.zeros(2), c, kinks=(0.0,))
     program = jax.make_jaxpr(run)(jnp.eye(2))
     choices = [site for site in jaxprs.walk(program) if site.primitive == "cond"]
-    (choice,) = [site for site in choices if site.params["branches_platforms"] is None]
+    (choice,) = [site for site in choices if site.params.get("branches_platforms") is None]
     general, grid = choice.bodies
     sizes = lambda body, name: [
         math.prod(site.equation.outvars[0].aval.shape) for site in jaxprs.walk(body) if site.primitive == name

@@ -1,6 +1,7 @@
 """Order and chaos over the plane of weight and bias variance, and the line between them."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -119,8 +120,10 @@ def phase_diagram(
         origin: Any = np.zeros(points.shape[1:])
         if leaps(settled, origin, origin + LONGEST**0.5, layer.kinks) is not None:
             raise ValueError("`phi` must not jump: there is no order where it does, and `chi` is infinite")
-        lengths = _Lengths(settled, layer.kinks)
-        q = lengths.stay(w, b)
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(_compile, settled, layer.kinks)
+            lengths = _Lengths(settled, layer.kinks)
+            q = lengths.stay(w, b)
         second, chi, growth = lengths.at(q)
         slopes, chi = w * w * np.where(q == 0, chi, growth), w * w * chi
         corr, along = np.ones_like(q), chi.copy()
@@ -162,7 +165,14 @@ class _Squares:
 def _products(phi: Activation, kinks: tuple[float, ...] | None, q: jax.Array, corr: jax.Array) -> jax.Array:
     known = known_kinks(phi, kinks)
     many = known is None or len(known) > 1
-    return rule(phi, kinks, 40 if many else 48)(q, q, corr).value
+    return rule(phi, kinks, 32 if many else 48)(q, q, corr).value
+
+
+def _compile(phi: Activation, kinks: tuple[float, ...] | None) -> None:
+    """Compile the table of `_Secants`, which takes a core longer than to find the lengths."""
+    with jax.enable_x64(True):
+        like = jax.ShapeDtypeStruct((PANELS, NODES), jnp.float64)
+        _products.lower(phi, kinks, like, like).compile()
 
 
 def _nodes(count: int) -> np.ndarray:
