@@ -90,7 +90,7 @@ def _run(name: str, options: Sequence[str]) -> dict[str, Any]:
     config = _config(tyro, module, name, options)
     before = _files(config)
     try:
-        sweeps.use_cores()
+        sweeps.use_cores(factorizations=getattr(module, "FACTORIZES", False))
         common.use_cache(getattr(config, "cache", None))
         numbers = module.run(config)
     except KeyboardInterrupt as stop:

@@ -26,6 +26,10 @@ TOL = 1e-5
 """Length of the gradient that counts as none."""
 
 
+FACTORIZES = True
+"""Networks side by side have eigenvalues."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Options of the experiment."""

@@ -21,6 +21,9 @@ from jnorm import losses
 from jnorm.data import datasets
 from jnorm.measure import landscapes
 
+FACTORIZES = True
+"""Networks side by side have eigenvalues."""
+
 
 @dataclass(frozen=True)
 class Config:

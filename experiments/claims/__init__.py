@@ -13,6 +13,9 @@ from tyro.conf import Positional
 
 from experiments import checks
 
+FACTORIZES = True
+"""Some claims are about eigenvalues."""
+
 
 @dataclass(frozen=True)
 class Config:

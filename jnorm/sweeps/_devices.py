@@ -9,11 +9,13 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
+from jnorm import jaxprs
 from jnorm.sweeps import _processes as processes
 
 AXIS = "runs"
 PATIENCE = 10.0  # seconds that a sweep must have to go before cores that are idle are worth a word
-THREADS = 32  # of XLA for each core, if it is `use_cores` that says how many
+THREADS = 32  # of XLA for each core, where programs factorize matrices
+FACTORIZATIONS = frozenset({"eig", "eigh", "schur", "svd"})
 _told = False
 
 
@@ -44,16 +46,34 @@ def warn_of_float64(mesh: Mesh, arrays: Any) -> None:
         warnings.warn(f"float64 {text}; a mesh of jax.devices('cpu') has all of them", stacklevel=3)
 
 
-def use_cores() -> None:
+def require_threads(mesh: Mesh, program: Any) -> None:
+    """Refuse a program, a closed jaxpr, that factorizes matrices where XLA's threads would wait for each other forever.
+
+    XLA's CPU (jaxlib 0.10.2) has a batch of matrices decomposed by parts, in the threads that also wait for the parts.
+    """
+    threads = int(os.environ.get("NPROC", "0")) or cores()
+    if platform_of(mesh) != "cpu" or len(mesh.local_devices) == 1 or threads >= THREADS * cores():
+        return
+    for site in jaxprs.walk(program):
+        if site.primitive in FACTORIZATIONS:
+            where = f" at {site.line}" if site.line else ""
+            text = f"`train` holds {site.primitive}{where}, for which XLA has too few threads on several CPU devices"
+            more = f"where you choose devices yourself, set NPROC={THREADS * cores()} in the environment"
+            raise ValueError(f"{text}: call use_cores(factorizations=True) before JAX computes anything; {more}")
+
+
+def use_cores(*, factorizations: bool = False) -> None:
     """Make a JAX device of every core of the CPU, for sweeps to spread their runs over.
 
     XLA does small matrix products on one core of a CPU device, so that with one device a sweep leaves all other cores
     idle. To be called before JAX computes anything, in a script below its imports, in a notebook in the first cell.
     Nothing changes where the number of devices is chosen already (``JAX_NUM_CPU_DEVICES``, ``jax_num_cpu_devices``, or
-    ``--xla_force_host_platform_device_count`` in ``XLA_FLAGS``), and nothing for GPUs and TPUs. XLA gets more threads
-    than cores, if the variable ``NPROC`` does not say how many: factorizations of vmapped matrices (orthogonal
-    initial weights, singular values) keep a thread each while others do the work, and would wait forever if none were
-    left.
+    ``--xla_force_host_platform_device_count`` in ``XLA_FLAGS``), and nothing for GPUs and TPUs.
+
+    Args:
+        factorizations: Whether runs hold eigenvalues or singular values, for which `jnorm.sweeps.sweep` asks then: XLA
+            gets many more threads than cores, if the variable ``NPROC`` does not say how many. With few they would wait
+            for each other forever; with many a training step takes up to twice as long.
 
     Raises:
         RuntimeError: JAX has made its devices already.
@@ -63,7 +83,8 @@ def use_cores() -> None:
     """
     if _chosen():
         return
-    os.environ.setdefault("NPROC", str(THREADS * cores()))
+    if factorizations:
+        os.environ.setdefault("NPROC", str(THREADS * cores()))
     try:
         jax.config.update("jax_num_cpu_devices", cores())
     except RuntimeError:

@@ -22,7 +22,7 @@ from jnorm.sweeps import _processes as processes
 from jnorm.sweeps import _programs as programs
 from jnorm.sweeps import _rungs as rungs
 from jnorm.sweeps._configurations import Configuration, describe, expand, grouped, seed_numbers
-from jnorm.sweeps._devices import one_axis, platform_of
+from jnorm.sweeps._devices import one_axis, platform_of, require_threads
 from jnorm.sweeps._files import folder_of
 from jnorm.sweeps._halving_course import NO_PLATEAU, Course, Known, Plateau, Rules
 from jnorm.sweeps._halving_result import HalvingResult, result_of
@@ -148,6 +148,7 @@ def halving(
     calls.check_data(train, group, rows, shared)
     program = programs.trace(train, {}, rows, shared, _IMPL)
     _check(program, score)
+    require_threads(devices, program.jaxpr)
     rules = Rules(at, rungs.sizes(count, len(at), eta), score, maximize, ending.segments, ending.delta)
     entry = {} if folder is None else _identity(train, version, listed, numbers, keys, shared, program, rules, devices)
     with stores.opened(folder, entry):

@@ -24,7 +24,7 @@ from jnorm.sweeps._calls import (
 )
 from jnorm.sweeps._collected import Collected
 from jnorm.sweeps._configurations import Configuration, Grid, Group, expand, grouped, seed_numbers, sort_key
-from jnorm.sweeps._devices import one_axis, platform_of, warn_of_float64
+from jnorm.sweeps._devices import one_axis, platform_of, require_threads, warn_of_float64
 from jnorm.sweeps._files import folder_of
 from jnorm.sweeps._identity import manifest_of, whole_block
 from jnorm.sweeps._jobs import Part
@@ -109,7 +109,8 @@ def sweep(
             subnormal number, which XLA takes for 0; programs return arrays of unequal shapes; the devices are of two
             kinds; the looks of ``until`` do not increase, the grid lacks what it compares, or ``seeds`` are not as many
             as at its last look; the store is damaged, begun on another platform, or holds another program, with what
-            differs, or ``version`` is lacking; ``train.check`` refuses the data.
+            differs, or ``version`` is lacking; ``train.check`` refuses the data; runs hold eigenvalues or singular
+            values, and the CPU has several devices and too few threads for them.
         TypeError: an argument is of another kind; ``train`` does not accept the names, or returns something else than a
             dictionary of arrays.
         MemoryError: one run alone, or ``shared``, does not fit into the memory of a device, with the sizes.
@@ -142,6 +143,8 @@ def sweep(
     traced = [programs.trace(train, g.static, lane, shared, impl) for g, lane in zip(groups, lanes, strict=True)]
     check_outputs(groups, traced)
     check_finite(finite, traced[0])
+    for program in traced:
+        require_threads(devices, program.jaxpr)
     warn_of_float64(devices, [traced[0].outputs, *(lane.traced for lane in lanes)])
     manifest = lambda: {
         **manifest_of(

@@ -265,7 +265,7 @@ def test_the_page_stands_alone_and_puts_failures_first(declare, tmp_path):
 
 
 def test_unknown_claims_get_the_nearest(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sweeps, "use_cores", lambda: None)  # the devices of the test run are made already
+    monkeypatch.setattr(sweeps, "use_cores", lambda **options: None)  # the devices of the test run are made already
     monkeypatch.setattr(common, "use_cache", lambda folder: None)
     with pytest.raises(Refused, match="no claim 'N55': did you mean N5"):
         registry.chosen(("N55",))

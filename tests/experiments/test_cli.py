@@ -152,7 +152,7 @@ def test_bad_options_are_refused_before_any_compile(options, message, capsys, mo
 @pytest.mark.parametrize("option", ["out", "cache"])
 def test_a_folder_that_cannot_be_written_is_said_before_the_work(option, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(sweeps, "use_cores", lambda: None)  # the devices of the test run are made already
+    monkeypatch.setattr(sweeps, "use_cores", lambda **options: None)  # the devices of the test run are made already
     monkeypatch.setattr(selu_fixed_point.portrait, "draw", lambda *_, **__: pytest.fail("worked"))
     if option == "out":
         monkeypatch.setattr(common, "use_cache", lambda folder: None)
@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_work(option, tmp_pat
 
 @pytest.mark.parametrize(("module", "extra"), [("sklearn", "experiments"), ("flint", "verify")])
 def test_a_missing_extra_is_named(module, extra, capsys, monkeypatch):
-    monkeypatch.setattr(sweeps, "use_cores", lambda: None)
+    monkeypatch.setattr(sweeps, "use_cores", lambda **options: None)
     monkeypatch.setattr(common, "use_cache", lambda folder: None)
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(selu_fixed_point, "run", lambda config: __import__(f"{module}.datasets"))
@@ -179,7 +179,7 @@ def quick(monkeypatch, tmp_path):
     """Replaces what an experiment does; its output folder is in the options that this returns."""
 
     def replace(run):
-        monkeypatch.setattr(sweeps, "use_cores", lambda: None)  # the devices of the test run are made already
+        monkeypatch.setattr(sweeps, "use_cores", lambda **options: None)  # the devices of the test run are made already
         monkeypatch.setattr(common, "use_cache", lambda folder: None)
         monkeypatch.setattr(selu_fixed_point, "run", run)
         return ["selu_fixed_point", "--out", str(tmp_path)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -136,6 +137,7 @@ def test_float64_on_a_tpu_is_said_to_be_emulated(monkeypatch):
 CORES = """
 import warnings
 import jax
+import jax.numpy as jnp
 from jnorm import sweeps
 from jnorm.sweeps import _devices as devices
 devices.cores = lambda: 3
@@ -158,8 +160,9 @@ print(*(warning.message for warning in told))
 FACTORS = """
 import jax
 import jax.numpy as jnp
+import jax.numpy as jnp
 from jnorm import sweeps
-sweeps.use_cores()
+sweeps.use_cores(factorizations=True)
 values = lambda key: jnp.linalg.svd(jax.random.normal(key, (16, 16)), compute_uv=False)[0]
 train = lambda key: {"x": sum(values(k) for k in jax.random.split(key, 12))}
 print(sweeps.sweep(train, seeds=32, chunk=16)["x"].shape)
@@ -195,6 +198,23 @@ def test_factorizations_in_vmapped_runs_do_not_wait_for_each_other():
         assert run.communicate(timeout=100) == ("(1, 32)\n", "")
     finally:
         run.kill()
+
+
+def test_factorizations_ask_for_threads(monkeypatch):
+    monkeypatch.setenv("NPROC", "2")
+    two = SimpleNamespace(local_devices=[None] * 2, devices=np.array([SimpleNamespace(platform="cpu")] * 2))
+    one = SimpleNamespace(local_devices=[None], devices=np.array([SimpleNamespace(platform="cpu")]))
+    gpu = SimpleNamespace(local_devices=[None] * 2, devices=np.array([SimpleNamespace(platform="gpu")] * 2))
+    program = jax.make_jaxpr(jax.vmap(jax.jit(lambda a: jnp.linalg.eigvalsh(a).sum())))(jnp.ones((3, 2, 2)))
+    with pytest.raises(
+        ValueError, match=r"`train` holds eigh at .*, for which .*: call use_cores\(factorizations=True"
+    ):
+        devices.require_threads(two, program)
+    devices.require_threads(two, jax.make_jaxpr(jnp.linalg.qr)(jnp.eye(2)))  # which needs none
+    for mesh in (one, gpu):
+        devices.require_threads(mesh, program)
+    monkeypatch.setenv("NPROC", str(devices.THREADS * devices.cores()))
+    devices.require_threads(two, program)
 
 
 def test_cores_are_left_alone_where_the_user_has_said_how_many(monkeypatch):
