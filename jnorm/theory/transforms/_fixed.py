@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from jnorm._ground import checks, nodes
 from jnorm.theory._parts import Activation
-from jnorm.theory.transforms._laws import Law, Measured
+from jnorm.theory.transforms._laws import LANES, Law, Measured
 from jnorm.theory.transforms._results import Seen, Transform, eigenvalue, transformed
 from jnorm.theory.transforms._search import newton
 
@@ -96,13 +96,13 @@ class _Goal:
         z: The Gaussian that the layer sees at the point.
         var: The variance that it shall make of it.
         asked: The rate, chi, or both.
-        shift: The shift that is kept, where one of both is asked; None keeps the scale.
+        shift: The shift that is kept, where one of both is asked, ``[lane]``; NaN keeps the scale.
     """
 
     z: Seen
     var: float
     asked: dict[str, float]
-    shift: Any = None
+    shift: np.ndarray = field(default_factory=lambda: np.full(LANES, np.nan))
 
     def inner(self, law: Law) -> tuple[Any, Any]:
         """Scale and shift of the argument."""
@@ -119,9 +119,10 @@ class _Goal:
         off = [jnp.log(got / self.asked[name]) for name, got in self.reached(law).items()]
         if len(off) == 2:
             return off[0], off[1]
-        if self.shift is None:
-            return off[0], jnp.log(law.at[1] / self.z.var)
-        return (self.inner(law)[1] - self.shift) / jnp.sqrt(law.at[1]), off[0]
+        b, c = self.inner(law)
+        keeps_scale = jnp.isnan(self.shift)
+        shifted = (c - self.shift) / jnp.sqrt(law.at[1])
+        return jnp.where(keeps_scale, off[0], shifted), jnp.where(keeps_scale, 2 * jnp.log(b), off[0])
 
 
 def _chosen(measured: Measured, z: Seen, var: float, asked: dict[str, float]) -> tuple[float, float, str]:
@@ -131,7 +132,7 @@ def _chosen(measured: Measured, z: Seen, var: float, asked: dict[str, float]) ->
     mixed = [[(s, side * c) for c in (0.3, 1.5) for side in (1, -1)] for s in (1.0, 0.3, 3.0, 0.1)]
     tries = [(goal, starts) for starts in mixed]
     if len(asked) == 1:
-        tries = [(keeping(shift=0.0), [(s, 0.0) for s in SCALES]), (goal, [(1.0, c) for c in SHIFTS])]
+        tries = [(keeping(shift=np.zeros(LANES)), [(s, 0.0) for s in SCALES]), (goal, [(1.0, c) for c in SHIFTS])]
         tries += [(keeping(shift=np.array(FAR)), [(s, c) for c in FAR]) for s in SCALES[2:]]
     nearest: tuple[float, float, float] = (math.inf, 1.0, 0.0)
     for residual, starts in tries:
