@@ -58,7 +58,9 @@ def test_duals_are_expectations_of_products(name, x64):
     cov = np.moveaxis(np.array([[var1, corr * np.sqrt(var1 * var2)], [corr * np.sqrt(var1 * var2), var2]]), -1, 0)
     other = gaussian.expectation2(lambda u, v: phi(u) * phi(v), np.zeros(2), cov, kinks=activations.kinks(phi))
     # what `expectation2` promises: 1e-10 of E f^2, which is of order one
-    np.testing.assert_allclose(rule(phi, None)(*map(jnp.asarray, (var1, var2, corr))).value, other, atol=1e-10)
+    np.testing.assert_allclose(
+        rule(callables.wrap(phi), None)(*map(jnp.asarray, (var1, var2, corr))).value, other, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", beside(["relu"], ["relu", "selu", "gelu", "hard_tanh"]))
