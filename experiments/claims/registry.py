@@ -26,6 +26,10 @@ class Entry(NamedTuple):
     full: Any
     quick: Any
 
+    def config(self, *, quick: bool) -> Any:
+        """That of a quick run, or of a full one."""
+        return self.quick if quick else self.full
+
 
 @cache
 def declared() -> dict[str, Entry]:

@@ -327,7 +327,6 @@ def test_processes_share_the_claims(tmp_path):
 
 def test_an_error_in_one_process_ends_all(tmp_path):
     code = (
-        "from dataclasses import replace\n"
         "from pathlib import Path\n"
         "from experiments.claims import measuring, registry\n"
         "from experiments.claims.claim import Setup\n"

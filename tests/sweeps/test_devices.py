@@ -137,7 +137,6 @@ def test_float64_on_a_tpu_is_said_to_be_emulated(monkeypatch):
 CORES = """
 import warnings
 import jax
-import jax.numpy as jnp
 from jnorm import sweeps
 from jnorm.sweeps import _devices as devices
 devices.cores = lambda: 3
@@ -159,7 +158,6 @@ print(*(warning.message for warning in told))
 
 FACTORS = """
 import jax
-import jax.numpy as jnp
 import jax.numpy as jnp
 from jnorm import sweeps
 sweeps.use_cores(factorizations=True)
