@@ -73,19 +73,22 @@ class Held:
         return found
 
     def _backward(self, args: Sequence[Any], key: jax.Array) -> jax.Array:
+        seen = np.zeros(len(self.values), bool)
+
         def outputs(slots: jax.Array) -> list[jax.Array]:
             def hold(row: int, value: jax.Array) -> jax.Array:
                 sizes = (float(self.values[row]), float(self.gradients[row]))
-                return _held(sizes, value, slots[row]) if np.isfinite(sizes[1]) else value
+                seen[row] = np.isfinite(sizes[1])
+                return _held(sizes, value, slots[row]) if seen[row] else value
 
-            out = self._go(args, hold, jaxprs.CALLS - _CUSTOM)
+            out = self._go(args, hold, (jaxprs.CALLS - _CUSTOM) | {"scan"})
             return [value for value in out if jnp.issubdtype(value.dtype, jnp.floating)]
 
         out, back = jax.vjp(outputs, jnp.full(len(self.values), jnp.nan, jnp.float32))
         keys = jax.random.split(key, len(out))
         cotangents = [jax.random.normal(k, value.shape, value.dtype) for k, value in zip(keys, out, strict=True)]
         (ratios,) = back(cotangents)
-        return jnp.where(np.isfinite(self.gradients), ratios, jnp.nan)
+        return jnp.where(seen, ratios, jnp.nan)
 
     def parents(self) -> list[set[int]]:
         """Of each row the rows that it is computed from, with no other row between."""
