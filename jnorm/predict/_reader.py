@@ -229,9 +229,7 @@ class Reader:
         draws = [frozenset[Any]().union(*(term.draws for term in part.keys() - common)) for part in (first, then)]
         if draws[0] & draws[1]:
             raise Refused("a sum of two values with a weight in common, as where a batch's mean is taken off")
-        if not all(all(term.centred for term in part) for part in (first, then)) and all(
-            any(not term.centred for term in part) for part in (first, then)
-        ):
+        if all(any(not term.centred for term in part) for part in (first, then)):
             raise Refused("a sum of two values with means that are not zero")
         size = lambda part: sum(a * a * term.second for term, a in part.items())
         if np.isnan(size(terms)):

@@ -188,7 +188,7 @@ def _nodes_of(values: Sequence[Any]) -> Iterator[int]:
 
 
 def uniform(x: Any) -> Any:
-    """The number that all entries of an array are, or None."""
+    """The number that all entries of an array are, one of Python, or None."""
     if isinstance(x, Data | Unknown | Signal) or (
         hasattr(x, "dtype") and jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)
     ):
@@ -197,4 +197,4 @@ def uniform(x: Any) -> Any:
     if array.size == 0 or not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
         return None
     first = array.ravel()[0]
-    return first[()] if np.all(array == first) else None
+    return first.item() if np.all(array == first) else None

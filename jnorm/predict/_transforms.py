@@ -120,7 +120,7 @@ def transforms(
 
     Args:
         apply: The model, ``apply(params, x)``, that JAX can trace: Flax, Equinox, Haiku or plain.
-        params: Its parameters, a pytree of arrays, or of shapes and dtypes where ``laws`` has all.
+        params: Its parameters, a pytree of arrays; of those with laws in ``laws`` only shapes count.
         x: Its data, a pytree of arrays; only shapes count.
         slope: Slope of the network's correlation map at one, above 1; 1.5 if no ``curvature`` is given.
         curvature: Second derivative of the network's correlation map at one, positive; slopes are one then.
@@ -155,7 +155,7 @@ def transforms(
     checks.require(lambda s: s > 0, "`{}` must satisfy {} > 0", curvature=0.3 if curvature is None else curvature)
     traced = model(apply, params, x, laws)
     reader = Reader(means=curvature is not None)
-    data = [Data(tuple(jnp.shape(leaf))) for leaf in traced.rest]
+    data = [Data(tuple(getattr(leaf, "shape", ()))) for leaf in traced.rest]
     results = _values(jaxprs.evaluate(traced.program, *traced.inputs, *data, hook=reader, opens=()))
     alive = _alive(reader, results)
     if not alive:
@@ -228,7 +228,8 @@ def _solved(alive: Sequence[Activation], solve: Callable[[Any], Transform]) -> l
     like = jax.ShapeDtypeStruct((1,), jnp.float32)
     for one in alive:
         phi = _regions.function(one.origin, one.core, one.base)
-        key = jax.tree.structure(callables.settle(phi, like))
+        numbers, structure = jax.tree.flatten(callables.settle(phi, like))
+        key = structure, *(np.asarray(number).tobytes() for number in numbers)
         if key not in known:
             known[key] = _solution(one, phi, solve)
         out.append(known[key])
