@@ -35,7 +35,7 @@ class Activation(NamedTuple):
     node: int
 
 
-class Placed(Refused):
+class _Placed(Refused):
     """A refusal that names another line than that of the equation which met it."""
 
 
@@ -64,7 +64,7 @@ class Reader:
         try:
             return self._made(site, inputs)
         except Refused as error:
-            reason = str(error) if isinstance(error, Placed) else f"{site} is refused: {error}"
+            reason = str(error) if isinstance(error, _Placed) else f"{site} is refused: {error}"
             return [Unknown(reason, nodes_of(inputs), tuple(out.aval.shape)) for out in site.equation.outvars]
 
     def _made(self, site: Any, inputs: Sequence[Any]) -> list[Any]:
@@ -117,7 +117,10 @@ class Reader:
         use = _moves.PRODUCTS[site.primitive](site, x, weight, at)
         node, second = INPUT, 1.0
         if isinstance(x, Signal):
-            terms, node = self.taken_up(x)
+            try:
+                terms, node = self.taken_up(x)
+            except Refused as error:
+                raise NotImplementedError(str(error)) from None
             second = sum(a * a * term.second for term, a in terms.items())
         self.taken.append(node)
         leaf = weight.key[:3] if weight.key[1:2] == ("row",) else weight.key[:1]
@@ -159,7 +162,7 @@ class Reader:
         if reason:
             step = origin.values[core].step
             assert step is not None
-            raise Placed(f"{step.site} is refused as an activation: {reason}")
+            raise _Placed(f"{step.site} is refused as an activation: {reason}")
         self.nodes.append(origin.node)
         self.activations.append(Activation(origin, core, origin.base(core), len(self.nodes)))
         return Term(origin.draws, len(self.nodes), 1.0, centred=not self.means)
@@ -235,12 +238,8 @@ class Reader:
         if np.isnan(size(terms)):
             raise Refused("a sum with averages over positions or examples, whose size depends on the data")
         shares: dict[int, float] = {}
-        rows = (
-            [(t.node, a * a * t.second) for t, a in terms.items()]
-            if common
-            else [(node, size(first)), (other, size(then))]
-        )
-        for k, part in rows:
+        apart = [(node, size(first)), (other, size(then))]
+        for k, part in [(t.node, a * a * t.second) for t, a in terms.items()] if common else apart:
             shares[k] = shares.get(k, 0.0) + part / size(terms)
         return Origin(_moves.joined(site, inputs), self._mean(shares), terms).signal()
 

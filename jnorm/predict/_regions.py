@@ -1,6 +1,6 @@
 """Elementwise functions that a program computes, as functions of an array of any shape."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm import jaxprs
+from jnorm._ground import _programs
 from jnorm.predict._signals import Origin
 
 SCALARS = frozenset({"broadcast_in_dim", "reshape", "squeeze"})
@@ -50,6 +51,19 @@ def _bound(site: Any, z: jax.Array, inputs: Sequence[Any]) -> Any:
     if site.primitive == "convert_element_type" and jnp.issubdtype(params["new_dtype"], jnp.floating):
         params["new_dtype"] = z.dtype
     return site.equation.primitive.bind(*values, **params)
+
+
+def signature(origin: Origin, core: int, base: int) -> Hashable:
+    """What is equal of functions of the same equations; others of equal shapes may compute the same."""
+    numbers = origin.needed(core, base)
+    at = {base: 0, **{number: i for i, number in enumerate(numbers, 1)}}
+    rows = []
+    for step in (origin.values[number].step for number in numbers):
+        assert step is not None
+        does = step.site.bodies if step.site.primitive in jaxprs.CALLS else step.site.params
+        inputs = tuple(None if k is None else at[k] for k in step.inputs)
+        rows.append((step.site.primitive, inputs, tuple(map(repr, step.known)), _programs.key(does)))
+    return tuple(rows)
 
 
 def at_points(origin: Origin, core: int, base: int) -> np.ndarray:

@@ -167,12 +167,12 @@ def transforms(
         else deep_kernel_shaping(phi, network, slope=1.5 if slope is None else slope)
     )
     found = _solved(alive, solve)
-    rows = tuple(_row(one, transform) for one, transform in zip(alive, found, strict=True))
+    rows = tuple(_row(one, *made) for one, made in zip(alive, found, strict=True))
     groups: dict[Any, list[int]] = {}
     for number, one in enumerate(alive):
         groups.setdefault(_step(one).site.index, []).append(number)
     places = [
-        place([alive[k] for k in group], found[group[0]].constants, [rows[k].second for k in group])
+        place([alive[k] for k in group], found[group[0]][1].constants, [rows[k].second for k in group])
         for group in groups.values()
     ]
     sites = [one.origin.values[k].step for one in alive for k in one.origin.needed(one.core, one.base)]
@@ -221,18 +221,22 @@ def _network(reader: Reader, alive: Sequence[Activation], ends: Any) -> Graph:
     return graph(nodes, sorted({*ends} or mine))
 
 
-def _solved(alive: Sequence[Activation], solve: Callable[[Any], Transform]) -> list[Transform]:
-    """The transform of each activation, one for all that compute the same."""
-    known: dict[Any, Transform] = {}
-    out = []
+def _solved(alive: Sequence[Activation], solve: Callable[[Any], Transform]) -> list[tuple[str, Transform]]:
+    """The name and the transform of each activation, one for all that compute the same."""
+    known: dict[Any, tuple[str, Transform]] = {}
     like = jax.ShapeDtypeStruct((1,), jnp.float32)
+    out = []
     for one in alive:
-        phi = _regions.function(one.origin, one.core, one.base)
-        numbers, structure = jax.tree.flatten(callables.settle(phi, like))
-        key = structure, *(np.asarray(number).tobytes() for number in numbers)
-        if key not in known:
-            known[key] = _solution(one, phi, solve)
-        out.append(known[key])
+        where = one.origin, one.core, one.base
+        first = _regions.signature(*where)
+        if first not in known:
+            phi = _regions.function(*where)
+            numbers, structure = jax.tree.flatten(callables.settle(phi, like))
+            key = structure, *(np.asarray(number).tobytes() for number in numbers)
+            if key not in known:
+                known[key] = _regions.name(*where), _solution(one, phi, solve)
+            known[first] = known[key]
+        out.append(known[first])
     return out
 
 
@@ -246,12 +250,12 @@ def _solution(one: Activation, phi: Any, solve: Callable[[Any], Transform]) -> T
         raise ValueError(f"{site} ends an activation that cannot be transformed: {error}") from None
 
 
-def _row(one: Activation, transform: Transform) -> Replaced:
+def _row(one: Activation, name: str, transform: Transform) -> Replaced:
     a, b, c, d = transform.constants
     second = one.origin.second * one.origin.values[one.base].factor ** 2
     step = _step(one)
     return Replaced(
-        _regions.name(one.origin, one.core, one.base),
+        name,
         one.origin.shape,
         float(second),
         (a, float(b / np.sqrt(second)), c, d),
