@@ -89,7 +89,7 @@ def of_leaves(params: Any, laws: Any) -> list[tuple[str, Law]]:
     given: list[Any] = [None] * len(leaves)
     if laws is not None:
         try:
-            given = structure.flatten_up_to(laws)
+            given = structure.flatten_up_to(laws)  # type: ignore[attr-defined]
         except ValueError:
             other = jax.tree.structure(laws, is_leaf=lambda law: law is None or isinstance(law, Law))
             raise ValueError(f"`laws` must have the structure of `params`, {structure}; got {other}") from None
