@@ -88,9 +88,11 @@ def of_leaves(params: Any, laws: Any) -> list[tuple[str, Law]]:
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     given: list[Any] = [None] * len(leaves)
     if laws is not None:
-        given, other = jax.tree.flatten(laws, is_leaf=lambda law: law is None or isinstance(law, Law))
-        if other != structure:  # type: ignore[operator]
-            raise ValueError(f"`laws` must have the structure of `params`, {structure}; got {other}")
+        try:
+            given = structure.flatten_up_to(laws)  # type: ignore[attr-defined]
+        except ValueError:
+            other = jax.tree.structure(laws, is_leaf=lambda law: law is None or isinstance(law, Law))
+            raise ValueError(f"`laws` must have the structure of `params`, {structure}; got {other}") from None
         wrong = [law for law in given if not (law is None or isinstance(law, Law))]
         if wrong:
             raise ValueError(f"`laws` must hold jnorm.predict.Law or None; got {wrong[0]!r}")
