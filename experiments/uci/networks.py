@@ -80,7 +80,7 @@ def network(
     def apply(params: Any, state: Any, x: jax.Array, *, train: bool, key: Any = None) -> tuple[jax.Array, Any]:
         tap = _tap(count, widths if size.conic is not None else None, blocks(kind, depth))
         y, state = plain.apply(params, state, x, train=train, key=key, tap=tap)
-        return jnp.where(jnp.arange(outputs) < size.classes, y, -jnp.inf), state
+        return jnp.where(_first(y, size.classes), y, -jnp.inf), state
 
     return networks.Network(init, apply)
 
@@ -127,13 +127,18 @@ def _tap(count: Any, widths: list[Any] | None, most: int) -> Callable[[str, jax.
         if what != "post":
             return value
         if widths is not None:
-            value = jnp.where(jnp.arange(value.shape[-1]) < widths[int(part)], value, 0)
+            value = jnp.where(_first(value, widths[int(part)]), value, 0)
         if last and isinstance(count, jax.Array):
             value = jnp.where(int(part) < count, value, last[-1])
         last[:] = [value]
         return value
 
     return tap
+
+
+def _first(x: jax.Array, count: Any) -> jax.Array:
+    """True for the first so many features."""
+    return jnp.broadcast_to(jnp.arange(x.shape[-1]) < count, x.shape)
 
 
 def _fitted(part: Any, inputs: Any, outputs: Any) -> Any:
@@ -149,4 +154,4 @@ def _kernel(kernel: Any, inputs: Any, outputs: Any) -> Any:
         return weight_norm.init(_kernel(kernel.direction, inputs, outputs))
     rows, columns = (jnp.arange(n) < true for n, true in zip(kernel.shape, (inputs, outputs), strict=True))
     scale = jnp.sqrt(kernel.shape[0] / jnp.asarray(inputs, kernel.dtype))
-    return jnp.where(rows[:, None] & columns, kernel * scale, 0)
+    return jnp.where(rows[:, None] & columns[None], kernel * scale, 0)
