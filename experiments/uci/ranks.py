@@ -111,5 +111,7 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
     the mean over the networks is taken off each set, which says whether the same networks are better.
     """
     both = np.isfinite(ours) & np.isfinite(theirs)
-    less = [a - np.mean(a, 1, where=both, keepdims=True) for a in np.where(both, [ours, theirs], 0)]
-    return {"overall": spearman(ours[both], theirs[both]), "within": spearman(less[0][both], less[1][both])}
+    rows = both.any(1)
+    pair = [a[rows] for a in (ours, theirs)]
+    less = [a - np.mean(a, 1, where=both[rows], keepdims=True) for a in pair]
+    return {"overall": spearman(ours[both], theirs[both]), "within": spearman(*(a[both[rows]] for a in less))}
