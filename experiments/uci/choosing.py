@@ -12,6 +12,8 @@ from jnorm.sweeps import SweepResult
 
 PROGRAMS = 100
 """The most programs that are compiled."""
+FEWEST = 4
+"""Sets in a bucket, if there are as many: compiling takes longer than to fill up small ones."""
 STATIC = ("bucket", "kind", "units", "cap")
 """What makes a program of its own."""
 INTEGERS = ("number", "split", "depth", "conic")
@@ -65,7 +67,8 @@ def programs(grid: Grid, sets: int) -> Programs:
     Programs(buckets=2, caps={2: 4, 3: 4, 4: 4, 8: 32, 16: 32, 32: 32})
     """
     room = max(1, PROGRAMS // (len(grid.kinds) * len(grid.units)))
-    buckets = min(sets, 3 if 3 * len(grid.depths) <= room else min(2, room))
+    few = max(1, sets // FEWEST)
+    buckets = min(few, 3 if 3 * len(grid.depths) <= room else min(2, room))
     parts = np.array_split(sorted(grid.depths), min(len(grid.depths), max(1, room // buckets)))
     return Programs(buckets, {int(depth): int(part[-1]) for part in parts for depth in part})
 
