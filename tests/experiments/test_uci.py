@@ -105,9 +105,10 @@ CONIC = {kind: kind in ("snn", "batchnorm", "weightnorm", "layernorm") for kind 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_padded_network_trains_as_the_one_without_padding(kind):
-    features, classes, depth, conic = 3, 2, 2, CONIC[kind]
+    features, classes, conic = 3, 2, CONIC[kind]
+    depth, most = (4, 6) if kind == "resnet" else (2, 4)
     size = Size(features, classes, jnp.asarray(depth), jnp.asarray(int(conic)))
-    padded = network(kind, size, inputs=5, outputs=4, units=UNITS, depth=4)
+    padded = network(kind, size, inputs=5, outputs=4, units=UNITS, depth=most)
     widths = list(networks.conic(features, classes, units=UNITS, depth=depth)[1:-1]) if conic else [UNITS] * depth
     plain = reference(kind, features, classes, widths)
     x = jax.random.normal(jax.random.key(1), (20, features))
@@ -320,9 +321,10 @@ def test_a_small_table_is_written_and_a_stopped_one_goes_on(folder, tmp_path, ca
     assert "| alpha | 40 |" in capsys.readouterr().out
     with pytest.raises(Refused, match="holds a sweep: --resume continues it"):
         uci.run(config)
+    whole = uci.run(uci.Config(out=config.out, data_dir=folder, resume=True, **SMALL))
+    np.testing.assert_array_equal(whole["accuracy"], numbers["accuracy"])
     stopped = uci.Config(out=tmp_path / "stopped", data_dir=folder, **SMALL)
-    monkeypatch.setattr(choosing, "to_judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    monkeypatch.setattr(course, "to_judge", choosing.to_judge)
+    monkeypatch.setattr(course, "to_judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         uci.run(stopped)
     monkeypatch.undo()
