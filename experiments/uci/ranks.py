@@ -82,9 +82,9 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     >>> round(spearman(np.array([0.1, 0.2, 0.3]), np.array([1.0, 3.0, 2.0])), 6)
     0.5
     """
-    ranked = [np.asarray(statistics.ranks(np.asarray(a, np.float64).ravel(), axis=0), float) for a in (x, y)]
-    if len(ranked[0]) < 2 or any(np.ptp(a) == 0 for a in ranked):
+    if np.size(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
+    ranked = [np.asarray(statistics.ranks(np.asarray(a, np.float64).ravel(), axis=0), float) for a in (x, y)]
     return float(np.corrcoef(np.stack(ranked))[0, 1])
 
 

@@ -73,10 +73,11 @@ def text(numbers: dict[str, Any], table: ranks.Table) -> str:
                 f"{tests['f']:.2f} (p {tests['f_p']:.2g}); critical difference {tests['critical_difference']:.2f}."
             )
     agreed = numbers["agreement"]
-    lines.append(
-        f"\nSpearman's correlation of our accuracies with the published ones: {agreed['overall']:.3f} over sets and "
-        f"networks, {agreed['within']:.3f} with the mean of each set taken off."
-    )
+    if np.isfinite(agreed["overall"]):
+        lines.append(
+            f"\nSpearman's correlation of our accuracies with the published ones: {agreed['overall']:.3f} over sets "
+            f"and networks, {agreed['within']:.3f} with the mean of each set taken off."
+        )
     for whose, rule in (
         ("ours", numbers["rule"]),
         ("the published accuracies of the same sets", numbers["rule_on_published"]),
