@@ -95,6 +95,7 @@ def read(chosen: Sequence[str], folder: Path | None) -> tuple[list[Problem], dic
 
 
 def _splits(published: datasets.Published) -> list[dict[str, np.ndarray]]:
+    assert published.tuning is not None  # of a UCI set
     train, dev = published.tuning
     dev = dev[_drawn(len(dev), min(len(dev), DEV))[1]]
     found = [dict(zip(PARTS, (train, dev, dev), strict=True))]

@@ -114,7 +114,7 @@ def draw(output: Output, numbers: dict[str, Any], table: ranks.Table) -> None:
     if there.sum() > 1:
         panels["published, same sets"] = numbers["published"][there]
     with plots.style():
-        figure, axes = plots.figure(1, len(panels), size=(3.6 * len(panels), 2.4))
+        figure, axes = plots.figure(1, len(panels), size=(4.2 * len(panels), 2.4))
         for each, (title, accuracy) in zip(np.atleast_1d(axes), panels.items(), strict=True):
             grid = [{"network": kind, "set": i} for kind in kinds for i in range(len(accuracy))]
             result = statistics.Runs(grid, {"accuracy": accuracy.T.reshape(-1, 1)})
