@@ -279,6 +279,7 @@ def located(found: Kinks, points: Any, mean: jax.Array, scale: jax.Array) -> jax
 
 
 def fixed(numbers: Sequence[float], mean: jax.Array) -> jax.Array:
-    """Numbers as kinks of every lane, sorted."""
-    column = jnp.asarray(sorted(numbers), mean.dtype).reshape(-1, *(1,) * mean.ndim)
-    return jnp.broadcast_to(column, (len(numbers), *mean.shape))
+    """Numbers as kinks of every lane, sorted; where the mean is on the host so are they, and nothing is compiled."""
+    column = np.asarray(sorted(numbers), mean.dtype).reshape(-1, *(1,) * mean.ndim)
+    xp: Any = np if isinstance(mean, np.ndarray) else jnp
+    return xp.broadcast_to(column, (len(numbers), *mean.shape))
