@@ -13,6 +13,8 @@ from jnorm.gaussian import _lattice
 from tests.gaussian.test_products import general
 from tests.thorough import beside
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 SMOOTH = ["tanh", "erf", "gelu", "mish", "sigmoid", "silu", "sin", "softplus"]
 LEAST = (1 - (_lattice.NARROWEST[8] * _lattice.SPACING[8]) ** 2) ** 0.5  # the correlation that it ends at
 

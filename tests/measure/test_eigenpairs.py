@@ -182,5 +182,5 @@ def test_many_parameters_are_within_the_stated_bound(size):
         wide = curvature.operator(
             lambda v: scales.astype(np.float64) * v + 0.1 * (jnp.roll(v, 1) + jnp.roll(v, -1)), jnp.zeros(size)
         )
-        top = eigsh(wide.to_scipy(), 2, which="LA", tol=1e-10)[0][::-1]
+        top = eigsh(wide.to_scipy(), 2, which="LA", tol=1e-7)[0][::-1]
     assert np.all(np.abs(pairs.values[:2] - top) <= pairs.residuals[:2] + 1e-5)
