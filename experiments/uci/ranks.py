@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from experiments.uci.networks import KINDS
 from jnorm import statistics
@@ -84,8 +85,7 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     """
     if np.size(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
-    ranked = [np.asarray(statistics.ranks(np.asarray(a, np.float64).ravel(), axis=0), float) for a in (x, y)]
-    return float(np.corrcoef(np.stack(ranked))[0, 1])
+    return float(spearmanr(np.ravel(x), np.ravel(y)).statistic)
 
 
 def verdict(found: Mapping[str, Any], kinds: Sequence[str], table: Table) -> dict[str, Any]:

@@ -56,13 +56,13 @@ def on_a_lattice(
     size = cuu.dtype.itemsize
     step, reach = SPACING[size], RANGE[size]
     count, lags = math.ceil(reach / step), math.ceil(reach * math.sqrt(1 - MODERATE**2) / step)
-    numbers = lambda most: jnp.arange(-most, most + 1, dtype=cuu.dtype).reshape(-1, *(1,) * (cuu.ndim - 1))
-    y = step * numbers(count)
+    numbers = lambda first, last: jnp.arange(first, last + 1, dtype=cuu.dtype).reshape(-1, *(1,) * (cuu.ndim - 1))
+    y = step * numbers(-count, count)
     x = y / correlation
     g, h = (at_points(pair[i], 1)(mean[i][None] + jnp.sqrt(var) * z) for i, (var, z) in enumerate(((cuu, x), (cvv, y))))
     of_x, around = g * density(x), jnp.pad(h, [(lags, lags)] + [(0, 0)] * (cuu.ndim - 1))
     beside = lambda lag: around[lags + lag : lags + lag + 2 * count + 1]
-    weights = elementary.exp(-((step * numbers(lags)[lags:] / narrow) ** 2) / 2)
+    weights = elementary.exp(-((step * numbers(0, lags) / narrow) ** 2) / 2)
     inner = [weights[:1] * h, jnp.zeros_like(h)]  # by even and by odd differences of the numbers; one kernel
     for lag in range(1, lags + 1):
         inner[lag % 2] += weights[lag : lag + 1] * (beside(lag) + beside(-lag))

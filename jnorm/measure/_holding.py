@@ -16,7 +16,7 @@ from jnorm.measure import quantities
 Place = tuple[tuple[int, ...], int, int]
 """An equation's index, how often it had been computed before, and which of its outputs."""
 
-_CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
+_OPENED = jaxprs.CALLS | {"scan"}
 LEAST = -60.0  # logarithm of what is zero
 
 
@@ -65,8 +65,8 @@ class Held:
             held = held.at[row].set(ratio)
             return _divided(value, ratio)
 
-        self._go(args, look, jaxprs.CALLS | {"scan"})
-        self._go(args, hold, jaxprs.CALLS | {"scan"})
+        self._go(args, look, _OPENED)
+        self._go(args, hold, _OPENED)
         found = {"free": _log(free), "value": _log(held)}
         if key is not None:
             found["gradient"] = _log(self._backward(args, key))
@@ -81,7 +81,7 @@ class Held:
                 seen[row] = np.isfinite(sizes[1])
                 return _held(sizes, value, slots[row]) if seen[row] else value
 
-            out = self._go(args, hold, (jaxprs.CALLS - _CUSTOM) | {"scan"})
+            out = self._go(args, hold, _OPENED - jaxprs.CUSTOM)
             return [value for value in out if jnp.issubdtype(value.dtype, jnp.floating)]
 
         out, back = jax.vjp(outputs, jnp.full(len(self.values), jnp.nan, jnp.float32))
@@ -99,7 +99,7 @@ class Held:
             return frozenset({row})
 
         leaves = [frozenset[int]()] * len(self.program.jaxpr.invars)
-        self._go(leaves, note, jaxprs.CALLS | {"scan"}, run=_union, taken=lambda x, turn: x, stacked=_joined)
+        self._go(leaves, note, _OPENED, run=_union, taken=lambda x, turn: x, stacked=_joined)
         return found
 
     def _go(

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jnorm.predict._loops import chosen, columns, repeated, row_of, scanned
 from jnorm.predict._signals import Data, Signal, Unknown
-from jnorm.predict._structure import rearranged, regrouped
-from jnorm.predict._values import Atoms, Refused, Stack, Weight
+from jnorm.predict._structure import regrouped
+from jnorm.predict._values import Atoms, Refused, Weight
 
 Axes = tuple[Atoms, ...]
 
@@ -162,63 +163,40 @@ def _sliced(axes: Axes, shape: Sequence[int], which: Any) -> Move:
     return Move(tuple(out), which if some else None)
 
 
+_UNKNOWN = (Data, Signal, Unknown, Weight)
+
+
 def _scan(site: Any, inputs: Sequence[Any], turns: list[int]) -> list[Any]:
-    params, (body,) = site.params, site.bodies
-    fixed, carried = params["num_consts"], params["num_carry"]
-    consts, carry, xs = inputs[:fixed], list(inputs[fixed : fixed + carried]), inputs[fixed + carried :]
-    rows = []
-    order = range(params["length"])
-    for turn in reversed(order) if params["reverse"] else order:
-        turns.append(turn)
-        out = site.open(body, *consts, *carry, *(_row(x, turn, site) for x in xs))
-        turns.pop()
-        carry = out[:carried]
-        rows.append(out[carried:])
-    if params["reverse"]:
-        rows.reverse()
-    return [*carry, *(_column(parts) for parts in zip(*rows, strict=True))]
+    return scanned(site, inputs, turns, lambda x, turn: _row(x, turn, site), _column)
 
 
 def _row(x: Any, turn: int, site: Any) -> Any:
-    if isinstance(x, Stack):
-        return x.parts[turn]
-    if isinstance(x, Weight):
-        return rearranged(x, x.shape[1:], site)._replace(key=(*x.key, "row", turn))
     if isinstance(x, Data):
         return Data(x.shape[1:])
     if isinstance(x, Signal | Unknown):
         raise Refused("a loop over positions or units")
-    return x[turn]
+    return row_of(x, turn, site)
 
 
 def _column(parts: Sequence[Any]) -> Any:
     if all(isinstance(x, Data) for x in parts):
         return Data((len(parts), *parts[0].shape))
-    random = any(isinstance(x, Data | Signal | Unknown | Weight | Stack) for x in parts)
-    return Stack(tuple(parts)) if random else np.stack([np.asarray(x) for x in parts])
+    return columns(parts, _UNKNOWN)
 
 
 def _cond(site: Any, inputs: Sequence[Any], turns: list[int]) -> list[Any]:
-    if isinstance(inputs[0], Data | Signal | Unknown | Weight):
+    if isinstance(inputs[0], _UNKNOWN):
         raise Refused("a branch that depends on the data")
-    return list(site.open(site.bodies[int(np.clip(inputs[0], 0, len(site.bodies) - 1))], *inputs[1:]))
+    return chosen(site, inputs)
 
 
 def _while(site: Any, inputs: Sequence[Any], turns: list[int]) -> list[Any]:
-    params, (condition, body) = site.params, site.bodies
-    first = params["cond_nconsts"]
-    second = first + params["body_nconsts"]
-    carry, turn = list(inputs[second:]), 0
-    while True:
-        (going,) = site.open(condition, *inputs[:first], *carry)
-        if isinstance(going, Data | Signal | Unknown | Weight):
+    def known(going: Any) -> bool:
+        if isinstance(going, _UNKNOWN):
             raise Refused("a loop whose end depends on the data")
-        if not going:
-            return carry
-        turns.append(turn)
-        carry = site.open(body, *inputs[first:second], *carry)
-        turns.pop()
-        turn += 1
+        return bool(going)
+
+    return repeated(site, inputs, turns, known)
 
 
 LOOPS = {"scan": _scan, "cond": _cond, "while": _while}

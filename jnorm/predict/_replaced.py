@@ -12,7 +12,6 @@ from jnorm import jaxprs
 from jnorm.predict._reader import Activation
 
 Index = tuple[int, ...]
-KEEPS = frozenset({"custom_jvp_call", "custom_vjp_call"})
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,6 @@ class Place:
     d: float
 
 
-def loops(site: Any) -> tuple[Any, ...]:
-    """The loops around a site, from outside."""
-    found = []
-    while site.outer is not None:
-        site = site.outer
-        found += [site] if site.primitive in ("scan", "while") else []
-    return tuple(reversed(found))
-
-
 def place(
     activations: Sequence[Activation], constants: tuple[float, float, float, float], seconds: Sequence[float]
 ) -> Place:
@@ -60,16 +50,14 @@ def place(
     steps, entry = _steps(first)
     site = first.origin.values[first.core].step.site  # type: ignore[union-attr]
     sites = [first.origin.values[k].step.site for k in first.origin.needed(first.core, first.base)]  # type: ignore[union-attr]
-    around = loops(site)
+    around = [outer for outer in site.around if outer.primitive in ("scan", "while")]
     if len({_scopes(other) for other in sites}) > 1:
         raise NotImplementedError(f"{site} is refused: an activation that begins outside of a loop or a checkpoint")
-    outer = site.outer
-    while outer is not None:
-        if outer.primitive in KEEPS:
-            raise NotImplementedError(
-                f"{site} is refused: an activation inside of {outer}, which has a derivative of its own"
-            )
-        outer = outer.outer
+    own = next((outer for outer in reversed(site.around) if outer.primitive in jaxprs.CUSTOM), None)
+    if own is not None:
+        raise NotImplementedError(
+            f"{site} is refused: an activation inside of {own}, which has a derivative of its own"
+        )
     if any(_steps(other) != (steps, entry) for other in activations):
         raise NotImplementedError(f"{site} is refused: an activation that changes from turn to turn")
     turns = [other.origin.values[other.core].step.turns for other in activations]  # type: ignore[union-attr]
@@ -100,11 +88,8 @@ def _steps(activation: Activation) -> tuple[Any, tuple[Index, int]]:
 
 
 def _scopes(site: Any) -> tuple[Index, ...]:
-    found = []
-    while site.outer is not None:
-        site = site.outer
-        found += [site.index] if site.primitive in jaxprs.LOOPS | {"remat", "remat2", "checkpoint"} else []
-    return tuple(found)
+    kinds = jaxprs.LOOPS | {"remat", "remat2", "checkpoint"}
+    return tuple(outer.index for outer in site.around if outer.primitive in kinds)
 
 
 def replaced(apply: Callable[..., Any], places: Sequence[Place], primitives: Mapping[Index, str]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from jnorm.predict._reader import Activation, Reader
 from jnorm.predict._replaced import place, replaced
 from jnorm.predict._signals import Data, Signal, nodes_of
 from jnorm.theory.transforms import Graph, Transform, deep_kernel_shaping, graph, tailored
+from jnorm.theory.transforms._graphs import above
 
 HEAD = ("activation", "E[z^2]", "a", "b", "c", "d", "C'(1)", "C''(1)", "line")
 WIDTHS = (20, 7, 9, 9, 9, 9, 8, 8, 13)
@@ -190,7 +191,8 @@ def _step(one: Activation) -> Any:
 
 def _alive(reader: Reader, results: Sequence[Any]) -> list[Activation]:
     """Activations that weights take up, and those of the same equations at other turns of a loop."""
-    taken = _above(reader.nodes, reader.taken)
+    sources = [[], *([node] if isinstance(node, int) else [*node] for node in reader.nodes)]
+    taken = above(reader.taken, sources)
     lines = {_step(one).site.index for one in reader.activations if one.node in taken}
     for x in results:
         if isinstance(x, Signal) and not x.linear:
@@ -198,17 +200,6 @@ def _alive(reader: Reader, results: Sequence[Any]) -> list[Activation]:
             if step and step.site.index in lines:
                 reader.taken_up(x)
     return [one for one in reader.activations if _step(one).site.index in lines]
-
-
-def _above(nodes: Sequence[Any], ends: Sequence[int]) -> set[int]:
-    """Nodes, and all that they are made of."""
-    found, left = set[int](), list(ends)
-    while left:
-        node = left.pop()
-        if node not in found:
-            found.add(node)
-            left += [] if node == 0 else [nodes[node - 1]] if isinstance(nodes[node - 1], int) else nodes[node - 1]
-    return found
 
 
 def _network(reader: Reader, alive: Sequence[Activation], ends: Any) -> Graph:

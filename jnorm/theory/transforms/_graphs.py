@@ -64,7 +64,7 @@ def graph(nodes: Sequence[int | Mapping[int, float]], outputs: Sequence[int] | N
     ends = [k for k in range(len(sources)) if k not in taken] if outputs is None else [int(k) for k in outputs]
     if not ends or any(not 0 <= k < len(sources) for k in ends):
         raise ValueError(f"`outputs` must be nodes between 0 and {len(nodes)}, one at least; got {ends}")
-    wholes = [_above(end, sources) for end in ends]
+    wholes = [above([end], sources) for end in ends]
     alive = set[int]().union(*wholes)
     parts = [_steps(sorted(whole), 0, nodes) for whole in wholes]
     parts += [_steps(inside, entry, nodes) for inside, entry in _regions(sources, sorted(alive), ends)]
@@ -82,9 +82,9 @@ def _sources(number: int, node: int | Mapping[int, float]) -> list[int]:
     return row
 
 
-def _above(end: int, sources: Sequence[Sequence[int]]) -> set[int]:
-    """A node and all that it is made of."""
-    found, left = set[int](), [end]
+def above(ends: Sequence[int], sources: Sequence[Sequence[int]]) -> set[int]:
+    """Nodes and all that they are made of; ``sources`` are the nodes that each node takes up."""
+    found, left = set[int](), list(ends)
     while left:
         node = left.pop()
         if node not in found:
