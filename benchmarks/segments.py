@@ -43,7 +43,7 @@ def training(epochs: int, segments: int) -> Callable[[], Any]:
 
 
 def run() -> Iterator[Row]:
-    """Runs of some twenty seconds and twice as long, in three segments each; a quarter of an hour."""
+    """Runs of ten to twenty seconds and twice as long, in three segments each; ten to fifteen minutes."""
     use_cores()
     for epochs, rounds in ((72, 9), (144, 7)):
         contenders = {"segments": training(epochs, SEGMENTS), "store": training(epochs, 1)}
