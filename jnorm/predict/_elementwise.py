@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm.predict._atoms import Atom, Function, Root
+from jnorm.predict._copies import meeting
 from jnorm.predict._nodes import Node, bind
 from jnorm.predict._sums import Picked
 from jnorm.predict._together import merged, mixed, one_gaussian, product, sampled
@@ -65,6 +66,7 @@ def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
                 return x  # as where a probe is added
     status = max((x.status for x in inputs if isinstance(x, Random)), default=EXACT)
     inputs = [known(x) if isinstance(x, Random) and not x.terms else x for x in inputs]
+    inputs = [_meeting(x, inputs) for x in inputs]
     if site.primitive == "add_any":
         inputs = _alike(inputs)
     axes = aligned(site, inputs)
@@ -87,6 +89,12 @@ def _alike(inputs: Sequence[Any]) -> Sequence[Any]:
             i = units.index(False)
             out[i] = _picked(out[i], axis, out[1 - i].axes[axis])
     return out
+
+
+def _meeting(x: Any, inputs: Sequence[Any]) -> Any:
+    for other in inputs if isinstance(x, Random) else ():
+        x = meeting(x, other) if isinstance(other, Random) else x
+    return x
 
 
 def _picked(x: Random, axis: int, units: Atoms) -> Random:

@@ -100,6 +100,27 @@ class Outer(Atom):
         return np.where((self.i >= 0) & (self.j >= 0), a[:, self.i] * b[:, self.j], 0.0).sum(-1)
 
 
+class Total(Atom):
+    """Sums over ``count`` units of a value with mean zero, which are Gaussian and as large as chance makes them."""
+
+    gaussian = True
+
+    def __init__(self, value: Random, count: int) -> None:
+        self.value, self.count, self.size = value, count, value.size
+        self.mean, self.deps = np.zeros(value.size), frozenset(("total", count, dep) for dep in value.deps)
+
+    @property
+    def variance(self) -> np.ndarray:
+        return self.count * diagonal(self.value)
+
+    def rows(self, pool: Pool) -> np.ndarray:
+        rows = pool.rows(self.value)
+        each = min(self.count, FEW)
+        count = len(rows) // each
+        picks = pool.rng.integers(len(rows), size=(count, each))
+        return (rows - rows.mean(0))[picks].sum(1) * np.sqrt(self.count / each)
+
+
 class Value(Atom):
     """A value as one atom."""
 
@@ -143,6 +164,11 @@ class Picked(Atom):
         return np.take_along_axis(rows, at, 1)
 
 
+def _totals(first: Total, then: Total) -> np.ndarray | None:
+    part = covariance(first.value, then.value)
+    return None if part is None else first.count * part
+
+
 def _inners(first: Inner, then: Inner) -> np.ndarray:
     return first.among(then) if max(first.size, then.size) <= LARGE else sampled_covariance(first, then)
 
@@ -153,5 +179,6 @@ RULES.update(
         (Function, Inner): function_root,
         (Product, Inner): product_other,
         (Outer, Outer): lambda first, then: first.among(then),
+        (Total, Total): _totals,
     }
 )
