@@ -83,8 +83,8 @@ def test_a_jump_passes_no_batch_norm():
         plain, _ = switched(normed).apply(params, state, x, train=True)
         y, _ = norm.apply(params, state, x, train=True)
         np.testing.assert_allclose(y - plain, jnp.broadcast_to(offset * passes, y.shape), atol=1e-4)
-    before = np.array([[3.0, 1.0], [4.0, 0.0]])
-    np.testing.assert_allclose(stalled_units.updates(before, before + [[0.5, 0.0], [0.0, 0.0]]), [0.1, 0.0])
+    before, after = np.array([[[3.0, 1.0], [4.0, 0.0]], [[3.5, 1.0], [4.0, 0.0]]])
+    np.testing.assert_allclose(stalled_units.updates(before, after), [0.1, 0.0])
 
 
 def test_inputs_swing_and_rest():

@@ -213,6 +213,8 @@ def draw(measured: Mapping[str, Any]) -> Any:
             share = 100 * drawing.values(measured["surfaces"], "stable", arm).mean(0)
             panels[2].plot(measured["rates"], share, dash, marker="o", markersize=3, color=plots.PALETTE[i], label=name)
         panels[2].set(xscale="log", xlabel="learning rate", ylabel="stable runs (%)", title="Descent on all examples")
+        panels[2].set_ylim(-3, 103)
+        panels[2].xaxis.minorticks_off()
         plots.legend(figure, panels[0])
     return figure
 
