@@ -222,7 +222,9 @@ STARTS = {
 
 
 def _part(what: str, metric: str, arm: Mapping[str, Any], claim: str, effect: float, bound: float) -> Comparison:
-    return compared(what, "units", claim, effect, metric=metric, a=arm, b=bound, diverged="lowest", own=("rate",))
+    method = "t" if claim == "equal" else "sign"  # all runs may have the same share
+    options = {"metric": metric, "diverged": "lowest", "own": ("rate",), "method": method}
+    return compared(what, "units", claim, effect, a=arm, b=bound, **options)
 
 
 TRAINED = [
