@@ -122,7 +122,7 @@ def surfaces(config: Config, setup: Setup) -> dict[str, Any]:
 
     arms = [{"normed": normed, "own": 1.0} for normed in (0.0, 1.0)]
     names, finite = ["without batch norm", "with it"], ("along", "hundredth")
-    options = {"shared": data.parts, "finite": finite}
+    options: dict[str, Any] = {"shared": data.parts, "finite": finite}
     chosen = tuned(
         train, setup, "surfaces", arms, {"rate": config.rates}, names=names, seeds=setup.tuning // 2, **options
     )
@@ -174,7 +174,7 @@ PLAIN, OWN, SAME = ({"normed": n, "own": o} for n, o in ((0.0, 1.0), (1.0, 1.0),
 
 def _part(what: str, claim: str, effect: float, metric: str, a: Mapping[str, Any], diverged: str) -> Comparison:
     method = "sign" if metric == "largest" else "t"  # powers of two may be the same in all runs
-    options = {"metric": metric, "own": ("rate",), "diverged": diverged, "method": method}
+    options: dict[str, Any] = {"metric": metric, "own": ("rate",), "diverged": diverged, "method": method}
     return compared(f"{what}, with less without", "surfaces", claim, effect, a=a, b=PLAIN, **options)
 
 

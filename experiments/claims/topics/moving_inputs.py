@@ -109,7 +109,7 @@ def moved(config: Config, setup: Setup) -> dict[str, Any]:
         for norm in ("plain", "batch norm")
         for kind in ("still", "moving")
     ]
-    options = {"integers": ("method",), "shared": data.parts}
+    options: dict[str, Any] = {"integers": ("method",), "shared": data.parts}
     chosen = tuned(
         train, setup, "moving", arms, {"rate": config.rates}, names=names, seeds=setup.tuning // 2, **options
     )

@@ -51,7 +51,7 @@ class Config:
 
 
 QUICK = Config(units=16, depth=2, every=2, looks=2, watched=64, rates=(0.03,), transient=4, width=64, examples=2)
-REGION = {"mean": (-1, 1), "var": (0.06, 13.6), "p": 0.64}
+REGION: dict[str, Any] = {"mean": (-1, 1), "var": (0.06, 13.6), "p": 0.64}
 """What the layer map takes into itself and contracts, for the weights of theorem 1."""
 
 
@@ -223,7 +223,7 @@ STARTS = {
 
 def _part(what: str, metric: str, arm: Mapping[str, Any], claim: str, effect: float, bound: float) -> Comparison:
     method = "t" if claim == "equal" else "sign"  # all runs may have the same share
-    options = {"metric": metric, "diverged": "lowest", "own": ("rate",), "method": method}
+    options: dict[str, Any] = {"metric": metric, "diverged": "lowest", "own": ("rate",), "method": method}
     return compared(what, "units", claim, effect, a=arm, b=bound, **options)
 
 

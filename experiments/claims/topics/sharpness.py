@@ -93,8 +93,8 @@ def sharp(config: Config, setup: Setup) -> dict[str, Any]:
             **{f"{part}_accuracy": jnp.where(arrived, accurate(part), 0.0) for part in ("dev", "test")},
         }
 
-    options = {"shared": data.parts, "finite": ("top", "free")}
-    budget = {"seeds": setup.tuning // 2, "names": [f"batches of {size}" for size in SIZES]}
+    options: dict[str, Any] = {"shared": data.parts, "finite": ("top", "free")}
+    budget: dict[str, Any] = {"seeds": setup.tuning // 2, "names": [f"batches of {size}" for size in SIZES]}
     arms = [{"size": float(size), "own": 1.0} for size in SIZES]
     chosen = tuned(train, setup, "sharpness", arms, {"rate": config.rates}, **budget, **options)
     lowest = min(arm["rate"] for arm in chosen.arms)

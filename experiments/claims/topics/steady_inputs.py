@@ -199,13 +199,8 @@ QUARTER = float(np.log10(4 / 3))
 
 def _part(what: str, metric: str, a: Mapping[str, Any], b: Any, **options: Any) -> Comparison:
     """A difference of logarithms, in which the first shall be less."""
-    options = {"claim": "less", "effect": QUARTER, "diverged": "highest"} | options
+    options: dict[str, Any] = {"claim": "less", "effect": QUARTER, "diverged": "highest"} | options
     return compared(what, "inputs", metric=metric, a=a, b=b, own=("rate",), **options)
-
-
-def _sided(what: str, metric: str, a: Mapping[str, Any], view: str) -> Comparison:
-    """One view of the runs with batch norm against the runs without, for which both views are the same."""
-    return _part(what, f"{metric}_{view}", a, PLAIN)
 
 
 def _sided(what: str, metric: str, a: Mapping[str, Any], view: str) -> Comparison:
