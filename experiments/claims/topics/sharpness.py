@@ -89,7 +89,7 @@ def sharp(config: Config, setup: Setup) -> dict[str, Any]:
             "top": jnp.where(arrived, jnp.log10(top), jnp.nan),
             "free": jnp.where(arrived, jnp.log10(free), jnp.nan),
             "loss": jnp.where(arrived, loss, config.level),
-            "steps": count.astype(float),
+            "steps": jnp.asarray(count, float),
             **{f"{part}_accuracy": jnp.where(arrived, accurate(part), 0.0) for part in ("dev", "test")},
         }
 

@@ -199,8 +199,8 @@ QUARTER = float(np.log10(4 / 3))
 
 def _part(what: str, metric: str, a: Mapping[str, Any], b: Any, **options: Any) -> Comparison:
     """A difference of logarithms, in which the first shall be less."""
-    options: dict[str, Any] = {"claim": "less", "effect": QUARTER, "diverged": "highest"} | options
-    return compared(what, "inputs", metric=metric, a=a, b=b, own=("rate",), **options)
+    rule: dict[str, Any] = {"claim": "less", "effect": QUARTER, "diverged": "highest"} | options
+    return compared(what, "inputs", metric=metric, a=a, b=b, own=("rate",), **rule)
 
 
 def _sided(what: str, metric: str, a: Mapping[str, Any], view: str) -> Comparison:
