@@ -119,6 +119,7 @@ def stalled(config: Config, setup: Setup) -> dict[str, Any]:
     return {
         "jump": result,
         "before": config.before,
+        "steps": config.before + config.after,
         **{f"growth {name}": runs(a[:, -1] - a[:, 0]) for name, a in found.items()},
         **{f"size {name}": a for name, a in found.items()},
         "notes": f"Share of units that did not jump and never update again: {others}.",
@@ -188,15 +189,16 @@ def draw(measured: Mapping[str, Any]) -> Any:
     with plots.style():
         figure, panels = plots.figure(1, 3, size=(8.6, 3.0))
         for axes, kind in zip(panels, ("constant", "alternating"), strict=False):
-            for i, (name, dash) in enumerate((("relu", "-"), ("sigmoid", "-"))):
-                for norm, alpha in (("", dash), (", batch norm", ":")):
+            for i, (name, *dashes) in enumerate((("relu", "-", ":"), ("sigmoid", "--", "-."))):
+                for norm, dash in zip(("", ", batch norm"), dashes, strict=True):
                     sizes = drawing.values(measured["jump"], "sizes", _arm(f"{name}{norm}, {kind}"))
                     if len(sizes):
                         middle = np.maximum(np.median(sizes, 0), 1e-13)
-                        axes.plot(middle, alpha, color=plots.PALETTE[i], linewidth=1, label=f"{name}{norm}")
+                        axes.plot(middle, dash, color=plots.PALETTE[i], linewidth=1, label=f"{name}{norm}")
             axes.axhline(UNCHANGED, color="0.5", linewidth=0.8)
             axes.axvline(measured["before"], color="0.5", linewidth=0.8, linestyle=":")
             axes.set(yscale="log", xlabel="step", title=f"Offset that is {kind}", ylim=(1e-14, 10))
+            axes.set_xlim(max(measured["before"] - 10, 0), min(measured["before"] + 30, measured["steps"] - 1))
         panels[0].set_ylabel("update, over weights")
         for i, name in enumerate(phi.__name__ for phi in BOUNDED + UNBOUNDED):
             size = measured[f"size {name}"]
