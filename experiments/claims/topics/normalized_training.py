@@ -156,7 +156,8 @@ def _trained(config: Config, setup: Setup) -> dict[str, Any]:
     )
     result = swept(train, setup, "units", TRAINED, grid=chosen.arms, shared=data.parts)
     scores = ", ".join(f"{drawing.values(result, 'test_accuracy', arm).mean():.3f}" for arm in arms)
-    return {"units": result, "notes": f"{chosen.budget} Test accuracies: {scores}."}
+    steps = config.every * np.arange(config.looks + 1)
+    return {"units": result, "steps": steps, "notes": f"{chosen.budget} Test accuracies: {scores}."}
 
 
 def transient(config: Config, setup: Setup) -> dict[str, Any]:
@@ -276,15 +277,14 @@ def draw(measured: Mapping[str, Any]) -> Any:
             mean, var = (drawing.values(measured["units"], f"unit_{what}", arm)[0].ravel() for what in ("mean", "var"))
             panels[0].plot(mean, np.log10(var), ".", color=plots.PALETTE[i], markersize=2, alpha=0.6, label=name)
             seen = drawing.values(measured["units"], "seen_all", arm).mean(0)
-            looks = np.arange(len(seen))
-            panels[1].plot(looks, 100 * seen.mean(1), "-", color=plots.PALETTE[i])
+            panels[1].plot(measured["steps"], 100 * seen.mean(1), "-", color=plots.PALETTE[i])
             layers = drawing.values(measured["units"], "seen_layers", arm).mean((0, 2))
-            panels[1].plot(looks, 100 * layers, "--", color=plots.PALETTE[i])
+            panels[1].plot(measured["steps"], 100 * layers, "--", color=plots.PALETTE[i])
         panels[0].axis((-1.6, 1.6, -2.0, 1.4))
         for label, ends, color in (("certified", REGION, "0.35"), ("theorem 1", AXES, "black")):
             certificate.outline(panels[0], ends["mean"], ends["var"], log=True, color=color, label=label, width=1.2)
         panels[0].set(xlabel="mean of a unit", ylabel="log10 of its variance", title="All units after training")
-        panels[1].set(xlabel="look", ylabel="inside theorem 1's box (%)", ylim=(-2, 102))
+        panels[1].set(xlabel="step", ylabel="inside theorem 1's box (%)", ylim=(-2, 102))
         panels[1].set_title("Solid: units; dashed: layers")
         layers = np.arange(1, measured["theory"].shape[1] + 1)
         for i, name in enumerate(STARTS):
