@@ -224,11 +224,11 @@ CLAIMS = (
     Claim(
         id="L2",
         statement="Batch norm levels the error surface.",
-        measured="Networks of three relu layers on 600 digits: the largest power of two, up to 2^12, at which 40 "
-        "steps of descent on all examples end lower than they began; by how much the gradient of a batch changes from one end of a step "
-        "to the other, over its size, at one rate and at the best one for each, and along a step of a hundredth of the "
-        "weights' length. As a control, weights ten times as large under a batch norm: the function stays, and the "
-        "Hessian's condition number does not",
+        measured="Networks of three relu layers on 600 digits: the largest power of two, up to 2^12, at which 40 steps "
+        "of descent on all examples end lower than they began; by how much the gradient of a batch changes "
+        "from one end of a step to the other, over its size, at one rate and at the best one for each, and "
+        "along a step of a hundredth of the weights' length. As a control, weights ten times as large under a "
+        "batch norm: the function stays, and the Hessian's condition number does not",
         parts=[
             *SURFACES,
             Number("change of the loss by weights ten times as large, relative", "loss", high=1e-10, because="float64"),
