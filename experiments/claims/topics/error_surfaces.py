@@ -72,7 +72,9 @@ def surfaces(config: Config, setup: Setup) -> dict[str, Any]:
     widths = networks.rectangular(inputs, data.classes, units=config.units, depth=3)
     powers = jnp.arange(config.powers[0], config.powers[1] + 1)
 
-    def train(key: jax.Array, parts: Any, *, normed: Any, own: Any, rate: Any) -> dict[str, jax.Array]:
+    def train(
+        key: jax.Array, parts: Any, *, normed: Any, own: Any, rate: Any, watching: bool = True
+    ) -> dict[str, jax.Array]:
         del own  # whether the rate is the arm's best one
         x, y = parts["train"]
         network = networks.mlp(widths, layer(relu, normalizer=switched(normed)))
@@ -83,20 +85,24 @@ def surfaces(config: Config, setup: Setup) -> dict[str, Any]:
             outputs, after = network.apply(params, state, x, train=True)
             return jnp.mean(losses.softmax_cross_entropy(outputs, y)), after
 
-        def step(carried: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+        def step(carried: Any, key: jax.Array) -> tuple[Any, Any]:
             params, state = carried
             at = jax.random.randint(key, (config.batch,), 0, len(y))
             slope = lambda params: jax.grad(loss, has_aux=True)(params, state, x[at], y[at])
             gradient, after = slope(params)
+            own_step = jax.tree.map(lambda g: -rate * g, gradient)
+            then = jax.tree.map(jnp.add, params, own_step), after
+            if not watching:
+                return then, None
             length, weights = (jnp.linalg.norm(ravel_pytree(tree)[0]) for tree in (gradient, params))
-            own_step, share = (
-                jax.tree.map(lambda g, factor=factor: -factor * g, gradient)
-                for factor in (rate, HUNDREDTH * weights / length)
-            )
+            share = jax.tree.map(lambda g: -HUNDREDTH * weights / length * g, gradient)
             change = jnp.stack([turned(lambda p: slope(p)[0], params, one) for one in (own_step, share)])
-            return (jax.tree.map(jnp.add, params, own_step), after), change
+            return then, change
 
         (params, state), change = jax.lax.scan(step, (start, state), jax.random.split(go, config.steps))
+        right = evaluation.accuracy(network.apply(params, state, parts["dev"][0], train=False)[0], parts["dev"][1])
+        if not watching:
+            return {"dev_accuracy": jnp.mean(right)}
 
         def descended(rate: jax.Array) -> jax.Array:
             def one(params: Any, _: None) -> tuple[Any, jax.Array]:
@@ -108,26 +114,21 @@ def surfaces(config: Config, setup: Setup) -> dict[str, Any]:
         stable = stays(jax.vmap(descended)(2.0**powers))
         largest = jnp.max(jnp.where(stable, powers, config.powers[0] - 1))
         means = jnp.mean(jnp.log10(change), 0)
-        accurate = lambda part: jnp.mean(
-            evaluation.accuracy(network.apply(params, state, parts[part][0], train=False)[0], parts[part][1])
-        )
         return {
             "along": means[0],
             "hundredth": means[1],
             "largest": largest * jnp.log10(2.0),
             "change": change,
             "stable": stable.astype(float),
-            "dev_accuracy": accurate("dev"),
+            "dev_accuracy": jnp.mean(right),
         }
 
     arms = [{"normed": normed, "own": 1.0} for normed in (0.0, 1.0)]
-    names, finite = ["without batch norm", "with it"], ("along", "hundredth")
-    options: dict[str, Any] = {"shared": data.parts, "finite": finite}
-    chosen = tuned(
-        train, setup, "surfaces", arms, {"rate": config.rates}, names=names, seeds=setup.tuning // 2, **options
-    )
+    budget: dict[str, Any] = {"names": ["without batch norm", "with it"], "seeds": setup.tuning // 2}
+    blind = partial(train, watching=False)
+    chosen = tuned(blind, setup, "surfaces", arms, {"rate": config.rates}, shared=data.parts, **budget)
     grid = [*chosen.arms, {"normed": 1.0, "own": 0.0, "rate": chosen.arms[0]["rate"]}]
-    result = swept(train, setup, "surfaces", SURFACES, grid=grid, **options)
+    result = swept(train, setup, "surfaces", SURFACES, grid=grid, shared=data.parts, finite=("along", "hundredth"))
     control = scaled(setup)
     return {
         "surfaces": result,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -104,7 +105,7 @@ def _trained(config: Config, setup: Setup) -> dict[str, Any]:
     data = sets(setup)
     sizes = data.parts["train"][0].shape[1], config.units, data.classes
 
-    def train(key: jax.Array, parts: Any, *, normalized: Any, rate: Any) -> dict[str, jax.Array]:
+    def train(key: jax.Array, parts: Any, *, normalized: Any, rate: Any, watching: bool = True) -> dict[str, jax.Array]:
         x, y = parts["train"]
         begin, go = jax.random.split(key)
         outputs = lambda params, x: activations(params, x)[-1] @ params["last"]
@@ -127,33 +128,28 @@ def _trained(config: Config, setup: Setup) -> dict[str, Any]:
 
         def several(params: Any, keys: jax.Array) -> tuple[Any, Any]:
             params, _ = jax.lax.scan(step, params, keys)
-            return params, look(params)
+            return params, look(params) if watching else None
 
         start = begun(begin, sizes, config.depth, normalized)
         params, seen = jax.lax.scan(several, start, jax.random.split(go, (config.looks, config.every)))
-        seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), look(start), seen)
         accurate = lambda part: jnp.mean(evaluation.accuracy(outputs(params, parts[part][0]), parts[part][1]))
-        return {
+        scores = {f"{part}_accuracy": accurate(part) for part in ("dev", "test")}
+        if not watching:
+            return scores
+        seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), look(start), seen)
+        return scores | {
             **{f"share_{name}": jnp.mean(a) for name, a in seen.items()},
             **{f"change_{name}": jnp.mean(a[-1] - a[0]) for name, a in seen.items()},
             "end_weights": jnp.mean(seen["weights"][-1]),
             "seen_all": seen["all"],
             "seen_layers": seen["layers"],
             **{f"unit_{name}": a for name, a in units(params, watched).items()},
-            **{f"{part}_accuracy": accurate(part) for part in ("dev", "test")},
         }
 
     arms = list(ARMS.values())
-    chosen = tuned(
-        train,
-        setup,
-        "selu units",
-        arms,
-        {"rate": config.rates},
-        names=list(ARMS),
-        seeds=setup.tuning // 2,
-        shared=data.parts,
-    )
+    blind = partial(train, watching=False)
+    budget: dict[str, Any] = {"names": list(ARMS), "seeds": setup.tuning // 2}
+    chosen = tuned(blind, setup, "selu units", arms, {"rate": config.rates}, shared=data.parts, **budget)
     result = swept(train, setup, "units", TRAINED, grid=chosen.arms, shared=data.parts)
     scores = ", ".join(f"{drawing.values(result, 'test_accuracy', arm).mean():.3f}" for arm in arms)
     steps = config.every * np.arange(config.looks + 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -129,7 +129,9 @@ def _trained(config: Config, setup: Setup) -> dict[str, Any]:
     inputs = data.parts["train"][0].shape[1]
     widths = networks.rectangular(inputs, data.classes, units=config.units, depth=LAST + 1)
 
-    def train(key: jax.Array, parts: Any, *, normed: Any, own: Any, rate: Any) -> dict[str, jax.Array]:
+    def train(
+        key: jax.Array, parts: Any, *, normed: Any, own: Any, rate: Any, watching: bool = True
+    ) -> dict[str, jax.Array]:
         del own  # whether the rate is the arm's best one
         x, y = parts["train"]
         network = networks.mlp(widths, layer(sigmoid, 1.0, normalizer=switched(normed)))
@@ -147,23 +149,26 @@ def _trained(config: Config, setup: Setup) -> dict[str, Any]:
             slope, after = jax.grad(loss, has_aux=True)(params)
             return (jax.tree.map(lambda p, g: p - rate * g, params, slope), after), None
 
-        def several(carried: Any, keys: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        def several(carried: Any, keys: jax.Array) -> tuple[Any, Any]:
             now, _ = jax.lax.scan(step, carried, keys[1:])
             new, _ = step(now, keys[0])
-            return new, look(network, now[0], new[0], now[1], watched)
+            return new, look(network, now[0], new[0], now[1], watched) if watching else None
 
         keys = jax.random.split(go, (config.looks, config.every))
         (params, state), seen = jax.lax.scan(several, network.init(begin), keys)
+        accurate = lambda part: jnp.mean(
+            evaluation.accuracy(network.apply(params, state, parts[part][0], train=False)[0], parts[part][1])
+        )
+        scores = {f"{part}_accuracy": accurate(part) for part in ("dev", "test")}
+        if not watching:
+            return scores
         means = {name: jnp.mean(jnp.log10(seen[name] + 1e-12), 0) for name in ("step", "earlier", "examples")}
         first, last = seen["percentiles"][0], seen["percentiles"][-1]
         drift = jnp.mean(jnp.abs(last - first), (1, 2)) / jnp.mean(first[:, -1] - first[:, 0], 1)
         quarter = max(config.looks // 4, 1)
         settled = lambda a: jnp.log10((jnp.mean(a[-quarter:]) + 1e-12) / (jnp.mean(a[:quarter]) + 1e-12))
         end = views(network, params, state, x[:1024], LAST)
-        accurate = lambda part: jnp.mean(
-            evaluation.accuracy(network.apply(params, state, parts[part][0], train=False)[0], parts[part][1])
-        )
-        return {
+        return scores | {
             **{f"{name}_{view}": a[i] for name, a in means.items() for i, view in enumerate(Views._fields)},
             **{f"drift_{view}": jnp.log10(drift[i]) for i, view in enumerate(Views._fields)},
             "within": means["earlier"][1] - means["earlier"][0],
@@ -171,12 +176,12 @@ def _trained(config: Config, setup: Setup) -> dict[str, Any]:
             "shift": settled(seen["shift"]),
             **repaired(end, params[LAST]["norm"]["norm"], chance),
             **{f"seen_{name}": seen[name] for name in ("step", "earlier", "percentiles")},
-            **{f"{part}_accuracy": accurate(part) for part in ("dev", "test")},
         }
 
     arms = [{"normed": normed, "own": 1.0} for normed in (0.0, 1.0)]
     names = ["without batch norm", "with it"]
-    chosen = tuned(train, setup, "moving inputs", arms, {"rate": config.rates}, names=names, shared=data.parts)
+    blind = partial(train, watching=False)
+    chosen = tuned(blind, setup, "moving inputs", arms, {"rate": config.rates}, names=names, shared=data.parts)
     grid = [*chosen.arms, {"normed": 1.0, "own": 0.0, "rate": chosen.arms[0]["rate"]}]
     runs = swept(train, setup, "inputs", [*_STEADY, *_DEPENDS], grid=grid, shared=data.parts)
     with_it = drawing.values(runs, "turned", OWN), drawing.values(runs, "off", OWN)
