@@ -170,7 +170,7 @@ def draw(measured: Mapping[str, Any]) -> Any:
         first.set(xscale="log", yscale="log", xlabel="step", ylabel="effective rate, over the rate")
         first.xaxis.minorticks_off()
         first.set_title("What Adagrad has left")
-        first.legend(fontsize=7)
+        first.legend(loc="lower left", fontsize=7)
         drawing.dots(second, scores)
         second.set(xlabel="test accuracy (%)", title="In the end")
     return figure
