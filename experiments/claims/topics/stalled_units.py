@@ -106,23 +106,25 @@ def stalled(config: Config, setup: Setup) -> dict[str, Any]:
         later = sizes[config.before :]
         still = jnp.max(later, 0) < UNCHANGED
         finite = jnp.all(jnp.isfinite(params[-1]["kernel"])) & jnp.all(jnp.isfinite(later))
-        share = lambda units: jnp.where(finite, jnp.mean(still, where=units), jnp.nan)
-        return {"stalled": share(jumps), "others": share(~jumps), "sizes": jnp.mean(sizes, 1, where=jumps)}
+        share = lambda dead, units: jnp.where(finite, jnp.mean(dead, where=units), jnp.nan)
+        late = jnp.max(later[config.after // 2 :], 0) < UNCHANGED
+        shares = {"stalled": share(still, jumps), "late": share(late, jumps), "others": share(still, ~jumps)}
+        return shares | {"sizes": jnp.mean(sizes, 1, where=jumps)}
 
     result = swept(train, setup, "jump", STALLED, grid=list(map(_arm, ARMS)), finite=("stalled",), shared=data.parts)
     found = growth(config, setup)
-    others = ", ".join(
-        f"{name} {100 * drawing.values(result, 'others', _arm(name)).mean():.0f} %"
-        for name in ARMS
-        if len(drawing.values(result, "others", _arm(name)))
-    )
+    told = {
+        what: ", ".join(f"{name} {100 * np.mean(drawing.values(result, what, _arm(name))):.0f} %" for name in ARMS)
+        for what in ("late", "others")
+    }
     return {
         "jump": result,
         "before": config.before,
         "steps": config.before + config.after,
         **{f"growth {name}": runs(a[:, -1] - a[:, 0]) for name, a in found.items()},
         **{f"size {name}": a for name, a in found.items()},
-        "notes": f"Share of units that did not jump and never update again: {others}.",
+        "notes": f"Share of the moved units that do not update in the last half of the steps: {told['late']}. Share of "
+        f"the others that never update again: {told['others']}.",
     }
 
 
