@@ -1,14 +1,18 @@
-"""Deep kernel shaping against dks's own algorithm, which is restated here: constants, and the time that they take."""
+"""Deep kernel shaping against dks: the package where it is installed, and its algorithm, which is restated here."""
 
+import importlib.util
 import itertools
 import json
 import math
 import operator
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import jax
 import numpy as np
 from scipy import optimize, special
 
@@ -18,6 +22,7 @@ from jnorm.theory import transforms
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden" / "transforms.json"
 SLOPE = 1.2
+ALL = ("softplus", "tanh", "relu", "leaky_relu", "gelu")  # of dks's published constants
 CALLS = 10  # one after another, of each
 NODES = 100_000  # of dks's rule on [-10, 10]
 NETWORK = transforms.residual((3, 4, 23, 3), layers=3, shortcut=0.6)
@@ -89,6 +94,16 @@ PEERS: dict[str, tuple[Any, Callable[[], tuple[float, ...]]]] = {
 }
 
 
+def package() -> Callable[[str], object] | None:
+    """What finds an activation's constants by dks itself, if that is installed."""
+    if importlib.util.find_spec("dks") is None:
+        return None
+    sys.modules.setdefault("jax.config", SimpleNamespace(config=jax.config))  # type: ignore[arg-type]  # JAX has no more
+    jax.config.update("jax_enable_x64", True)
+    transform = importlib.import_module("dks.jax.activation_transform").get_transformed_activations
+    return lambda name: transform([name], method="DKS", dks_params={"c_slope_1_target": SLOPE}, subnet_max_func=NETWORK)
+
+
 def often(call: Callable[[], object]) -> None:
     """The same again, as where many networks or slopes are tried."""
     for _ in range(CALLS):
@@ -118,5 +133,17 @@ def run() -> Iterator[Row]:
         times = ratio(seconds["dks"], seconds["jnorm"])
         took = f"{np.median(seconds['jnorm']) / CALLS * 1e3:.3g} ms"
         detail = f"{took}; from the published constants: ours {away[0]:.0e}, restated {away[1]:.0e}"
-        yield Row(f"constants of {name} by deep kernel shaping", times, "times dks restated", least=100, detail=detail)
+        yield Row(f"constants of {name} by deep kernel shaping", times, "times dks restated", detail=detail)
+    if (theirs := package()) is not None:
+        pairs = {}
+        for name in ALL:
+            ours = partial(transforms.deep_kernel_shaping, getattr(activations, name), NETWORK, slope=SLOPE)
+            seconds = interleave({"dks": partial(theirs, name), "jnorm": partial(often, ours)}, rounds=5)
+            pairs[name] = float(np.median(seconds["dks"])), float(np.median(seconds["jnorm"])) / CALLS
+        slow, fast = (sum(part) for part in zip(*pairs.values(), strict=True))
+        pairs[f"all {len(pairs)}"] = slow, fast
+        for name, (slow, fast) in pairs.items():
+            least = 100 if name.startswith("all") else None
+            detail = f"{fast * 1e3:.3g} ms, dks {slow:.3g} s"
+            yield Row(f"constants of {name}", slow / fast, "times dks itself", least=least, detail=detail)
     yield Row("the first constants, compilation included", fresh(COLD), "s", detail="softplus, in a new process")

@@ -87,9 +87,26 @@ def _folds(path: Path, size: int, count: int) -> tuple[Fold, ...]:
     folds = tuple(Fold(*(np.array(line, np.int32) for line in lines[i : i + 2])) for i in range(0, 2 * count, 2))
     for fold in folds:
         if not np.array_equal(np.sort(np.concatenate(fold)), np.arange(size)):
-            got = f"{len(fold.train)} and {len(fold.test)} indices up to {max(fold.train.max(), fold.test.max())}"
+            got = f"{len(fold.train)} and {len(fold.test)} indices, {_faults(np.concatenate(fold), size)}"
             raise ValueError(f"{path}: each pair of lines must hold 0 to {size - 1} once; got {got}")
     return folds
+
+
+def _faults(rows: np.ndarray, size: int) -> str:
+    """What keeps indices from being 0 to size - 1 once each."""
+    found, counts = np.unique(rows, return_counts=True)
+    faults = {
+        "twice or more": found[counts > 1],
+        "in neither": np.setdiff1d(np.arange(size), rows),
+        "beyond": found[found >= size],
+    }
+    return "; ".join(f"{_few(at.tolist())} {what}" for what, at in faults.items() if len(at))
+
+
+def _few(rows: list[int]) -> str:
+    """The rows, ten of them at most."""
+    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+    return ", ".join(map(str, rows[:10])) + more
 
 
 def _lines(path: Path) -> list[list[str]]:

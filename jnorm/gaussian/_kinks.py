@@ -31,6 +31,7 @@ class Kinks:
         searched: Differences whose zeros are searched for in every lane.
         mixed: Whether one variable is compared with another.
         degree: Of the polynomials between all of the kinks; ``None`` where it is none, or some are searched for.
+        smooth: Whether there is none at all; then what is known are features of a smooth function.
     """
 
     known: tuple[float, ...] = ()
@@ -38,6 +39,7 @@ class Kinks:
     searched: list[Meeting] = field(default_factory=list)
     mixed: bool = False
     degree: int | None = None
+    smooth: bool = False
 
 
 def kinks(f: Callable[[jax.Array], Any]) -> tuple[float, ...]:
@@ -166,6 +168,7 @@ def _collected(results: Sequence[Any], points: Any) -> Kinks:
     found.degree = max(known) if not searched and len(known) == len(degrees) > 0 else None
     if found.degree is None:
         numbers = _search.without_guards(results, numbers, points)
+    found.smooth = not (numbers or found.traced or found.searched)
     features = [_divided(_spread(place, len(points.shape)), points) for term in own for place in _features(term)]
     extra = set[float]().union(*(at for at, _ in features)) - numbers
     moving = [row for _, rows in features for row in rows]
@@ -276,6 +279,7 @@ def located(found: Kinks, points: Any, mean: jax.Array, scale: jax.Array) -> jax
 
 
 def fixed(numbers: Sequence[float], mean: jax.Array) -> jax.Array:
-    """Numbers as kinks of every lane, sorted."""
-    column = jnp.asarray(sorted(numbers), mean.dtype).reshape(-1, *(1,) * mean.ndim)
-    return jnp.broadcast_to(column, (len(numbers), *mean.shape))
+    """Numbers as kinks of every lane, sorted; where the mean is on the host so are they, and nothing is compiled."""
+    column = np.asarray(sorted(numbers), mean.dtype).reshape(-1, *(1,) * mean.ndim)
+    xp: Any = np if isinstance(mean, np.ndarray) else jnp
+    return xp.broadcast_to(column, (len(numbers), *mean.shape))

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from jnorm._ground import callables, checks
 from jnorm.gaussian._kinks import fixed, located, read
+from jnorm.gaussian._lattice import on_a_lattice
 from jnorm.gaussian._limits import is_line, on_a_line, root
 from jnorm.gaussian._panels import (
     IN_PAIRS,
@@ -38,7 +39,8 @@ def expectation2(
     the conditional mean of ``v`` meets a kink, and on either side of that as far as the conditional spread reaches, so
     that correlations near one are as exact as small ones. Products ``g(u) h(v)`` are found in the program. Where one
     of the two is a polynomial of degree two at most between its kinks, the other alone is integrated; else they are
-    taken on a fixed grid where all correlations are at most .8, in a fraction of the time. The error is below
+    taken on a fixed grid where correlations are at most .8, and if both are smooth on a lattice up to .96, where that
+    says that it has converged; in a fraction of the time, if all lanes are so. The error is below
     ``1e-10 * max(E[f^2], 1e-3)`` in float64 for products ``phi(u) * phi(v)`` of the elementwise functions of
     `jnorm.activations` where ``|mean| <= 3`` and both standard deviations are at most 2.
 
@@ -97,7 +99,8 @@ def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks:
     dtype, (mu, mv, cuu, cuv, _, cvv) = _parts(mean, cov)
     point = jax.ShapeDtypeStruct((1, *mu.shape), mu.dtype)
     pair, law = factors(f, point), ((mu, mv), (cuu, cuv, cvv))
-    degrees = [read(side, (point,)).degree for side in pair] if pair and kinks is None else [None, None]
+    own = [read(side, (point,)) for side in pair] if pair and kinks is None else []
+    degrees = [side.degree for side in own] or [None, None]
     solved = [degree is not None and degree <= DEGREE for degree in degrees]
     if pair and solved == [True, False]:  # the one whose conditional expectation is known goes inside
         f, pair, degrees = jax.tree_util.Partial(_turned, f), pair[::-1], degrees[::-1]
@@ -109,8 +112,16 @@ def _expectation2(f: Callable[..., Any], mean: jax.Array, cov: jax.Array, kinks:
     general = partial(_given_u, f, _Summed(f, pair, places), law, places)
     if pair is None:
         return general().astype(dtype)
-    fit = jnp.all(are_moderate(law[1]) | are_lost(law[1]))
-    return jax.lax.cond(fit, partial(on_a_grid, pair, *law, (places.of_u, places.of_v)), general).astype(dtype)
+    moderate = are_moderate(law[1]) | are_lost(law[1])
+    on_grid = partial(on_a_grid, pair, *law, (places.of_u, places.of_v))
+    if not own or not all(side.smooth for side in own):
+        return jax.lax.cond(jnp.all(moderate), on_grid, general).astype(dtype)
+    zero = jnp.zeros_like(mu)
+    blank, lattice = lambda: (zero, zero > 0), partial(on_a_lattice, pair, *law)
+    value, exact = jax.lax.cond(jnp.all(moderate), blank, lattice)
+    grid = lambda: jax.lax.cond(jnp.any(moderate), on_grid, lambda: zero)
+    product = lambda: jnp.where(moderate, grid(), value)
+    return jax.lax.cond(jnp.all(exact | moderate), product, general).astype(dtype)
 
 
 def _turned(f: Callable[..., Any], u: jax.Array, v: jax.Array) -> Any:

@@ -23,21 +23,18 @@ SHORT = 16  # nodes of a piece that is no longer than a deviation
 
 
 class Pieces(NamedTuple):
-    """A piecewise polynomial around where it was looked at, each coefficient ``[piece, *shape]``.
+    """A piecewise polynomial around where it was looked at.
 
     Attributes:
         at: The kinks, sorted, ``[k, *shape]``.
         anchor: Points inside of the pieces, ``[k + 1, *shape]``.
-        value: The function there.
-        slope: Its first derivative there.
-        curve: Half the second derivative there.
+        jet: Taylor's coefficients there, as many as are not zero, of the shape of the anchor: the value, the slope,
+            half the second derivative.
     """
 
     at: jax.Array
     anchor: jax.Array
-    value: jax.Array
-    slope: jax.Array
-    curve: jax.Array
+    jet: tuple[jax.Array, ...]
 
 
 def expected(parts: Sequence[Pieces], mean: jax.Array, scale: jax.Array) -> list[jax.Array]:
@@ -63,13 +60,13 @@ def expected(parts: Sequence[Pieces], mean: jax.Array, scale: jax.Array) -> list
     here = jnp.sum(gap < 0, 0)[None] == jnp.arange(len(at) + 1).reshape(-1, *(1,) * (mean.ndim - 1))
 
     def one(part: Pieces) -> jax.Array:
-        anchor, *jet = (a.reshape(len(a), *lead, *a.shape[1:]) for a in part[1:])
-        value, _, curve = _moved(jet, mean - anchor)
-        around = jnp.where(here, value + curve * scale * scale, 0.0)
+        anchor, *jet = (a.reshape(len(a), *lead, *a.shape[1:]) for a in (part.anchor, *part.jet))
+        value, *rest = _moved(jet, mean - anchor)
+        around = jnp.where(here, value + rest[1] * scale * scale if len(rest) == 2 else value, 0.0)
         ends = []
         for own in (slice(1, None), slice(-1)):  # the pieces that begin at the kinks, and those that end there
             beyond = _moved([a[own] for a in jet], at - anchor[own])
-            ends.append(side * sum(a * half for a, half in zip(beyond, halves, strict=True)))
+            ends.append(side * sum(a * half for a, half in zip(beyond, halves, strict=False)))
         first, last = around[:1] - ends[1][:1], around[-1:] + ends[0][-1:]
         inner = around[1:-1] + ends[0][:-1] - ends[1][1:]
         if len(inner):
@@ -88,10 +85,13 @@ def _short(part: Sequence[jax.Array], at: jax.Array, mean: jax.Array, scale: jax
     return radius / scale * jnp.sum(weights * values, 0)
 
 
-def _moved(jet: Sequence[jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Value, slope and half the second derivative of a polynomial at a distance."""
-    value, slope, curve = jet
-    return value + x * (slope + x * curve), slope + 2 * x * curve, curve
+def _moved(jet: Sequence[jax.Array], x: jax.Array) -> list[jax.Array]:
+    """Taylor's coefficients at a distance."""
+    moved = list(jet)
+    for first in range(len(jet) - 1):
+        for i in range(len(jet) - 2, first - 1, -1):
+            moved[i] = moved[i] + x * moved[i + 1]
+    return moved
 
 
 def reach(dtype: Any) -> float:
@@ -127,10 +127,10 @@ def pieces(
     opened = lambda z: jax.tree.unflatten(tree, jaxprs.evaluate(program, z, opens=jaxprs.CALLS))
     jet = at_points(opened, 1)
     rows: list[list[jax.Array]] = []
-    for order in range(DEGREE + 1):
-        rows.append(jax.tree.leaves(jet(anchor)) if order <= degree else [jnp.zeros_like(a) for a in rows[0]])
+    for order in range(degree + 1):
+        rows.append([a / max(order, 1) for a in jax.tree.leaves(jet(anchor))])
         jet = _derivative(jet)
-    return [Pieces(at, anchor, value, slope, curve / 2) for value, slope, curve in zip(*rows, strict=True)], tree
+    return [Pieces(at, anchor, one) for one in zip(*rows, strict=True)], tree
 
 
 def _derivative(f: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:

@@ -81,8 +81,8 @@ def without_guards(results: Sequence[Any], numbers: set[float], points: Any) -> 
     """
     numbers = {at for at in numbers if abs(at) < FAR}
     far = sorted(at for at in numbers if abs(at) > GUARD)
-    outputs = [part for part in results if isinstance(part, Term) and jnp.issubdtype(part.dtype, jnp.floating)]
-    if not far or not are_known(results):
+    outputs = [part for part in _alone(results) if jnp.issubdtype(part.dtype, jnp.floating)]
+    if not far or not are_known(outputs):
         return numbers
     eps = float(np.finfo(points.dtype).eps)
 
@@ -100,6 +100,13 @@ def without_guards(results: Sequence[Any], numbers: set[float], points: Any) -> 
         jump = np.abs(value[n : 2 * n] - value[:n] - step * (slope[n : 2 * n] + slope[:n]))
         kept |= ~((turn <= size) & (jump <= size + 8 * eps * np.abs(value[:n])))
     return numbers - set(at[~kept])
+
+
+def _alone(results: Sequence[Any]) -> list[Term]:
+    """Of results the parts that no variable enters which is integrated elsewhere, as large as they are."""
+    mixed = [part for term in ancestors(results) if term.other for part in term.inputs]
+    parts = {id(part): part for part in (*results, *mixed) if isinstance(part, Term) and not part.other}
+    return list(parts.values())
 
 
 def site_of(meeting: Meeting) -> Any:

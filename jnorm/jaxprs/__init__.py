@@ -14,6 +14,6 @@ to the next, `line` says which line of the user's code an equation comes from.
 
 from jnorm.jaxprs._evaluate import evaluate, thread
 from jnorm.jaxprs._lines import Line, line
-from jnorm.jaxprs._sites import CALLS, LOOPS, Site, bodies, walk
+from jnorm.jaxprs._sites import CALLS, CUSTOM, LOOPS, Site, bodies, walk
 
-__all__ = ["CALLS", "LOOPS", "Line", "Site", "bodies", "evaluate", "line", "thread", "walk"]
+__all__ = ["CALLS", "CUSTOM", "LOOPS", "Line", "Site", "bodies", "evaluate", "line", "thread", "walk"]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jnorm.jaxprs._sites import CALLS, LOOPS, Site
+from jnorm.jaxprs._sites import CALLS, CUSTOM, LOOPS, Site
 
 if TYPE_CHECKING:
     from jax.extend.core import ClosedJaxpr
@@ -18,7 +18,6 @@ Results = tuple[list[Any], Any]
 """Outputs and the state."""
 
 _REMAT = frozenset({"remat", "remat2", "checkpoint"})
-_CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
 
 
 def evaluate(
@@ -141,7 +140,7 @@ class _Course(NamedTuple):
             return _LOOPS[site.primitive](self, site, inputs, state)
         if self.threads and site.primitive in _REMAT:
             return _rematerialized(self, site, inputs, state)
-        if self.threads and site.primitive in _CUSTOM:
+        if self.threads and site.primitive in CUSTOM:
             state = self.body(site, lax.stop_gradient(inputs), state)[1]
             out, state = self.hook(site, state, *inputs)
             return list(out), state

@@ -16,6 +16,9 @@ CALLS = frozenset(
 )
 """Primitives that call one program with their own inputs."""
 
+CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
+"""Those of them that have derivatives of their own."""
+
 LOOPS = frozenset({"cond", "scan", "while"})
 """Branches and loops."""
 
@@ -40,9 +43,14 @@ class Site:
     turns: tuple[Any, ...] = dataclasses.field(default=(), repr=False)
 
     @property
+    def around(self) -> "tuple[Site, ...]":
+        """The calls, branches and loops around it, from outside."""
+        return (*self.outer.around, self.outer) if self.outer else ()
+
+    @property
     def path(self) -> tuple[str, ...]:
         """Names of the calls, branches and loops around it, from outside."""
-        return (*self.outer.path, self.outer.name) if self.outer else ()
+        return tuple(site.name for site in self.around)
 
     @property
     def primitive(self) -> str:

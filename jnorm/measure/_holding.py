@@ -16,7 +16,7 @@ from jnorm.measure import quantities
 Place = tuple[tuple[int, ...], int, int]
 """An equation's index, how often it had been computed before, and which of its outputs."""
 
-_CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
+_OPENED = jaxprs.CALLS | {"scan"}
 LEAST = -60.0  # logarithm of what is zero
 
 
@@ -65,27 +65,30 @@ class Held:
             held = held.at[row].set(ratio)
             return _divided(value, ratio)
 
-        self._go(args, look, jaxprs.CALLS | {"scan"})
-        self._go(args, hold, jaxprs.CALLS | {"scan"})
+        self._go(args, look, _OPENED)
+        self._go(args, hold, _OPENED)
         found = {"free": _log(free), "value": _log(held)}
         if key is not None:
             found["gradient"] = _log(self._backward(args, key))
         return found
 
     def _backward(self, args: Sequence[Any], key: jax.Array) -> jax.Array:
+        seen = np.zeros(len(self.values), bool)
+
         def outputs(slots: jax.Array) -> list[jax.Array]:
             def hold(row: int, value: jax.Array) -> jax.Array:
                 sizes = (float(self.values[row]), float(self.gradients[row]))
-                return _held(sizes, value, slots[row]) if np.isfinite(sizes[1]) else value
+                seen[row] = np.isfinite(sizes[1])
+                return _held(sizes, value, slots[row]) if seen[row] else value
 
-            out = self._go(args, hold, jaxprs.CALLS - _CUSTOM)
+            out = self._go(args, hold, _OPENED - jaxprs.CUSTOM)
             return [value for value in out if jnp.issubdtype(value.dtype, jnp.floating)]
 
         out, back = jax.vjp(outputs, jnp.full(len(self.values), jnp.nan, jnp.float32))
         keys = jax.random.split(key, len(out))
         cotangents = [jax.random.normal(k, value.shape, value.dtype) for k, value in zip(keys, out, strict=True)]
         (ratios,) = back(cotangents)
-        return jnp.where(np.isfinite(self.gradients), ratios, jnp.nan)
+        return jnp.where(seen, ratios, jnp.nan)
 
     def parents(self) -> list[set[int]]:
         """Of each row the rows that it is computed from, with no other row between."""
@@ -96,7 +99,7 @@ class Held:
             return frozenset({row})
 
         leaves = [frozenset[int]()] * len(self.program.jaxpr.invars)
-        self._go(leaves, note, jaxprs.CALLS | {"scan"}, run=_union, taken=lambda x, turn: x, stacked=_joined)
+        self._go(leaves, note, _OPENED, run=_union, taken=lambda x, turn: x, stacked=_joined)
         return found
 
     def _go(

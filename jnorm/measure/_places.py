@@ -19,7 +19,6 @@ MOVES = frozenset(
 )
 """Primitives that make no new values."""
 
-RULES = frozenset({"custom_jvp_call", "custom_vjp_call"})
 
 _KEPT = frozenset(
     {"broadcast_in_dim", "convert_element_type", "copy", "dynamic_slice", "expand_dims", "reshape", "slice"}
@@ -85,26 +84,17 @@ def spots(program: "ClosedJaxpr", paths: Sequence[str], *, inside: bool = False)
     slopes = _slopes(program)
     found, counts = [], dict[str, int]()
     for site in jaxprs.walk(program):
-        if not inside and any(outer.is_of_jax for outer in outside(site)):
+        if not inside and any(outer.is_of_jax for outer in site.around):
             continue
-        whole = site.is_of_jax or site.primitive in RULES
+        whole = site.is_of_jax or site.primitive in jaxprs.CUSTOM
         opened = site.primitive in jaxprs.CALLS | jaxprs.LOOPS and not whole
-        if opened or (inside and site.is_of_jax and site.primitive not in RULES):
+        if opened or (inside and site.is_of_jax and site.primitive not in jaxprs.CUSTOM):
             continue
         place, output = _place(site, used.get(site.index, ""), site.index in slopes)
         counts[place.name] = counts.get(place.name, 0) + 1
         if (count := counts[place.name]) > 1:
             place = place._replace(name=f"{place.name}#{count}")
         found.append(Spot(site, place, output))
-    return found
-
-
-def outside(site: jaxprs.Site) -> list[jaxprs.Site]:
-    """The calls, branches and loops around a site, from inside."""
-    found, outer = [], site.outer
-    while outer is not None:
-        found.append(outer)
-        outer = outer.outer
     return found
 
 
@@ -138,7 +128,7 @@ def _place(site: jaxprs.Site, parameter: str, slope: bool) -> tuple[Place, int |
     avals: list[Any] = [v.aval for v in site.equation.outvars]
     floating = [i for i, a in enumerate(avals) if jnp.issubdtype(a.dtype, jnp.inexact)]
     aval: Any = avals[floating[0] if floating else 0] if avals else jax.ShapeDtypeStruct((), jnp.float32)
-    loops = [outer.params.get("length") for outer in reversed(outside(site)) if outer.primitive in ("scan", "while")]
+    loops = [outer.params.get("length") for outer in site.around if outer.primitive in ("scan", "while")]
     place = Place(
         "/".join(part for part in parts if part),
         *(module, line, operation, backward),
@@ -151,7 +141,7 @@ def _scopes(site: jaxprs.Site) -> tuple[list[str], bool]:
     """The named scopes around an equation from outside, and whether it is of a backward pass."""
     scopes: list[str] = []
     transposed = again = False
-    for part in reversed([site, *outside(site)]):
+    for part in (*site.around, site):
         stack = part.equation.source_info.name_stack.stack
         kinds = [type(element).__name__ for element in stack]
         names = [str(element.name) for element in stack]

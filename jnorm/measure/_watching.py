@@ -12,7 +12,7 @@ from jnorm import jaxprs
 from jnorm._ground import checks
 from jnorm.measure._calls import Call
 from jnorm.measure._choice import Measure, of_spot
-from jnorm.measure._places import RULES, Spot, outside
+from jnorm.measure._places import Spot
 from jnorm.measure._slopes import argument, slope
 from jnorm.measure.quantities import OfSlope
 
@@ -34,9 +34,9 @@ class Probe:
     """
 
     def __init__(self, spot: Spot, asked: Mapping[str, Measure], every: Sequence[int]) -> None:
-        around = [site.primitive for site in outside(spot.site)]
+        around = [site.primitive for site in spot.site.around]
         self.name, self.site, self._output = spot.place.name, spot.site, spot.output or 0
-        self.differentiable = RULES.isdisjoint(around) and "while" not in around
+        self.differentiable = jaxprs.CUSTOM.isdisjoint(around) and "while" not in around
         self.optional = "cond" in around
         mine = of_spot(spot, asked)
         self._of_value: Named = tuple((name, m) for name, m in mine.items() if not isinstance(m, OfSlope))

@@ -17,6 +17,7 @@ from jnorm.predict._laws import Law, laws
 from jnorm.predict._predict import predict
 from jnorm.predict._prediction import Gradient, Prediction, Row
 from jnorm.predict._sizes import Sizes
+from jnorm.predict._transforms import Replaced, Transforms, transforms
 
 __all__ = [
     "ChainBounds",
@@ -26,11 +27,14 @@ __all__ = [
     "Law",
     "LayerBounds",
     "Prediction",
+    "Replaced",
     "Risk",
     "Row",
     "Sizes",
+    "Transforms",
     "certificate",
     "gains",
     "laws",
     "predict",
+    "transforms",
 ]

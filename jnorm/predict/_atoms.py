@@ -8,6 +8,7 @@
 Sums of products of two values are in `jnorm.predict._sums`.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,7 @@ from jnorm.predict._values import (
 
 COUNT = 4096  # units that are sampled, fewer where one takes many numbers
 NUMBERS = 2**22
+HELD = 2**24  # numbers that a pool keeps for the next value
 
 
 class Pool:
@@ -41,6 +43,8 @@ class Pool:
     def __init__(self, count: int = COUNT, rng: np.random.Generator | None = None) -> None:
         self.count, self.rng = count, rng or np.random.default_rng(0)
         self.known: dict[Any, np.ndarray] = {}
+        self.roots = defaultdict[Any, list[Root]](list)  # those that are known, by their weight
+        self.held = 0
 
     def rows(self, v: Random) -> np.ndarray:
         """Samples of a value, as many as there are of all of its atoms."""
@@ -55,7 +59,16 @@ class Pool:
     def atom(self, atom: Any) -> np.ndarray:
         if atom not in self.known:
             self.known[atom] = atom.rows(self)
+            self.held += self.known[atom].size
         return self.known[atom]
+
+    def forgotten(self) -> "Pool":
+        """Itself for another value: what the ones before have in common with it is known, unless that is too much."""
+        if self.held > HELD:
+            self.known.clear()
+            self.roots.clear()
+            self.held = 0
+        return self
 
     def share(self, size: int) -> int:
         return max(min(self.count, NUMBERS // max(size, 1)), min(self.count, 64))
@@ -133,7 +146,8 @@ class Root(Atom):
     def rows(self, pool: Pool) -> np.ndarray:
         if self.whole is not self:
             return pool.atom(self.whole)[:, self.at]
-        together = [a for a in pool.known if isinstance(a, Root) and a.key == self.key and a.whole is a]
+        together = list(pool.roots[self.key])
+        pool.roots[self.key].append(self)
         cov = _gram(self, self)
         if not together:
             return pool.rng.standard_normal((pool.share(self.size), self.size)) @ _factor(cov).T

@@ -11,7 +11,7 @@ from jax import lax
 from jnorm import jaxprs
 from jnorm.predict._values import Random, Stack, diagonal
 
-_OPENED = jaxprs.CALLS - {"custom_jvp_call", "custom_vjp_call"}  # whose derivatives would be lost
+_OPENED = jaxprs.CALLS - jaxprs.CUSTOM  # whose derivatives would be lost
 Place = tuple[tuple[int, ...], int]
 """The index of an equation in its program, and which of its outputs."""
 

@@ -88,10 +88,15 @@ def of_leaves(params: Any, laws: Any) -> list[tuple[str, Law]]:
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     given: list[Any] = [None] * len(leaves)
     if laws is not None:
-        given, other = jax.tree.flatten(laws, is_leaf=lambda law: law is None or isinstance(law, Law))
-        if other != structure:  # type: ignore[operator]
+        try:
+            given = structure.flatten_up_to(laws)  # type: ignore[attr-defined]
+            wrong = [law for law in given if not (law is None or isinstance(law, Law))]
+            fits = jax.tree_util.all_leaves(wrong)
+        except ValueError:
+            fits = False
+        if not fits:
+            other = jax.tree.structure(laws, is_leaf=lambda law: law is None or isinstance(law, Law))
             raise ValueError(f"`laws` must have the structure of `params`, {structure}; got {other}")
-        wrong = [law for law in given if not (law is None or isinstance(law, Law))]
         if wrong:
             raise ValueError(f"`laws` must hold jnorm.predict.Law or None; got {wrong[0]!r}")
     found = []

@@ -143,7 +143,7 @@ def _gradient(value: Any, predictor: Predictor) -> Gradient:
     second = float(_backward.squares(value).mean())
     if not isinstance(value, Random):
         return Gradient(second, math.nan if second else 0.0)
-    return Gradient(second, _spread(value, predictor), sizes(value) if value.terms else None)
+    return Gradient(second, _spread(value, predictor), sizes(value, predictor.scratch) if value.terms else None)
 
 
 def _spread(value: Random, predictor: Predictor) -> float:
@@ -170,7 +170,7 @@ def _row(site: Any, value: Random, predictor: Predictor, turn: int, output: int)
         status=STATUS[status],
         spread=_spread(value, predictor),
         dtype=site.equation.outvars[output].aval.dtype.name,
-        sizes=sizes(value),
+        sizes=sizes(value, predictor.scratch),
         index=site.index,
         turn=turn,
         output=output,

@@ -36,6 +36,7 @@ class Predictor:
 
     record: Callable[[Any, Sequence[Any]], None]
     pool: Pool = dataclasses.field(default_factory=Pool)
+    scratch: Pool = dataclasses.field(default_factory=Pool)  # for the sizes of values, and forgotten
     leaves: dict[Any, Root] = dataclasses.field(default_factory=dict)
     computed: dict[Any, tuple[list[Any], Sequence[Any]]] = dataclasses.field(default_factory=dict)
     known: dict[bytes, Random] = dataclasses.field(default_factory=dict)

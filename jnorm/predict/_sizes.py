@@ -63,19 +63,19 @@ class _Laws(NamedTuple):
     mass: np.ndarray
 
 
-def sizes(v: Random) -> Sizes:
-    """The law of the sizes of a value, of at most `SHOWN` of its explicit indices."""
+def sizes(v: Random, pool: Pool) -> Sizes:
+    """The law of the sizes of a value, of at most `SHOWN` of its explicit indices; what is sampled is in a pool."""
     index = np.arange(v.size)
     if v.size > SHOWN:
         index = np.sort(np.random.default_rng(0).choice(v.size, SHOWN, replace=False))
-    laws = _laws(v, index)
+    laws = _laws(v, index, pool)
     mass = laws.mass.mean(0)
     held = np.flatnonzero(mass)
     first, last = (held[0], held[-1] + 1) if held.size else (0, 1)
     return Sizes(float(laws.zero.mean()), laws.start + int(first), mass[first:last])
 
 
-def _laws(v: Random, index: np.ndarray) -> _Laws:
+def _laws(v: Random, index: np.ndarray, pool: Pool) -> _Laws:
     if v.gaussian:
         some = select(v, index, _flat(index.size))
         return _normal(some.mean, np.sqrt(np.maximum(np.diagonal(some.cov), 0.0)))
@@ -86,9 +86,9 @@ def _laws(v: Random, index: np.ndarray) -> _Laws:
             return _curve(atom, scale, np.broadcast_to(v.offset, (v.size,))[index], index)
         if isinstance(atom, Product) and (a is None or a.ndim == 1) and not np.any(v.offset):
             first = atom.first if a is None else affine(atom.first, a)
-            return _convolved(_laws(first, index), _laws(atom.then, index))
-    pool = next((atom.pool for atom in v.terms if hasattr(atom, "pool")), None) or Pool()
-    values = pool.rows(v)[:, index].T
+            return _convolved(_laws(first, index, pool), _laws(atom.then, index, pool))
+    own = next((atom.pool for atom in v.terms if hasattr(atom, "pool")), None)
+    values = (own or pool.forgotten()).rows(v)[:, index].T
     return _histogram(values, np.full(values.shape, 1 / values.shape[1]))
 
 

@@ -34,7 +34,12 @@ def reshape(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     x, sizes = inputs[0], site.equation.outvars[0].aval.shape
     if isinstance(x, Weight):
         return rearranged(x, sizes, site)
-    atoms = [atom for axis in x.axes for atom in axis if atom[0] != 1]
+    return x.like(regrouped(x.axes, sizes))
+
+
+def regrouped(axes: Sequence[Atoms], sizes: Sequence[int]) -> tuple[Atoms, ...]:
+    """The factors of axes as those of other axes."""
+    atoms = [atom for axis in axes for atom in axis if atom[0] != 1]
     out: list[list[tuple[int, bool]]] = []
     for size in sizes:
         mine: list[tuple[int, bool]] = []
@@ -51,7 +56,7 @@ def reshape(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
             else:
                 raise Refused("a reshape that cuts across axes")
         out.append(mine or [(1, False)])
-    return x.like(tuple(map(tuple, out)))
+    return tuple(map(tuple, out))
 
 
 def rearranged(x: Weight, shape: Sequence[int], site: Any) -> Weight:

@@ -4,12 +4,12 @@ Draws of threefry2x32 are those of the key alone. Those of ``rbg`` and ``unsafe_
 key of the batch, whatever the others are: runs side by side would not be the runs that they are alone.
 """
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.extend.core as jex
 import numpy as np
+
+from jnorm import jaxprs
 
 _INDEPENDENT = "threefry2x32"
 _BATCHED = {"rng_bit_generator", "rng_uniform"}
@@ -42,34 +42,12 @@ def must_be_alone(program: Any) -> bool:
     >>> must_be_alone(draw("threefry2x32")), must_be_alone(draw("rbg"))
     (False, True)
     """
-    seen: set[int] = set()
-    open_programs = [program.jaxpr]
-    while open_programs:
-        jaxpr = open_programs.pop()
-        if id(jaxpr) in seen:
-            continue
-        seen.add(id(jaxpr))
-        for equation in jaxpr.eqns:
-            if equation.primitive.name in _BATCHED or any(_foreign_key(v) for v in equation.outvars + equation.invars):
-                return True
-            open_programs += _programs(equation.params)
-    return False
+    return any(
+        site.primitive in _BATCHED or any(map(_foreign_key, (*site.equation.outvars, *site.equation.invars)))
+        for site in jaxprs.walk(program)
+    )
 
 
 def _foreign_key(variable: Any) -> bool:
     generator = getattr(getattr(variable.aval, "dtype", None), "_impl", None)
     return generator is not None and generator.name != _INDEPENDENT
-
-
-def _programs(value: Any) -> Iterator[Any]:
-    """The programs that parameters of an operation hold."""
-    if isinstance(value, jex.ClosedJaxpr):
-        yield value.jaxpr
-    elif isinstance(value, jex.Jaxpr):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _programs(inner)
-    elif isinstance(value, tuple | list):
-        for inner in value:
-            yield from _programs(inner)

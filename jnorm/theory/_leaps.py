@@ -30,7 +30,7 @@ def leaps(phi: Activation, mean: jax.Array, scale: jax.Array, kinks: Static) -> 
     zero: Any = np.zeros(mean.shape, mean.dtype)  # no array of a program
     try:
         with jax.ensure_compile_time_eval():
-            if not np.any(_jumps(phi, places(phi, like, zero, zero + 1, kinks))):
+            if not np.asarray(_jumps(phi, places(phi, like, zero, zero + 1, kinks))).any():
                 return None
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
         pass  # numbers of the activation, or its kinks, are data

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jnorm import activations, gaussian, jaxprs
+from jnorm.gaussian._kinks import read
 from jnorm.gaussian._products import MODERATE, factors
 from tests import oracle
 from tests.thorough import beside
@@ -104,6 +105,16 @@ def test_the_grid_against_exact_products(name, dtype):
     allowed = 1e-10 if dtype == "float64" else 3e-7 + 32 * 2.0**-23
     size = np.maximum(np.sqrt(np.asarray(ends[0] * ends[1], float)), 1e-3)
     assert np.all(np.abs(np.asarray(got, float) - truth.product[keep]) <= allowed * size)
+
+
+@pytest.mark.parametrize("name", beside(["silu"], list(activations.ELEMENTWISE)))
+def test_what_guards_against_overflow_is_read_beside_another_variable(name):
+    """Of a product the guards of one factor are looked at in that factor: of silu they were looked for in both."""
+    phi = activations.ELEMENTWISE[name]
+    point = (jax.ShapeDtypeStruct((1,), jnp.float32),)
+    alone = read(phi, point).known
+    assert read(lambda u, v: phi(u) * phi(v), point * 2, 0).known == alone
+    assert read(lambda u, v: phi(u) * jnp.exp(v) + phi(v), point * 2, 1).known == alone
 
 
 def test_one_large_correlation_takes_all_lanes_to_the_general_rule(x64):

@@ -281,6 +281,60 @@ def test_layers_in_a_scan_are_rows_turn_by_turn():
     assert len(found) == 8
 
 
+def test_gradients_in_a_loop_are_measured_turn_by_turn():
+    """Of one weight for all turns and of one each; a turn with a wrong derivative is named, those before it are not."""
+
+    @jax.custom_jvp
+    def wrong(h, turn):
+        return jnp.tanh(h)
+
+    @wrong.defjvp
+    def _(primals, tangents):
+        (h, turn), (dh, _) = primals, tangents
+        return jnp.tanh(h), (1 - jnp.tanh(h) ** 2) * dh * jnp.where(turn == 1, 1.3, 1.0)
+
+    init = lambda key: jax.random.normal(key, (3, 64, 64)) / 8
+    x = jax.random.normal(KEY, (8, 64))
+    models = {
+        "own": lambda f: lambda w, x: jax.lax.scan(lambda h, w: (f(h @ w, 1), None), x, w)[0],
+        "same": lambda f: lambda w, x: jax.lax.fori_loop(0, 3, lambda i, h: f(h @ w[0], i), x),
+    }
+    sound = lambda h, turn: jnp.tanh(h)
+    for make in models.values():
+        found = audit(init, make(sound), x, KEY, seeds=8, laws=Law("normal", 1 / 64), gradients=True)
+        back = [row for row in found if row.of == "gradient"]
+        assert not found.faults
+        assert len(back) == 6
+        assert all(abs(row.sound / row.predicted - 1) < 0.2 for row in back)
+    pair = (init, models["same"](sound))
+    found = audit(init, models["same"](wrong), x, KEY, seeds=16, reference=pair, gradients=True)
+    assert [(row.of, row.equation) for row in found.faults] == [("gradient", 2)]
+
+
+def test_rows_that_are_not_reached_are_not_tested():
+    """Inside of a branch, of a loop whose turns are not fixed, and gradients inside of a derivative of one's own."""
+
+    @jax.custom_vjp
+    def own(h, w):
+        return jnp.tanh(h @ w)
+
+    own.defvjp(lambda h, w: jax.vjp(own.fun, h, w), lambda back, ct: back(ct))
+    init = lambda key: jax.random.normal(key, (2, 64, 64)) / 8
+    x = jax.random.normal(KEY, (8, 64))
+
+    def audited(inside, gradients=False):
+        apply = lambda w, x: inside(x, w) @ w[1]
+        return audit(init, apply, x, KEY, seeds=8, laws=Law("normal", 1 / 64), gradients=gradients)
+
+    step = lambda h, w: jnp.tanh(h @ w)
+    turns = lambda x, w: jax.lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, step(c[1], w[0])), (0, x))[1]
+    branch = lambda x, w: jax.lax.cond(jnp.sum(x) > 0, lambda h: step(h, w[0]), lambda h: h @ w[0], x)
+    for found, inside in ((audited(turns), 4), (audited(branch), 2), (audited(branch, gradients=True), 2)):
+        assert [row.verdict for row in found[: inside + 1]] == ["not tested"] * inside + ["as predicted"]
+    back = [row for row in audited(lambda x, w: own(x, w[0]), True) if row.of == "gradient"]
+    assert all(np.isnan(row.z) or abs(row.sound / row.predicted - 1) < 0.2 for row in back)
+
+
 def test_what_is_meant_without_laws_is_what_is_drawn():
     """Wrong gains are as good as others then; what independent draws do not do is found: E|W W^T x|^2 is 2, not 1."""
     init, _ = blocks(3, block1=1.3)

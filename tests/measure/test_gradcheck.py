@@ -203,6 +203,27 @@ def test_a_loss_that_draws_by_a_key_is_checked_as_it_stands():
     assert report.verdict == "right"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_only_compared_does_not_coarsen_the_loss(dtype):
+    """Draws in another precision decide a mask, and no derivative goes through them."""
+    draws = jax.random.uniform(jax.random.key(0), (8,), jnp.float16)
+    with jax.enable_x64(dtype == "float64"):
+        rate = jnp.linspace(0.05, 0.1, 8, dtype=dtype)
+        loss = lambda rate: jnp.sum(jnp.where(draws < rate.astype(draws.dtype), 0, jnp.sin(3 * rate)))
+        report = checked(loss, rate)
+        halved = checked(lambda rate: loss(rate.astype(draws.dtype).astype(rate.dtype)), rate)
+    assert report.verdict == "right"
+    assert max(row.resolution for row in report.directions) < 1e-6
+    assert max(row.resolution for row in halved.directions) > 1e-4
+
+
+def test_a_slope_that_is_zero_to_rounding_is_right():
+    """Entries of 1e-17 beside differences of rounding are zero both, however far apart they are."""
+    report = checked(lambda p: jnp.sum(jnp.sin(p["x"]) ** 2 + jnp.cos(p["x"]) ** 2) + p["y"], {"x": AT, "y": 1.0})
+    assert report.verdict == "right"
+    assert report.leaves[0].distance > 1e-3
+
+
 def test_what_is_no_loss_is_refused():
     with pytest.raises(TypeError, match=r"`loss` must return one real floating number; got float32\[3\]"):
         gradcheck.check(lambda w: w, AT)

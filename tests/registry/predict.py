@@ -23,6 +23,10 @@ def rows():
     return str(found), str(found.formats()), found.findings
 
 
+def deep(w, x):
+    return model(w, x) @ w[2]
+
+
 KEYS = jax.random.split(jax.random.key(0), 3)
 
 host("predict.predict", rows)
@@ -31,4 +35,8 @@ host(
     lambda: str(predict.certificate(model, SHAPES, jnp.ones((2, 3)), omega=(-0.1, 0.1), tau=2, gradients=True)),
 )
 host("predict.gains", lambda: predict.gains(model, SHAPES, jnp.ones((2, 3)), laws=LAWS, by="both"))
+host(
+    "predict.transforms",
+    lambda: str(predict.transforms(deep, SHAPES + SHAPES[1:], jnp.ones((2, 3)), laws=LAWS + LAWS[1:])),
+)
 host("predict.laws", lambda: str(predict.laws(*(jax.random.normal(key, (8, 8)) for key in KEYS))))

@@ -290,5 +290,6 @@ host("theory.transforms.tailored", lambda: transforms.tailored(activations.tanh,
 host("theory.transforms.tailored_leaky_relu", lambda: transforms.tailored_leaky_relu(transforms.chain(9)))
 host("theory.transforms.for_depth", lambda: transforms.for_depth(activations.tanh, 9.0))
 host("theory.transforms.budget", lambda: transforms.budget(activations.tanh))
+host("theory.transforms.graph", lambda: transforms.graph([0, {0: 0.3, 1: 0.7}])(1.0, lambda slope: 1.1 * slope))
 host("theory.transforms.chain", lambda: transforms.chain(3)(1.0, lambda slope: 1.1 * slope))
 host("theory.transforms.residual", lambda: transforms.residual(3, shortcut=0.6)(1.0, lambda slope: 1.1 * slope))

@@ -12,7 +12,7 @@ from jnorm.statistics._ranks import average_ranks, critical_difference, friedman
 # Hundreds of small programs, each run once.
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "snn_table_a11.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "experiments" / "uci" / "published.json").read_text())
 METHODS = GOLDEN["methods"]
 TABLE = np.array(list(GOLDEN["accuracy"].values()), float)  # [data sets, methods], NaN where a method gave nothing
 

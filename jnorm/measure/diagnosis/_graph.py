@@ -68,10 +68,7 @@ class Node:
     @property
     def spot(self) -> tuple[int, ...]:
         """The index of the equation that a probe sees: that of the outermost call of a function of JAX around it."""
-        index, outer = self.site.index, self.site.outer
-        while outer is not None:
-            index, outer = (outer.index if outer.is_of_jax else index), outer.outer
-        return index
+        return next((outer.index for outer in self.site.around if outer.is_of_jax), self.site.index)
 
 
 class Product(NamedTuple):

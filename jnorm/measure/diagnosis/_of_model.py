@@ -8,7 +8,6 @@ import numpy as np
 
 from jnorm import jaxprs
 from jnorm.jaxprs import Line
-from jnorm.measure._places import RULES, outside
 from jnorm.measure.diagnosis._findings import Sign
 from jnorm.measure.diagnosis._graph import NONE, PRODUCTS, REDUCES, STOPS, Node, Value, behind, moved_from
 from jnorm.measure.diagnosis._patient import Patient
@@ -213,7 +212,7 @@ def own_rules(patient: Patient) -> list[jaxprs.Site]:
     """
     found = []
     for site in jaxprs.walk(patient.program):
-        if site.primitive in RULES and not any(s.is_of_jax for s in (site, *outside(site))):
+        if site.primitive in jaxprs.CUSTOM and not any(s.is_of_jax for s in (*site.around, site)):
             found.append(site)
     for node in patient.graph.nodes:
         if node.operation == "stop_gradient" and any(v.leaves for v in node.values()) and not _is_of_maximum(node):

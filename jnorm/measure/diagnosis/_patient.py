@@ -14,7 +14,7 @@ from jnorm._ground import checks, keys
 from jnorm.jaxprs import Line
 from jnorm.measure import quantities
 from jnorm.measure._calls import Call
-from jnorm.measure._places import Place, Spot, outside, paths_of, spots
+from jnorm.measure._places import Place, Spot, paths_of, spots
 from jnorm.measure._slopes import argument
 from jnorm.measure.diagnosis._courses import Course, Courses, adam
 from jnorm.measure.diagnosis._graph import Graph, Node, Product, behind
@@ -198,7 +198,7 @@ class Patient:
     def entry(self) -> np.ndarray | None:
         """The batch as it comes into the first product with parameters; None where by a lookup, or in a loop."""
         product = next((p for p in self.products if not p.data.leaves), None)
-        if product is None or any(site.primitive in jaxprs.LOOPS for site in outside(product.node.site)):
+        if product is None or any(site.primitive in jaxprs.LOOPS for site in product.node.site.around):
             return None
         node, at = product.node, next(i for i, v in enumerate(product.node.inputs) if v is product.data)
 

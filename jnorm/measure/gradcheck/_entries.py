@@ -90,16 +90,15 @@ def compare(problem: Problem, gradient: Leaves, values: Any, rng: np.random.Gene
         steps = float(scale) * STEPS
         ts = np.concatenate([steps, -steps, [0.0]])
         units = [1.0, 1.0j] if jnp.iscomplexobj(a) else [1.0]
-        parts = [
-            _differences(np.asarray(values(problem.x, np.asarray(u), i, entries, ts), np.float64), steps, problem.eps)
-            for u in units
-        ]
+        seen = [np.asarray(values(problem.x, np.asarray(u), i, entries, ts), np.float64) for u in units]
+        parts = [_differences(v, steps, problem.eps) for v in seen]
         numeric, bar, kink = parts[0]
         if len(parts) == 2:  # JAX's gradient of a real loss is f_x - i f_y
             numeric, bar, kink = (numeric - 1j * parts[1][0], bar + parts[1][1], kink + parts[1][2])
         exact = np.asarray(g).reshape(-1)[chosen].astype(np.complex128 if len(parts) == 2 else np.float64)
         numeric, bar, kink = numeric[:count], bar[:count], kink[:count]
-        found.append(_row(problem, i, chosen, exact, numeric, bar, kink))
+        zero = FLOOR * problem.eps * abs(float(seen[0][0, -1])) / float(scale)
+        found.append(_row(problem, i, chosen, exact, numeric, bar, kink, zero))
     return found
 
 
@@ -121,7 +120,14 @@ def _differences(values: np.ndarray, steps: np.ndarray, eps: float) -> tuple[np.
 
 
 def _row(
-    problem: Problem, i: int, chosen: np.ndarray, exact: np.ndarray, numeric: np.ndarray, bar: np.ndarray, kink: Any
+    problem: Problem,
+    i: int,
+    chosen: np.ndarray,
+    exact: np.ndarray,
+    numeric: np.ndarray,
+    bar: np.ndarray,
+    kink: np.ndarray,
+    zero: float,
 ) -> Leaf:
     norm = np.linalg.norm
     total = norm(exact) + norm(numeric)
@@ -133,7 +139,7 @@ def _row(
     if off[worst] > 0:
         at_kinks = off <= np.where(kink > 0, 1.01 * kink, 0)
         verdict = "kink" if at_kinks.all() else "wrong"
-    elif min(width, distance) > coarse(problem.eps):
+    elif min(width, distance) > coarse(problem.eps) and abs(exact).max() > zero:  # else they are zero, to rounding
         verdict = "rounding"
     entry = tuple(int(k) for k in np.unravel_index(int(chosen[worst]), problem.x[i].shape))
     return Leaf(

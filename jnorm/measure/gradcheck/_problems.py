@@ -139,20 +139,28 @@ def _widened(leaf: Any) -> Any:
     return leaf.astype(jnp.complex128 if jnp.iscomplexobj(leaf) else jnp.float64)
 
 
+class _Rounding(float):
+    """The largest eps on the way from the inputs to a value."""
+
+
 def _coarsest(program: Any) -> float:
-    """The largest eps of what depends on the inputs."""
-    found = [float(jnp.finfo(aval.dtype).eps) for aval in (*program.in_avals, *program.out_avals) if inexact(aval)]
+    """The largest eps on the ways from the inputs to the outputs that a derivative takes: through floating values."""
 
-    def hook(site: jaxprs.Site, *depends: Any) -> list[bool]:
-        moving = any(d is True for d in depends)
-        if moving:
-            inside = (inner.equation for body in site.bodies for inner in jaxprs.walk(body))
-            avals = [v.aval for equation in (site.equation, *inside) for v in equation.outvars]
-            found.extend(float(jnp.finfo(a.dtype).eps) for a in avals if hasattr(a, "dtype") and inexact(a))
-        return [moving] * len(site.equation.outvars)
+    def hook(site: jaxprs.Site, *values: Any) -> list[Any]:
+        before = [v for v in values if isinstance(v, _Rounding)]
+        inside = (inner.equation for body in site.bodies for inner in jaxprs.walk(body))
+        outs = [v.aval for v in site.equation.outvars]
+        met = (*outs, *(v.aval for equation in inside for v in equation.outvars))
+        worst = max([*before, *map(_eps, met)], default=0.0)
+        return [_Rounding(worst) if before and _eps(a) else None for a in outs]
 
-    jaxprs.evaluate(program, *(True for _ in program.in_avals), hook=hook, opens=jaxprs.CALLS)
-    return max(found)
+    given = [_Rounding(_eps(aval)) for aval in program.in_avals]
+    outs = jaxprs.evaluate(program, *given, hook=hook, opens=jaxprs.CALLS)
+    return max(*given, *map(_eps, program.out_avals), *(v for v in outs if isinstance(v, _Rounding)))
+
+
+def _eps(aval: Any) -> float:
+    return float(jnp.finfo(aval.dtype).eps) if hasattr(aval, "dtype") and inexact(aval) else 0.0
 
 
 def host(a: Any) -> np.ndarray:

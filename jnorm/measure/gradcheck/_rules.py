@@ -14,7 +14,6 @@ from jnorm.measure.gradcheck._problems import Leaves, Problem, draw, host, inexa
 from jnorm.measure.gradcheck._remainders import Verdict
 from jnorm.measure.gradcheck._unrolled import Value, rolled_out
 
-CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
 DIRECTIONS = 2
 
 
@@ -59,7 +58,7 @@ def faults(problem: Problem, rng: np.random.Generator, *, order: int = 1, kinks:
         One fault for an equation, in order of computation.
     """
     program = jax.make_jaxpr(problem.f)(problem.x)
-    suspect = lambda site: site.primitive in CUSTOM or (site.primitive == "stop_gradient" and order == 1)
+    suspect = lambda site: site.primitive in jaxprs.CUSTOM or (site.primitive == "stop_gradient" and order == 1)
     for looked_at in (suspect, lambda site: not suspect(site) and not site.bodies) if order == 1 else (suspect,):
         found = _Looking(looked_at, rng, order)
         _evaluated(program, problem.x, found)
@@ -97,7 +96,7 @@ def _evaluated(program: Any, x: Leaves, look: Callable[[jaxprs.Site, list[Any], 
             look(site, arrays, moving)
         return [Value(a, bool(moving)) for a in site.run(*arrays)]
 
-    opens = jaxprs.CALLS - CUSTOM
+    opens = jaxprs.CALLS - jaxprs.CUSTOM
     jaxprs.evaluate(program, *(Value(a, True) for a in x), hook=hook, opens=opens)
 
 
@@ -178,7 +177,7 @@ def _matters(program: Any, problem: Problem, equation: Any) -> bool:
     """Whether the gradient is another one without a ``stop_gradient``."""
 
     def gradient(hook: Any) -> Leaves:
-        opens = (jaxprs.CALLS - CUSTOM) | jaxprs.LOOPS
+        opens = (jaxprs.CALLS - jaxprs.CUSTOM) | jaxprs.LOOPS
         return jax.jit(jax.grad(lambda x: jaxprs.evaluate(program, *x, hook=hook, opens=opens)[0]))(problem.x)
 
     through = lambda site, *inputs: list(inputs) if site.equation is equation else site.run(*inputs)
@@ -188,5 +187,5 @@ def _matters(program: Any, problem: Problem, equation: Any) -> bool:
 
 
 def _fault(site: jaxprs.Site, verdict: Verdict, what: str) -> Fault:
-    info = site.bodies[0].jaxpr.debug_info if site.primitive in CUSTOM else None  # "name at file:line"
+    info = site.bodies[0].jaxpr.debug_info if site.primitive in jaxprs.CUSTOM else None  # "name at file:line"
     return Fault(site.primitive, str(getattr(info, "func_src_info", "") or ""), site.line, site.path, verdict, what)

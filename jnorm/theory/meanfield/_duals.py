@@ -8,9 +8,9 @@ form, and all is where it is straight on either side of zero.)
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -37,8 +37,14 @@ class Dual(NamedTuple):
     slope: jax.Array
 
 
-Rule = Callable[[jax.Array, jax.Array, jax.Array], Dual]
-"""Both variances and the correlation, arrays of one shape, to the expectations; a callable pytree."""
+class Rule(Protocol):
+    """Both variances and the correlation, arrays of one shape, to the expectations; a callable pytree."""
+
+    def __call__(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
+        """Both expectations."""
+
+    def value(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> jax.Array:
+        """The first alone, for less."""
 
 
 def rule(phi: Activation, kinks: tuple[float, ...] | None, nodes: int = PAIR_NODES) -> Rule:
@@ -116,24 +122,32 @@ class _Quadrature:
         slope = jnp.where(apart, push / jnp.where(both == 0, 1.0, both), jnp.inf)
         return Dual(found.value, jnp.where(jumps & (both > 0), slope, found.slope))
 
+    def value(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> jax.Array:
+        """The first expectation alone."""
+        return self._expected(var1, var2, corr, 0)[0]
+
     def without_leaps(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
         """Both expectations, the second without what jumps of the activation add."""
+        return Dual(*self._expected(var1, var2, corr, 1))
+
+    def _expected(self, var1: jax.Array, var2: jax.Array, corr: jax.Array, order: int) -> Sequence[jax.Array]:
+        """Of products of the activation, and of its derivatives up to an order."""
         su, sv, wide = root(var1), root(var2), root(jnp.maximum(var1, var2))
         zero, point = jnp.zeros_like(corr), jax.ShapeDtypeStruct((1, *corr.shape), corr.dtype)
         known = known_kinks(self.phi, self.kinks)
         found = read(self.phi, (point,)) if self.kinks is None else Kinks()
         if found.degree is None or found.degree > 1:
             at = places(self.phi, point, zero, wide, known)
-            return self._given_u(at, known, su, sv, corr, _Summed(self.phi, at, self.nodes))
+            return self._given_u(at, known, su, sv, corr, _Summed(self.phi, at, self.nodes, order))
         at = located(found, point, zero, wide)
         ((line,), _) = pieces(self.phi, at, zero, wide, 1)
         if not found.traced and set(found.known) <= {0.0}:
             return _angular(line, at_points(self.phi, 0)(zero), su, sv, corr)
-        return self._given_u(at, found.known or None, su, sv, corr, _Straight(line))
+        return self._given_u(at, found.known or None, su, sv, corr, _Straight(line, order))
 
     def _given_u(
         self, at: jax.Array, known: tuple[float, ...] | None, su: jax.Array, sv: jax.Array, corr: jax.Array, inside: Any
-    ) -> Dual:
+    ) -> list[jax.Array]:
         along, across = sv * corr, sv * sine(corr)
         zero, steep = jnp.zeros_like(corr), jnp.maximum(jnp.abs(along), 8 * jnp.finfo(corr.dtype).eps * sv)
         turns = splits(at, zero, along) * jnp.where(along == 0, 0.0, 1.0)[None]
@@ -142,25 +156,26 @@ class _Quadrature:
         own = jnp.zeros((0, *corr.shape), corr.dtype) if is_middle else splits(at, zero, su)
         inner = jnp.concatenate([own, turns, turns - spread, turns + spread])  # kinks at zero are turns themselves
         center, radius = panels(jnp.sort(jnp.clip(inner, -REACH, REACH), 0))
-        f = _with_slope(at_points(self.phi, 1))
+        f = _derivatives(at_points(self.phi, 1), inside.order)
 
-        def terms(block: tuple[jax.Array, jax.Array]) -> Dual:
+        def terms(block: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
             x = center[:, None] + radius[:, None] * block[0]
             outer = radius[:, None] * block[1] * density(x)
             right = inside(along[None, None] * x, jnp.broadcast_to(across[None, None], x.shape))
             left = [a.reshape(x.shape) for a in f((su[None, None] * x).reshape(-1, *corr.shape))]
-            return Dual(*(jnp.sum(outer * g * h, (0, 1)) for g, h in zip(left, right, strict=True)))
+            return [jnp.sum(outer * g * h, (0, 1)) for g, h in zip(left, right, strict=True)]
 
         count = self.nodes if len(at) else 2 * self.nodes
         return total(terms, quadrature(count, center), inside.each * center.size, most=IN_PAIRS)
 
 
 class _Summed(NamedTuple):
-    """``E[phi(v)]`` and ``E[phi'(v)]`` by a rule, for means and deviations ``[panel, node, ...]``."""
+    """``E[phi(v)]`` and, at an order of one, that of the derivative, for means and deviations [panel, node, ...]."""
 
     phi: Activation
     at: jax.Array
     nodes: int
+    order: int
 
     @property
     def each(self) -> int:
@@ -168,13 +183,13 @@ class _Summed(NamedTuple):
         return (self.nodes if len(self.at) else 2 * self.nodes) * (len(self.at) + 1)
 
     def __call__(self, mean: jax.Array, deviation: jax.Array) -> list[jax.Array]:
-        """The two, of the shape of the mean."""
+        """Those, of the shape of the mean."""
         middle, half = panels(splits(self.at[:, None, None], mean, deviation))  # [inner panel, panel, node, ...]
         points, weights = quadrature(self.each // len(middle), middle)
         y = middle[:, None] + half[:, None] * points
         weight = half[:, None] * weights * density(y)
         z = mean[None, None] + deviation[None, None] * y
-        values = _with_slope(at_points(self.phi, 1))(z.reshape(-1, *self.at.shape[1:]))
+        values = _derivatives(at_points(self.phi, 1), self.order)(z.reshape(-1, *self.at.shape[1:]))
         return [jnp.sum(weight * a.reshape(y.shape), (0, 1)) for a in values]
 
 
@@ -182,6 +197,7 @@ class _Straight(NamedTuple):
     """The same of a broken line, in closed form."""
 
     line: Pieces
+    order: int
 
     @property
     def each(self) -> int:
@@ -189,16 +205,17 @@ class _Straight(NamedTuple):
         return len(self.line.anchor)
 
     def __call__(self, mean: jax.Array, deviation: jax.Array) -> list[jax.Array]:
-        """The two, of the shape of the mean."""
-        level = self.line._replace(value=self.line.slope, slope=jnp.zeros_like(self.line.slope))
-        return expected([self.line, level], mean, deviation)
+        """Those, of the shape of the mean."""
+        parts = [self.line._replace(jet=self.line.jet[i:]) for i in range(self.order + 1)]
+        return expected(parts, mean, deviation)
 
 
 def _angular(line: Pieces, at_zero: jax.Array, su: jax.Array, sv: jax.Array, corr: jax.Array) -> Dual:
     """The arc-cosine kernels of what is straight on either side of zero (Cho and Saul 2009)."""
-    ends = line.value - line.slope * line.anchor
+    value, slopes = line.jet
+    ends = value - slopes * line.anchor
     shift, jump = (ends[0] + ends[-1]) / 2, (ends[-1] - ends[0]) / 2
-    slope, bend = (line.slope[0] + line.slope[-1]) / 2, (line.slope[-1] - line.slope[0]) / 2
+    slope, bend = (slopes[0] + slopes[-1]) / 2, (slopes[-1] - slopes[0]) / 2
     height, angle, one, half = sine(corr), jnp.arctan2(corr, sine(corr)), math.sqrt(2 / math.pi), 2 / math.pi
     even = shift * shift + shift * bend * (su + sv) * one + half * bend * bend * su * sv * (height + corr * angle)
     odd = half * jump * jump * angle + jump * slope * corr * (su + sv) * one + slope * slope * su * sv * corr
@@ -212,8 +229,9 @@ def sine(corr: jax.Array) -> jax.Array:
     return root(jnp.maximum((1 - corr) * (1 + corr), 0.0))
 
 
-def _with_slope(f: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
-    return lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))
+def _derivatives(f: Callable[[jax.Array], jax.Array], order: int) -> Callable[[jax.Array], tuple[jax.Array, ...]]:
+    """A function and, at an order of one, its derivative."""
+    return lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),)) if order else (f(z),)
 
 
 @nodes.register
@@ -227,6 +245,10 @@ class _Closed:
     def __call__(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> Dual:
         named = {name: jnp.broadcast_to(jnp.asarray(a, corr.dtype), corr.shape) for name, a in self.parameters.items()}
         return self.form(var1, var2, corr, **named)
+
+    def value(self, var1: jax.Array, var2: jax.Array, corr: jax.Array) -> jax.Array:
+        """The first expectation alone."""
+        return self(var1, var2, corr).value
 
 
 def _leaky_relu(var1: jax.Array, var2: jax.Array, corr: jax.Array, negative_slope: Any = 0.01) -> Dual:

@@ -165,7 +165,7 @@ class _Squares:
 def _products(phi: Activation, kinks: tuple[float, ...] | None, q: jax.Array, corr: jax.Array) -> jax.Array:
     known = known_kinks(phi, kinks)
     many = known is None or len(known) > 1
-    return rule(phi, kinks, 32 if many else 48)(q, q, corr).value
+    return rule(phi, kinks, 32 if many else 48).value(q, q, corr)
 
 
 def _compile(phi: Activation, kinks: tuple[float, ...] | None) -> None:
@@ -228,7 +228,9 @@ class _Lengths:
             left[row], right[row] = places[low], places[np.minimum(low + 1, len(places) - 1)]
             passed = np.where(up, falls.any(1), behind.any(1))
             end[row] = np.where(passed, np.nan, np.where(up, np.inf, 0.0))
-        return np.where(np.isnan(end), self._between(left, right, w, b), end)
+        between = np.isnan(end)
+        end[between] = self._between(*(a[between] for a in (left, right, w, b)))
+        return end
 
     def _between(self, left: np.ndarray, right: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Newton's iteration between two places of the table, kept there by halving."""

@@ -2,8 +2,8 @@
 
 `self_normalizing` gives any activation a stable fixed point of mean and variance, with a rate or a gradient factor of
 choice. `gaussian_poincare` keeps second moments and gradients. `deep_kernel_shaping` and `tailored` choose the
-correlation map of a layer by that of a whole network, which is described by a function such as `chain` or `residual`
-give. `hermite` and `budget` say how nonlinear an activation is and who pays, `for_depth` spends it for a depth.
+correlation map of a layer by that of a whole network, which is described by a function such as `chain`, `residual` or
+`graph` give. `hermite` and `budget` say how nonlinear an activation is and who pays, `for_depth` spends it for a depth.
 
 Common to the functions:
 
@@ -19,6 +19,7 @@ Common to the functions:
 
 from jnorm.theory.transforms._budget import Budget, budget, for_depth
 from jnorm.theory.transforms._fixed import self_normalizing
+from jnorm.theory.transforms._graphs import Graph, graph
 from jnorm.theory.transforms._hermite import hermite
 from jnorm.theory.transforms._leaky import tailored_leaky_relu
 from jnorm.theory.transforms._networks import Chain, Network, ResidualNet, chain, residual
@@ -30,6 +31,7 @@ __all__ = [
     "Affine",
     "Budget",
     "Chain",
+    "Graph",
     "Network",
     "Prediction",
     "ResidualNet",
@@ -39,6 +41,7 @@ __all__ = [
     "deep_kernel_shaping",
     "for_depth",
     "gaussian_poincare",
+    "graph",
     "hermite",
     "residual",
     "self_normalizing",

@@ -1,0 +1,61 @@
+"""Sweeps of long runs that are saved inside beside sweeps that are saved at the end: what a segment costs."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from benchmarks.harness import Row, interleave
+from jnorm import initializers, losses
+from jnorm.nn.layers import Layer
+from jnorm.nn.networks import mlp
+from jnorm.sweeps import sweep, use_cores
+from jnorm.train import loop
+
+SEEDS, WIDTH, EXAMPLES, BATCH = 8, 256, 1408, 64
+SEGMENTS = 3
+
+
+def training(epochs: int, segments: int) -> Callable[[], Any]:
+    """A sweep with a store, of runs in so many segments; one is none."""
+    x = jax.random.normal(jax.random.key(0), (EXAMPLES, 64))
+    grid, data = {"learning_rate": (1e-3,)}, {"train": (x, np.arange(EXAMPLES) % 10)}
+    train = loop.trainer(
+        mlp((64, *[WIDTH] * 4, 10), Layer(jax.nn.relu, initializers.he_normal())),
+        losses.softmax_cross_entropy,
+        optax.adam,
+        epochs=epochs,
+        batch_size=BATCH,
+        report=loop.Report(parts=["train"], curves=["train"]),
+        segment=epochs // segments if segments > 1 else None,
+    )
+
+    def run() -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            store = Path(folder, "store")
+            return sweep(train, seeds=SEEDS, grid=grid, shared=data, chunk=SEEDS, store=store)["train_loss"]
+
+    return run
+
+
+def run() -> Iterator[Row]:
+    """Runs of ten to twenty seconds and twice as long, in three segments each; ten to fifteen minutes."""
+    use_cores()
+    for epochs, rounds in ((72, 9), (144, 7)):
+        contenders = {"segments": training(epochs, SEGMENTS), "store": training(epochs, 1)}
+        seconds = interleave(contenders, rounds=rounds)
+        logs = np.log(np.array(seconds["segments"]) / seconds["store"])
+        half = 1.96 * logs.std(ddof=1) / len(logs) ** 0.5
+        length = np.median(seconds["segments"]) / SEGMENTS
+        mean = f"mean {100 * logs.mean():.1f} +- {100 * half:.1f} (95 %)"
+        yield Row(
+            f"{SEGMENTS} segments of {length:.1f} s each",
+            float(100 * np.expm1(np.median(logs))),
+            "% more time",
+            most=3.0,
+            detail=f"median of {len(logs)} pairs, {mean}; {SEEDS} seeds of 5 x {WIDTH}",
+        )
