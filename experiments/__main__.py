@@ -112,7 +112,8 @@ def _list(options: Sequence[str]) -> dict[str, Any]:
     rows, absent = registry.listing()
     for row in rows:
         print(f"{row['id']:<4} {row['topic']:<16} {row['statement']}")
-    print(f"\n{len(rows)} of {len(rows) + len(absent)} claims. Not there yet: {', '.join(absent)}")
+    missing = f" Not there yet: {', '.join(absent)}" if absent else ""
+    print(f"\n{len(rows)} of {len(rows) + len(absent)} claims.{missing}")
     print("python -m experiments claims ID ... tests some, python -m experiments claims all of them")
     return {"status": "done", "numbers": {"claims": rows, "not there yet": absent}}
 
