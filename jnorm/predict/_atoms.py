@@ -78,6 +78,7 @@ class Atom:
     """A random vector of ``size`` numbers; atoms without common ``deps`` are independent."""
 
     gaussian = False
+    chance = False  # whether it is what chance leaves of sums over units
     size: int
     mean: np.ndarray
     deps: frozenset[Any]

@@ -1,8 +1,10 @@
-"""Units as positions: as many independent copies of one unit, as where weights have a position each.
+"""A value as one, some of it, or copies of it: positions as if they were units, and units as positions.
 
-So does the gradient behind a layer that takes all pixels of an image as one vector of units.
+Units are independent, so that units that meet positions are as many copies of one unit: as in the gradient behind a
+layer that takes all pixels of an image as one vector.
 """
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -10,8 +12,52 @@ from typing import Any
 import numpy as np
 
 from jnorm.predict._atoms import RULES, Atom, Pool
-from jnorm.predict._sums import Value
-from jnorm.predict._values import LARGE, Atoms, Random, affine, alike
+from jnorm.predict._values import LARGE, Atoms, Random, Refused, _flat, affine, alike, covariance, diagonal, second
+
+_ids = itertools.count()
+
+
+class Value(Atom):
+    """A value as one atom."""
+
+    def __init__(self, value: Random) -> None:
+        self.value, self.size, self.mean = value, value.size, value.mean
+        self.deps, self.gaussian = value.deps, value.gaussian
+
+    @property
+    def variance(self) -> np.ndarray:
+        return diagonal(self.value)
+
+    def _covariance(self, other: Atom) -> np.ndarray | None:
+        if isinstance(other, Value):
+            return covariance(self.value, other.value)
+        return covariance(self.value, Random(_flat(other.size), np.zeros(()), {other: None}, status=0, law=0))
+
+    def rows(self, pool: Pool) -> np.ndarray:
+        return pool.rows(self.value)
+
+
+class Picked(Atom):
+    """A value at one of ``index[e]``, at random and the same one for all ``e``: positions as if they were units."""
+
+    def __init__(self, value: Random, index: np.ndarray) -> None:
+        self.value, self.index, self.size = value, index, len(index)
+        self.mean, self.deps = value.mean[index].mean(1), frozenset({("picked", next(_ids))})
+
+    def _covariance(self, other: Atom) -> np.ndarray:
+        if self.value.size > LARGE:
+            if self.size > 1:
+                raise Refused("so many positions as if they were units")
+            square = np.mean(diagonal(self.value) + self.value.mean**2)[None, None]
+        else:
+            i, j = self.index[:, None], self.index[None]
+            square = second(self.value, self.value)[i, j].mean(-1)
+        return np.asarray(square - np.outer(self.mean, self.mean))
+
+    def rows(self, pool: Pool) -> np.ndarray:
+        rows = pool.rows(self.value)
+        at = self.index[:, pool.rng.integers(self.index.shape[1], size=len(rows))].T
+        return np.take_along_axis(rows, at, 1)
 
 
 class Copies(Atom):

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm.predict._atoms import Atom, Function, Root
-from jnorm.predict._copies import meeting
+from jnorm.predict._copies import Picked, meeting
 from jnorm.predict._nodes import Node, bind
-from jnorm.predict._sums import Picked
 from jnorm.predict._together import merged, mixed, one_gaussian, product, sampled
 from jnorm.predict._values import (
     EXACT,

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnorm.predict._copies import positions
+from jnorm.predict._copies import Value, positions
 from jnorm.predict._elementwise import placed
 from jnorm.predict._structure import factors, index_of
-from jnorm.predict._sums import Value
 from jnorm.predict._values import Atoms, Random, Refused, Stack, Weight, added, summed
 from jnorm.predict._windows import inverse
 

@@ -8,7 +8,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jnorm.predict._sums import Total
 from jnorm.predict._values import (
     Atoms,
     Random,
@@ -98,7 +97,7 @@ def broadcast(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
         x = predictor.as_random(
             x, tuple(((size, i == len(x.shape) - 1 and size > 1),) for i, size in enumerate(x.shape))
         )
-    if x.terms and all(isinstance(atom, Total) for atom in x.terms) and np.prod(shape) > np.prod(x.shape):
+    if x.terms and all(atom.chance for atom in x.terms) and np.prod(shape) > np.prod(x.shape):
         x = Random(x.axes, x.mean, {}, status=x.status, law=x.law)  # for units a sum over them is what is known of it
     axes: list[Atoms] = [((size, False),) for size in shape]
     for position, axis in enumerate(old):
