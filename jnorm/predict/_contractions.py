@@ -7,10 +7,22 @@ from typing import Any
 import numpy as np
 
 from jnorm.predict._atoms import Rows, used
+from jnorm.predict._common import apart_from, average
 from jnorm.predict._structure import factors, index_of
 from jnorm.predict._sums import Inner, Outer
 from jnorm.predict._uses import Use
-from jnorm.predict._values import GAUSSIAN, LARGE, SAMPLED, Atoms, Random, Refused, Weight, alike, linear, second
+from jnorm.predict._values import (
+    GAUSSIAN,
+    LARGE,
+    SAMPLED,
+    Atoms,
+    Random,
+    Refused,
+    Weight,
+    alike,
+    linear,
+    second,
+)
 
 
 def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
@@ -66,10 +78,18 @@ def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: in
         use_index, count = np.arange(size)[:, None], 1
         blocks = math.prod(x.shape[axis] for axis in shared)
     block = np.arange(size) // (size // blocks) if blocks > 1 else None
-    use = Use(value, use_index, count, block)
+    use, together = Use(value, use_index, count, block), None
+    apart = [n for axis in free for n, unit in axes[axis] if unit]
+    if isinstance(x, Random) and len(apart) == 1:
+        same = average(x, apart[0])
+        if same.terms or np.any(same.mean):
+            together = Use(same, use_index, count, block, apart[0])
+            use = Use(apart_from(x, apart[0]), use_index, count, block)
     sides = [axes[axis] for axis in free]
     out = (*(axes[axis] for axis in shared), *((*sides, *new) if side else (*new, *sides)))
-    return used(key, weight, use, size, out, x)
+    made = used(key, weight, use, size, out, x, together)
+    made.centred = isinstance(x, Random) and bool(apart) and x.centred
+    return made
 
 
 def _with_known(x: Random, k: np.ndarray, contracted: Any, batched: Any, known: int, predictor: Any) -> Any:
@@ -135,6 +155,8 @@ def _of_two(x: Random, y: Random, contracted: Any, batched: Any, predictor: Any)
     ]
     b, (p, q), c = groups[0][0], (groups[0][1], groups[1][1]), groups[0][2]
     count = math.prod(size for a in contracted[0] for size, unit in x.axes[a] if unit)
+    if count > 1:
+        x, y = (apart_from(v, count) if other.centred else v for v, other in ((x, y), (y, x)))
     size = b * p * q
     status, law = max(x.status, y.status), max(x.law, y.law, GAUSSIAN)
     has = lambda v, some: any(unit for a in some for _, unit in v.axes[a])

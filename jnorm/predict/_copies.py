@@ -66,6 +66,7 @@ class Copies(Atom):
     def __init__(self, atom: Atom, of: np.ndarray, at: np.ndarray, among: tuple[int, ...]) -> None:
         self.atom, self.of, self.at, self.among, self.size = atom, of, at, among, len(of)
         self.mean, self.gaussian = atom.mean[of], atom.gaussian
+        self.shared, self.chance = atom.shared, atom.chance
         self.deps = frozenset(("copies", among, dep) for dep in atom.deps)
 
     @property
@@ -124,7 +125,9 @@ def _positions(x: Random, axes: Sequence[Atoms]) -> Random | None:
     before = [1 if unit else size for size, unit, _ in pairs]
     of = np.broadcast_to(np.arange(x.size).reshape(before), small).ravel()
     at = np.broadcast_to(np.arange(math.prod(gone)).reshape(gone), small).ravel()
-    return _copied(x, of, at, tuple(size for size in gone if size > 1)).like(tuple(axes))
+    out = _copied(x, of, at, tuple(size for size in gone if size > 1)).like(tuple(axes))
+    out.centred = x.centred
+    return out
 
 
 def _copied(x: Random, of: np.ndarray, at: np.ndarray, among: tuple[int, ...]) -> Random:

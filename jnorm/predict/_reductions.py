@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jnorm.predict._common import average, has_common, summand
 from jnorm.predict._copies import meeting, positions
 from jnorm.predict._elementwise import placed
 from jnorm.predict._structure import factors, index_of
@@ -18,6 +19,7 @@ from jnorm.predict._values import (
     Atoms,
     Random,
     Refused,
+    affine,
     diagonal,
     linear,
     select,
@@ -102,9 +104,13 @@ def reduce_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     count = math.prod(size for _, (size, unit) in lost if unit)
     if not any(unit for _, (_, unit) in lost):
         return summed(x, index, axes)
+    over = {size for _, (size, unit) in lost if unit}
+    for units in over:
+        if has_common(x, units):
+            return affine(summed(average(x, units), index, axes), float(count))
     mean = count * x.mean[index].sum(1)
-    if predictor.reverse and x.size <= LARGE:
-        each = summed(x, index, axes)
+    if predictor.reverse and not x.centred and x.size <= LARGE:
+        each = summed(summand(x, count), index, axes)
         chance = 5 / np.sqrt(predictor.pool.count) if x.status == SAMPLED else 1e-9
         if each.terms and np.all(np.abs(each.mean) <= chance * np.sqrt(diagonal(each))):
             return Random(axes, np.zeros(()), {Total(each, count): None}, status=x.status, law=max(x.law, GAUSSIAN))
