@@ -30,7 +30,8 @@ from jnorm.predict._values import (
 
 def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     """With a weight Gaussian of covariance ``var sum_i E[x_i x'_i]``, also between two uses of one weight, and what a
-    table makes of rows of its own, as logits of words that were read; with known numbers a linear map; of two random values Gaussian over units, by the central limit, and bilinear over positions.
+    table makes of rows of its own, as logits of words that were read; with known numbers a linear map; of two random
+    values Gaussian over units, by the central limit, and bilinear over positions.
     """
     (contracted, batched), pair = site.params["dimension_numbers"], list(inputs)
     if all(isinstance(x, Weight) for x in pair):
