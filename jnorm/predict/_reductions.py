@@ -8,7 +8,7 @@ import numpy as np
 
 from jnorm.predict._common import average, has_common, summand
 from jnorm.predict._copies import meeting, positions
-from jnorm.predict._elementwise import placed
+from jnorm.predict._elementwise import known, placed
 from jnorm.predict._structure import factors, index_of
 from jnorm.predict._sums import Total
 from jnorm.predict._together import product, sampled
@@ -119,7 +119,7 @@ def reduce_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
 def reduce_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     """Over positions by samples; over units what the largest of so many samples is on average."""
-    sign = -1 if site.primitive == "reduce_min" else 1
+    sign = -1 if site.primitive in ("reduce_min", "reduce_and") else 1
     x, gone = predictor.ready(inputs[0]), site.params["axes"]
     where = factors(x.axes)
     axes = tuple(atoms for axis, atoms in enumerate(x.axes) if axis not in gone)
@@ -134,6 +134,17 @@ def reduce_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     rows = sign * predictor.pool.rows(over)
     picks = predictor.pool.rng.integers(len(rows), size=(256, count))
     return predictor.settled(sign * rows[picks].max(1).mean(0), axes, x, 0)
+
+
+def logical(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Known where it is of all draws, as that numbers are finite; else the smallest or largest truth value."""
+    x = predictor.ready(inputs[0])
+    if not np.all((x.mean <= 0.0) | (x.mean >= 1.0)):
+        out = reduce_max(site, [x], predictor)
+        out.logical = True
+        return out
+    numbers = known(Random(x.axes, x.mean, {}, status=x.status, law=x.law)) > 0.5
+    return (np.all if site.primitive == "reduce_and" else np.any)(numbers, axis=tuple(site.params["axes"]))
 
 
 def cumulative(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
@@ -160,5 +171,7 @@ RULES: dict[str, Callable[[Any, Sequence[Any], Any], Any]] = {
     "reduce_sum": reduce_sum,
     "reduce_max": reduce_max,
     "reduce_min": reduce_max,
+    "reduce_and": logical,
+    "reduce_or": logical,
     "cumsum": cumulative,
 }

@@ -164,6 +164,8 @@ SUMS = {
     "reduce_sum": of(lambda z: z - jnp.square(z).mean(-1, keepdims=True), left=0.02),
     "reduce_max": of(lambda z: z.max(0), 3),
     "reduce_min": of(lambda z: z.min(0), 3),
+    "reduce_and": of(lambda z: jnp.where(jnp.all(jnp.isfinite(z)) & jnp.all(z > -1, 0, keepdims=True), z, 0.0), 3),
+    "reduce_or": of(lambda z: jnp.where(jnp.any(z > 1, 0, keepdims=True), z, 0.0), 3),
     "cumsum": of(lambda z: jnp.tanh(jnp.cumsum(z, 0)), 3),
 }
 WEIGHTS = {

@@ -8,7 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jnorm import initializers
+from jnorm.nn import batch_norm, networks
+from jnorm.nn.layers import Layer
 from jnorm.predict import Law, predict
+from jnorm.predict import laws as laws_of
 from jnorm.theory import meanfield
 from jnorm.theory.moments import gradient_factor
 from tests.predict.real import measured
@@ -149,6 +153,25 @@ class Gated(nn.Module):
 
 
 @pytest.mark.thorough
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", ["mlp", "residual", "highway"])
+def test_networks_of_our_own(kind):
+    """With batch norm in training mode, which looks at whether its statistics are finite."""
+    layer = Layer(jax.nn.relu, initializers.he_normal(), normalizer=None if kind == "highway" else batch_norm)
+    network = {
+        "mlp": lambda: networks.mlp((32, 256, 256, 64), layer),
+        "residual": lambda: networks.residual(32, 64, units=256, blocks=2, layer=layer),
+        "highway": lambda: networks.highway(32, 64, units=256, depth=3, layer=layer),
+    }[kind]()
+    x, state = jax.random.normal(KEY, (8, 32)), network.init(KEY)[1]
+    apply = lambda params, x: network.apply(params, state, x, train=True)[0]
+    draw = jax.jit(lambda key: network.init(key)[0])
+    told = laws_of(*map(draw, jax.random.split(KEY, 8)))
+    got = np.array([row.second for row in predict(apply, draw(KEY), x, laws=told)])
+    mean, error = measured(apply, draw, x, 32)
+    np.testing.assert_array_less(np.abs(got / mean - 1), 4 * error / mean + 0.06)
+
+
 def test_gates_are_products():
     rows = compare(Gated(), jax.random.normal(KEY, (4, 32)), width=128)
     assert {row.status for row in rows} == {"exact", "gaussian"}
