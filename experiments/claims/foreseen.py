@@ -59,9 +59,19 @@ def foreseen(what: str, predicted: ArrayLike, measured: ArrayLike, *, theory: st
     said = np.broadcast_to(np.asarray(predicted, float), values.shape)
     gaps, runs = values - said, len(values)
     error = float(np.std(gaps, ddof=1)) / math.sqrt(runs) if runs > 1 else math.nan
-    gap, mean = float(np.mean(gaps)), float(np.mean(said))
-    z, relative = (gap / error if error > 0 else math.nan), (gap / mean if mean else math.nan)
-    return Foreseen(what, theory, mean, float(np.mean(values)), error, z, relative, runs)
+    return _row(what, theory, float(np.mean(said)), float(np.mean(values)), error, runs)
+
+
+def inverse(row: Foreseen, what: str) -> Foreseen:
+    """1 over the number of a row, whose error is small against it."""
+    error = row.error / row.measured**2
+    return _row(what, row.theory, 1 / row.predicted, 1 / row.measured, error, row.runs)
+
+
+def _row(what: str, theory: str, predicted: float, measured: float, error: float, runs: int) -> Foreseen:
+    gap = measured - predicted
+    z, relative = (gap / error if error > 0 else math.nan), (gap / predicted if predicted else math.nan)
+    return Foreseen(what, theory, predicted, measured, error, z, relative, runs)
 
 
 def of_width(width: int) -> str:

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from experiments.claims.arms import compared, runs
-from experiments.claims.backward import change, gradients
+from experiments.claims.backward import change, foretold, gradients
 from experiments.claims.claim import Claim, Number, Setup
+from experiments.claims.foreseen import Foreseen, foreseen, inverse, of_width
 from jnorm.activations import ELEMENTWISE
 from jnorm.theory.moments import activation_moments, gradient_factor
 
@@ -69,6 +70,7 @@ def keeping(config: Config, setup: Setup) -> dict[str, Any]:
     rates = 2 * math.log(10) * change(logs[:, :, 1], config.depth) / (config.depth - 1)
     found = {f"rate of {name}": runs(rates[:, i] - math.log(factors[name])) for i, name in enumerate(KEEPERS)}
     return found | {
+        "foreseen": _foreseen(config, rates, *foretold(setup, arms, [config.depth], **sizes)),
         "selu": factors["selu"],
         "depth": 1 / math.log(factors["selu"]),
         "identity": factors["identity"],
@@ -83,6 +85,20 @@ def keeping(config: Config, setup: Setup) -> dict[str, Any]:
         + ", ".join(f"{name} {1 / math.log(f):.3g}" for name, f in sorted(curved.items(), key=lambda pair: pair[1]))
         + ".",
     }
+
+
+def _foreseen(config: Config, rates: np.ndarray, said: np.ndarray, spread: np.ndarray) -> list[Foreseen]:
+    """The logarithm of the factor for each layer, of layers that keep N(0, 1) and of these networks."""
+    rows, layers = [], config.depth - 1
+    for i, name in enumerate(KEEPERS):
+        what = f"{name}: log of the squared gradient's factor per layer"
+        limit = 2 * math.log(10) * change(said[:, i, 0], config.depth) / layers
+        own = limit - (spread[i, 0] ** 2 - spread[i, -1] ** 2) / 2 / layers
+        rows.append(foreseen(f"{what}, mean 0 and variance 1 kept", math.log(kept(name)[2]), rates[:, i]))
+        rows.append(foreseen(f"{what}, from the lengths of these inputs", limit, rates[:, i]))
+        rows.append(foreseen(f"{what}, from the lengths of these inputs", own, rates[:, i], theory=of_width(config.units)))
+    efold = inverse(rows[0], "selu: layers in which the squared gradient grows e-fold, mean 0 and variance 1 kept")
+    return [*rows, efold]
 
 
 def draw_keeping(measured: Mapping[str, Any]) -> Any:
