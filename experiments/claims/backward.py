@@ -73,14 +73,14 @@ def _images(units: int) -> np.ndarray:
 def foretold(
     setup: Setup, arms: Sequence[tuple[Any, float]], depths: Sequence[int], *, units: int, examples: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What theory says of `gradients`: theirs in wide layers, for the same images; and how much networks vary.
+    """What theory says of `gradients`: theirs in wide layers, for the same images; and what finite width changes.
 
-    The second is the deviation ``[arm, layer]`` of the logarithm of the squared gradient in the deepest network.
+    The second, ``[arm, layer]``, is to be added in the deepest network.
     """
     seen = squares(setup, units=units, examples=examples)
     x, most = _images(units)[:examples], max(depths)
     logs = np.stack([chains.backward(phi, gain, seen, depths) for phi, gain in arms], 1)
-    return logs, np.stack([chains.spreads(phi, gain, units, most, x) for phi, gain in arms])
+    return logs, np.stack([chains.astray(phi, gain, units, most, x) for phi, gain in arms])
 
 
 def change(logs: np.ndarray, depth: int) -> np.ndarray:

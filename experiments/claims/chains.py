@@ -1,9 +1,11 @@
 """What theory says of chains of dense layers: their signals, their gradients, and how far a network of a width strays.
 
-Limits are of infinitely wide layers. The first order in depth / width is how much ``log mean v^2`` of a single network
-varies, by `jnorm.predict`; its law is taken for a normal one, so that a typical network lies below the mean.
+Limits are of infinitely wide layers. What finite width adds to first order in depth / width is how much lengths and
+gradients of a single network vary, by `jnorm.predict` and `jnorm.theory.finite_width`, and what that does to the mean
+of a logarithm or of a root.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm.predict import Law, Row, predict
+from jnorm.theory.finite_width import length_law
 from jnorm.theory.fixed_points import iterate
 from jnorm.theory.meanfield import layer_map
 from jnorm.theory.moments import Moments, gradient_factor
@@ -43,7 +46,7 @@ class Chain(NamedTuple):
 
     @property
     def typical_std(self) -> np.ndarray:
-        """Its expectation over networks of this width."""
+        """Its expectation over networks, where the mean square has a lognormal law."""
         return self.std * np.exp(-(self.spread**2) / 8)
 
 
@@ -52,7 +55,7 @@ def chain(phi: Any, stds: Sequence[float], widths: Sequence[int], x: Any, *, gra
 
     ``stds`` are those of the weights of each layer, and ``widths`` the numbers of inputs and of units.
     """
-    kernels = [jnp.zeros(shape) for shape in zip(widths[:-1], widths[1:], strict=True)]
+    kernels = [jnp.zeros(shape) for shape in itertools.pairwise(widths)]
 
     def apply(kernels: Sequence[jax.Array], x: jax.Array) -> jax.Array:
         for kernel in kernels:
@@ -71,14 +74,6 @@ def chain(phi: Any, stds: Sequence[float], widths: Sequence[int], x: Any, *, gra
     slopes = [row.gradient_law.spread if row.gradient_law else np.nan for row in before]
     signal = [[getattr(row, name) for row in after] for name in ("mean", "second", "spread")]
     return Chain(*map(np.array, (*signal, [row.gradient for row in before], slopes)))
-
-
-def typical(log10: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """log10 of a size in a typical network, from that of the root of its mean square and the spread of the logarithm.
-
-    The expectation of a logarithm is below the logarithm of the expectation by half of the variance.
-    """
-    return log10 - DECADES * spread**2 / 2
 
 
 def lengths(phi: Any, gain: float, squares: np.ndarray, depth: int) -> np.ndarray:
@@ -110,10 +105,33 @@ def backward(phi: Any, gain: float, squares: np.ndarray, depths: Sequence[int]) 
     return found
 
 
-def spreads(phi: Any, gain: float, units: int, depth: int, x: np.ndarray) -> np.ndarray:
-    """How much the logarithm of the squared gradient at each layer varies over networks of a width, ``[layer]``."""
+def astray(phi: Any, gain: float, units: int, depth: int, x: np.ndarray) -> np.ndarray:
+    """How far log10 of the gradient at each layer lies from that of wide layers on average, ``[layer]``.
+
+    To first order in depth / width: lengths vary on their way forward, and the gradient's factor is no straight line of
+    them (`length_law`); on the way back the logarithm of a gradient that varies is below that of its mean, by half of
+    its variance (`predict`).
+    """
     widths = [units] * (depth + 1)
-    return chain(phi, [(gain / units) ** 0.5] * depth, widths, x, gradients=True).gradient_spread
+    found = chain(phi, [(gain / units) ** 0.5] * depth, widths, x, gradients=True)
+    with jax.enable_x64(True):
+        start = gain * float(np.mean(np.square(x, dtype=float)))
+        law = length_law(phi, width=units, depth=depth - 1, sigma_w=gain**0.5, length=start)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(9)
+        places = jnp.exp(law.log_mean[:, None] + jnp.sqrt(law.log_var)[:, None] * nodes)
+        logs = lambda q: np.log(np.asarray(gradient_factor(phi, jnp.zeros_like(q), q)))
+        bias = logs(places) @ (weights / weights.sum()) - logs(law.limit)
+    return DECADES * (np.cumsum(bias[::-1])[::-1] - found.gradient_spread**2 / 2)
+
+
+def growing(phi: Any, gain: float, units: int, depth: int, start: float) -> np.ndarray:
+    """The mean square of a layer's activations of finite width over that of wide ones, ``[layer]``, on average.
+
+    ``start`` is the variance of the first pre-activations.
+    """
+    with jax.enable_x64(True):
+        law = length_law(phi, width=units, depth=depth, sigma_w=gain**0.5, length=start)
+        return np.asarray(law.mean / law.limit)[1:]
 
 
 def shares(phi: Callable[[Any], Any], length: np.ndarray, bins: int, ends: tuple[float, float]) -> np.ndarray:

@@ -27,7 +27,7 @@ class Foreseen(NamedTuple):
         error: Its standard error.
         z: Measured less predicted, over the standard error of that; NaN of fewer than two runs, and of runs that all
             are the same.
-        relative: Measured over predicted, less 1: a large z may be a small difference.
+        relative: Measured over predicted, less 1: a large z may be a small difference. NaN where zero is predicted.
         runs: How many there are.
     """
 
@@ -70,7 +70,8 @@ def inverse(row: Foreseen, what: str) -> Foreseen:
 
 def _row(what: str, theory: str, predicted: float, measured: float, error: float, runs: int) -> Foreseen:
     gap = measured - predicted
-    z, relative = (gap / error if error > 0 else math.nan), (gap / predicted if predicted else math.nan)
+    z = gap / error if error > 0 else math.nan
+    relative = gap / predicted if abs(predicted) > 1e-9 * error else math.nan  # of a zero there is none
     return Foreseen(what, theory, predicted, measured, error, z, relative, runs)
 
 

@@ -106,10 +106,12 @@ class Said(NamedTuple):
 
     Attributes:
         chain: The prediction for layers of these widths.
+        typical: The standard deviations that are expected of these widths.
         histogram: Shares of activations ``[layer, bin]`` in wide layers.
     """
 
     chain: chains.Chain
+    typical: np.ndarray
     histogram: np.ndarray
 
 
@@ -122,13 +124,21 @@ def said(
     images: Any = None,
     ends: tuple[float, float] = (-1.0, 1.0),
 ) -> Said:
-    """What theory says of networks as `signals` measures them, on examples of its own."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(examples, widths[0])) if images is None else rng.choice(np.asarray(images), examples)
-    found = chains.chain(phi, stds, widths, x)
-    gains = np.square(stds) * np.array(widths[:-1])
-    before = gains * np.append(np.mean(x**2), found.second[:-1])
-    return Said(found, chains.shares(phi, before[:, None], BINS, ends))
+    """What theory says of networks as `signals` measures them, with hidden layers of one width.
+
+    Its examples are of all sizes that there are, with their mean.
+    """
+    if images is None:
+        x = np.random.default_rng(0).normal(size=(examples, widths[0]))
+        x /= np.sqrt(np.mean(x**2))
+    else:
+        order = np.argsort(np.mean(np.square(images), 1))
+        x = np.asarray(images)[order[((np.arange(examples) + 0.5) * len(order) / examples).astype(int)]]
+    found, gains = chains.chain(phi, stds, widths, x), np.square(stds) * np.array(widths[:-1])
+    start = gains[0] * np.mean(np.square(x), 1)
+    typical = found.typical_std * chains.growing(phi, gains[-1], widths[-1], len(stds), float(start.mean())) ** 0.5
+    before = chains.lengths(phi, gains[-1], start / gains[-1], len(stds))
+    return Said(found, typical, chains.shares(phi, before, BINS, ends))
 
 
 def rows(name: str, found: Signals, theory: Said, width: int) -> list[Foreseen]:
@@ -137,7 +147,7 @@ def rows(name: str, found: Signals, theory: Said, width: int) -> list[Foreseen]:
     for layer in sorted({1, (depth + 1) // 2, depth}):
         what, measured = f"std of layer {layer}, {name}", found.std[:, layer - 1]
         made.append(foreseen(what, theory.chain.std[layer - 1], measured))
-        made.append(foreseen(what, theory.chain.typical_std[layer - 1], measured, theory=of_width(width)))
+        made.append(foreseen(what, theory.typical[layer - 1], measured, theory=of_width(width)))
     return made
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from experiments.claims import drawing
 from experiments.claims.arms import compared, runs
 from experiments.claims.backward import change, foretold, gradients
-from experiments.claims.chains import typical
 from experiments.claims.claim import Claim, Number, Setup
 from experiments.claims.foreseen import Foreseen, foreseen, of_width
 from jnorm.activations import relu, selu, sigmoid, tanh
@@ -66,7 +65,7 @@ def vanishing(config: Config, setup: Setup) -> dict[str, Any]:
     arms = list(ACTIVATIONS.values())
     logs = gradients(setup, arms, config.depths, units=config.units, examples=config.examples)
     changes = _changes(logs, config.depths)
-    said, spread = foretold(setup, arms, config.depths, units=config.units, examples=config.examples)
+    said, astray = foretold(setup, arms, config.depths, units=config.units, examples=config.examples)
     slopes = dict(zip(ACTIVATIONS, (slope(changes[:, i], config.depths) for i in range(len(arms))), strict=True))
     return found | {
         "sigmoid": runs(slopes["sigmoid"]),
@@ -75,18 +74,18 @@ def vanishing(config: Config, setup: Setup) -> dict[str, Any]:
         "depths": np.array(config.depths),
         "changes": changes,
         "layers": logs[:, :, -1],
-        "foreseen": _vanishing(config, changes, _changes(said, config.depths), spread),
+        "foreseen": _vanishing(config, changes, _changes(said, config.depths), astray),
         "foreseen changes": _changes(said, config.depths).mean(0),
         "foreseen layers": said[:, :, -1].mean(0),
     }
 
 
-def _vanishing(config: Config, measured: np.ndarray, said: np.ndarray, spread: np.ndarray) -> list[Foreseen]:
+def _vanishing(config: Config, measured: np.ndarray, said: np.ndarray, astray: np.ndarray) -> list[Foreseen]:
     """By activation: the change over the deepest networks, in wide layers and in a typical one, and the slope."""
     rows = []
     deepest = f"log10 of the gradient, first layer over last of {config.depths[-1]}"
     for i, name in enumerate(ACTIVATIONS):
-        own = typical(said[:, i, -1], spread[i, 0]) - typical(np.zeros(1), spread[i, -1])
+        own = said[:, i, -1] + astray[i, 0] - astray[i, -1]
         slopes = (slope(a[:, i], config.depths) for a in (said, measured))
         rows += [
             foreseen(f"{name}: log10 of the gradient for each layer more", *slopes),
@@ -135,11 +134,13 @@ def softened(config: Config, setup: Setup) -> dict[str, Any]:
     logs = gradients(setup, arms, config.depths, units=config.units, examples=config.examples)
     ranges = _ranges(logs)
     deepest = dict(zip([*INITIALIZERS, *OTHERS], np.moveaxis(ranges[:, :, -1], 1, 0), strict=True))
-    said, spread = foretold(setup, arms, config.depths, units=config.units, examples=config.examples)
-    own = _ranges(typical(said[:, :, -1], spread))
+    said, astray = foretold(setup, arms, config.depths, units=config.units, examples=config.examples)
+    own = _ranges(said[:, :, -1] + astray)
     rows = []
     for i, name in enumerate(deepest):
-        words = f"{f'{name} with Xavier' if name in OTHERS else f'tanh, {name}'}: decades over {config.depths[-1]} layers"
+        words = (
+            f"{f'{name} with Xavier' if name in OTHERS else f'tanh, {name}'}: decades over {config.depths[-1]} layers"
+        )
         rows.append(foreseen(words, _ranges(said[:, i, -1]), deepest[name]))
         rows.append(foreseen(words, own[:, i], deepest[name], theory=of_width(config.units)))
     return {
@@ -207,8 +208,8 @@ CLAIMS = (
         draw=draw_vanishing,
         caption="Gradients on their way back through networks at their start, relative to the last layer's. A straight "
         "line down to the left is a gradient that loses the same factor in each layer. On the right the first layer's "
-        "gradient in networks of many depths, enlarged: what leaves the panel below goes on as on the left. Dashed, what "
-        "theory foresees for wide layers.",
+        "gradient in networks of many depths, enlarged: what leaves the panel below goes on as on the left. Dashed, "
+        "what theory foresees for wide layers.",
     ),
     Claim(
         id="D3",
@@ -226,7 +227,7 @@ CLAIMS = (
         measure=softened,
         draw=draw_softened,
         caption="How far apart the gradients of the layers of a network are, over its depth. Left, tanh networks by "
-        "initializer; right, networks with Xavier's by activation. A cure would stay at 0. Dashed, what theory foresees "
-        "for wide layers.",
+        "initializer; right, networks with Xavier's by activation. A cure would stay at 0. Dashed, what theory "
+        "foresees for wide layers.",
     ),
 )

@@ -46,7 +46,7 @@ CONIC = 10  # units of the last layer of a conic network
 
 
 def _networks(config: Config, phi: Any, std: Any, on: str, widths: Any = None) -> dict[str, Any]:
-    """Networks on some inputs, as `signals` and `said` take them; ``std`` is that of weights, given a layer's inputs."""
+    """Networks on some inputs, as `signals` and `said` take them; ``std`` is that of weights, given the fan-in."""
     images = pixels() if on == "digits" else None
     first = config.units if images is None else images.shape[1]
     widths = [first, *[config.units] * config.depth] if widths is None else widths
@@ -76,13 +76,17 @@ def small(config: Config, setup: Setup) -> dict[str, Any]:
     std = lambda n: 0.01
     found = {what: _signals(config, setup, tanh, std, on=what) for what in INPUTS}
     normal, digits = found.values()
-    return drawn(**found) | _foreseen(config, tanh, std, found) | {
-        "first": runs(normal.std[:, 0]),
-        "mean": runs(np.abs(normal.mean).max(1)),
-        "decay": runs(_log_ratio(normal.std[:, -1], normal.std[:, 0])),
-        "decay on digits": runs(_log_ratio(digits.std[:, -1], digits.std[:, 0])),
-        "longest rise": runs(_log_ratio(normal.std[:, 1:], normal.std[:, :-1]).max(1)),
-    }
+    return (
+        drawn(**found)
+        | _foreseen(config, tanh, std, found)
+        | {
+            "first": runs(normal.std[:, 0]),
+            "mean": runs(np.abs(normal.mean).max(1)),
+            "decay": runs(_log_ratio(normal.std[:, -1], normal.std[:, 0])),
+            "decay on digits": runs(_log_ratio(digits.std[:, -1], digits.std[:, 0])),
+            "longest rise": runs(_log_ratio(normal.std[:, 1:], normal.std[:, :-1]).max(1)),
+        }
+    )
 
 
 def large(config: Config, setup: Setup) -> dict[str, Any]:
@@ -106,14 +110,18 @@ def xavier(config: Config, setup: Setup) -> dict[str, Any]:
         name: np.ptp(np.log10(_signals(config, setup, tanh, law, widths=widths).std), axis=1)
         for name, law in laws.items()
     }
-    return drawn(**found) | _foreseen(config, tanh, scaled, found) | {
-        "std": runs(normal.std[:, -1]),
-        "std on digits": runs(digits.std[:, -1]),
-        "saturated": runs(normal.saturated.max(1)),
-        "conic": Runs.of_arms(spread, name="law"),
-        "exact": _enumerated(),
-        "drawn": runs(_sampled(config, setup)),
-    }
+    return (
+        drawn(**found)
+        | _foreseen(config, tanh, scaled, found)
+        | {
+            "std": runs(normal.std[:, -1]),
+            "std on digits": runs(digits.std[:, -1]),
+            "saturated": runs(normal.saturated.max(1)),
+            "conic": Runs.of_arms(spread, name="law"),
+            "exact": _enumerated(),
+            "drawn": runs(_sampled(config, setup)),
+        }
+    )
 
 
 def _enumerated() -> float:

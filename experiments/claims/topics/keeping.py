@@ -87,17 +87,15 @@ def keeping(config: Config, setup: Setup) -> dict[str, Any]:
     }
 
 
-def _foreseen(config: Config, rates: np.ndarray, said: np.ndarray, spread: np.ndarray) -> list[Foreseen]:
+def _foreseen(config: Config, rates: np.ndarray, said: np.ndarray, astray: np.ndarray) -> list[Foreseen]:
     """The logarithm of the factor for each layer, of layers that keep N(0, 1) and of these networks."""
     rows, layers = [], config.depth - 1
     for i, name in enumerate(KEEPERS):
         what = f"{name}: log of the squared gradient's factor per layer"
-        limit = 2 * math.log(10) * change(said[:, i, 0], config.depth) / layers
-        own = limit - (spread[i, 0] ** 2 - spread[i, -1] ** 2) / 2 / layers
-        rows.append(foreseen(f"{what}, mean 0 and variance 1 kept", math.log(kept(name)[2]), rates[:, i]))
-        rows.append(foreseen(f"{what}, from the lengths of these inputs", limit, rates[:, i]))
-        rows.append(foreseen(f"{what}, from the lengths of these inputs", own, rates[:, i], theory=of_width(config.units)))
-    efold = inverse(rows[0], "selu: layers in which the squared gradient grows e-fold, mean 0 and variance 1 kept")
+        limit, more = (2 * math.log(10) * change(a, config.depth) / layers for a in (said[:, i, 0], astray[i]))
+        rows.append(foreseen(what, math.log(kept(name)[2]), rates[:, i]))
+        rows.append(foreseen(what, limit + more, rates[:, i], theory=of_width(config.units)))
+    efold = inverse(rows[0], "selu: layers in which the squared gradient grows e-fold")
     return [*rows, efold]
 
 
