@@ -237,9 +237,9 @@ CLAIMS = (
         draw=draw_weights,
         caption="Test accuracy over the scale of the initial weights, with 95 % intervals (dotted: by chance), with "
         "and without batch norm. On the left the learning rate is the best at scale 1, on the right it is tuned for "
-        "each point. Where a line is flat no scale has to be tuned. Below, outputs and relative gradients before the first "
-        "step, in networks and as theory foresees them for wide layers (dashed): what is decades away from scale 1 asks "
-        "for another learning rate, and what has no gradient for more than that.",
+        "each point. Where a line is flat no scale has to be tuned. Below, outputs and relative gradients before the "
+        "first step, in networks and as theory foresees them for wide layers (dashed): what is decades away from "
+        "scale 1 asks for another learning rate, and what has no gradient for more than that.",
     ),
     Claim(
         id="I11",
