@@ -77,6 +77,6 @@ def told(apply: Apply, widths: Sequence[int], stds: Sequence[float], x: np.ndarr
 
 
 def rows(name: str, predicted: float, more: float, values: np.ndarray, width: int) -> list[Foreseen]:
-    """A quantity in wide layers, and in those of this width where theory knows how much these vary."""
+    """A size in wide layers, and in those of this width where theory knows how much these vary."""
     own = [] if np.isnan(more) else [(predicted + more, of_width(width))]
-    return [foreseen(name, said, values, theory=theory) for said, theory in ((predicted, LIMIT), *own)]
+    return [foreseen(name, said, values, theory=theory, base=10) for said, theory in ((predicted, LIMIT), *own)]

@@ -27,7 +27,8 @@ class Foreseen(NamedTuple):
         error: Its standard error.
         z: Measured less predicted, over the standard error of that; NaN of fewer than two runs, and of runs that all
             are the same.
-        relative: Measured over predicted, less 1: a large z may be a small difference. NaN where zero is predicted.
+        relative: Measured over predicted, less 1, and of logarithms the same of what they are of: a large z may be a
+            small difference. NaN where zero is predicted.
         runs: How many there are.
     """
 
@@ -41,7 +42,9 @@ class Foreseen(NamedTuple):
     runs: int
 
 
-def foreseen(what: str, predicted: ArrayLike, measured: ArrayLike, *, theory: str = LIMIT) -> Foreseen:
+def foreseen(
+    what: str, predicted: ArrayLike, measured: ArrayLike, *, theory: str = LIMIT, base: float | None = None
+) -> Foreseen:
     """Hold the runs against theory.
 
     Args:
@@ -50,6 +53,7 @@ def foreseen(what: str, predicted: ArrayLike, measured: ArrayLike, *, theory: st
             of the differences.
         measured: The number of each run, ``[runs]``.
         theory: Of what the theory is.
+        base: Of the logarithm, where the numbers are logarithms.
 
     >>> row = foreseen("a mean", 1.0, [1.0, 1.2, 1.4])
     >>> f"{row.measured:.2f} {row.error:.4f} {row.z:.3f} {row.relative:.2f}"
@@ -59,7 +63,7 @@ def foreseen(what: str, predicted: ArrayLike, measured: ArrayLike, *, theory: st
     said = np.broadcast_to(np.asarray(predicted, float), values.shape)
     gaps, runs = values - said, len(values)
     error = float(np.std(gaps, ddof=1)) / math.sqrt(runs) if runs > 1 else math.nan
-    return _row(what, theory, float(np.mean(said)), float(np.mean(values)), error, runs)
+    return _row(what, theory, float(np.mean(said)), float(np.mean(values)), error, runs, base)
 
 
 def inverse(row: Foreseen, what: str) -> Foreseen:
@@ -68,10 +72,13 @@ def inverse(row: Foreseen, what: str) -> Foreseen:
     return _row(what, row.theory, 1 / row.predicted, 1 / row.measured, error, row.runs)
 
 
-def _row(what: str, theory: str, predicted: float, measured: float, error: float, runs: int) -> Foreseen:
+def _row(
+    what: str, theory: str, predicted: float, measured: float, error: float, runs: int, base: float | None = None
+) -> Foreseen:
     gap = measured - predicted
     z = gap / error if error > 0 else math.nan
-    relative = gap / predicted if abs(predicted) > 1e-9 * error else math.nan  # of a zero there is none
+    plain = gap / predicted if predicted else math.nan
+    relative = plain if base is None else math.expm1(gap * math.log(base))
     return Foreseen(what, theory, predicted, measured, error, z, relative, runs)
 
 

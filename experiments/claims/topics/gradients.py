@@ -88,9 +88,9 @@ def _vanishing(config: Config, measured: np.ndarray, said: np.ndarray, astray: n
         own = said[:, i, -1] + astray[i, 0] - astray[i, -1]
         slopes = (slope(a[:, i], config.depths) for a in (said, measured))
         rows += [
-            foreseen(f"{name}: log10 of the gradient for each layer more", *slopes),
-            foreseen(f"{name}: {deepest}", said[:, i, -1], measured[:, i, -1]),
-            foreseen(f"{name}: {deepest}", own, measured[:, i, -1], theory=of_width(config.units)),
+            foreseen(f"{name}: log10 of the gradient for each layer more", *slopes, base=10),
+            foreseen(f"{name}: {deepest}", said[:, i, -1], measured[:, i, -1], base=10),
+            foreseen(f"{name}: {deepest}", own, measured[:, i, -1], theory=of_width(config.units), base=10),
         ]
     return rows
 
@@ -141,8 +141,8 @@ def softened(config: Config, setup: Setup) -> dict[str, Any]:
         words = (
             f"{f'{name} with Xavier' if name in OTHERS else f'tanh, {name}'}: decades over {config.depths[-1]} layers"
         )
-        rows.append(foreseen(words, _ranges(said[:, i, -1]), deepest[name]))
-        rows.append(foreseen(words, own[:, i], deepest[name], theory=of_width(config.units)))
+        rows.append(foreseen(words, _ranges(said[:, i, -1]), deepest[name], base=10))
+        rows.append(foreseen(words, own[:, i], deepest[name], theory=of_width(config.units), base=10))
     return {
         "vanishing": runs(deepest["Xavier"] - deepest["std 0.01"]),
         "exploding": runs(deepest["Xavier"] - deepest["std 1"]),

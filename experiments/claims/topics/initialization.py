@@ -1,6 +1,7 @@
 """What weights do before any training: signals and gradients through ten layers, and exact powers of linear layers."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -205,7 +206,7 @@ def products(config: Config, setup: Setup) -> list[Foreseen]:
     lengths = f"of a vector's squared length, {config.powers} matrices of {narrow}"
     values = f"squared singular values, {few} matrices of {wide}"
     return [
-        foreseen(f"mean of the log {lengths}", mean, logs, theory=EXACT),
+        foreseen(f"mean of the log {lengths}", mean, logs, theory=EXACT, base=math.e),
         foreseen(f"variance of the log {lengths}", var, (logs - mean) ** 2, theory=EXACT),
         foreseen(f"mean of {values}", float(moments.mean), squares.mean(1), theory=EXACT),
         foreseen(f"variance of {values}", float(moments.var), squares.var(1)),

@@ -93,8 +93,8 @@ def _foreseen(config: Config, rates: np.ndarray, said: np.ndarray, astray: np.nd
     for i, name in enumerate(KEEPERS):
         what = f"{name}: log of the squared gradient's factor per layer"
         limit, more = (2 * math.log(10) * change(a, config.depth) / layers for a in (said[:, i, 0], astray[i]))
-        rows.append(foreseen(what, math.log(kept(name)[2]), rates[:, i]))
-        rows.append(foreseen(what, limit + more, rates[:, i], theory=of_width(config.units)))
+        rows.append(foreseen(what, math.log(kept(name)[2]), rates[:, i], base=math.e))
+        rows.append(foreseen(what, limit + more, rates[:, i], theory=of_width(config.units), base=math.e))
     efold = inverse(rows[0], "selu: layers in which the squared gradient grows e-fold")
     return [*rows, efold]
 

@@ -93,12 +93,13 @@ def _starts(
             networks = begun.perceptron(relu, norm=norm), widths, [std(n) for n in widths[:-1]], factor * x
             seen = begun.measured(setup, *networks)
             said, more = begun.told(*networks)
-            own = f"{name}, scale {scale:g}"
-            outputs = f"log10 of the outputs at the start, {own}"
-            found["foreseen"] += begun.rows(outputs, said.output, more.output, seen.output, config.units)
             slopes = said.slopes[0], more.slopes[0], seen.slopes[:, 0]
-            first = f"log10 of the gradient over the weights, first layer, {own}"
-            found["foreseen"] += begun.rows(first, *slopes, config.units)
+            if scale in (scales[0], 1.0, scales[-1]):
+                own = f"{name}, scale {scale:g}"
+                outputs = said.output, more.output, seen.output
+                made = begun.rows(f"log10 of the outputs at the start, {own}", *outputs, config.units)
+                made += begun.rows(f"log10 of the gradient over the weights, first layer, {own}", *slopes, config.units)
+                found["foreseen"] += made
             for key, value in zip(shown, (seen.output, slopes[2], said.output, slopes[0]), strict=True):
                 shown[key].append(np.mean(value))
     shape = (len(kinds), len(scales))
