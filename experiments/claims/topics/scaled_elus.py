@@ -146,7 +146,7 @@ def _foreseen(config: Config, pairs: np.ndarray, limit: np.ndarray, measured: np
     with jax.enable_x64(True):
         lam, alpha = jnp.array(pairs.T)
         phi = partial(scaled_elu, lam=lam, alpha=alpha)
-        law = length_law(phi, width=config.wide, depth=LAYERS - 1, sigma_w=1.0)
+        law = length_law(phi, width=config.wide, depth=LAYERS - 1, sigma_w=1.0, length=jnp.ones(len(pairs)))
         places = jnp.exp(law.log_mean[-1] + jnp.sqrt(law.log_var[-1]) * nodes[:, None])
         own = weights / weights.sum() @ np.asarray(activation_moments(phi, jnp.zeros_like(places), places).var)
     rows = []
