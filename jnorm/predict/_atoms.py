@@ -78,6 +78,8 @@ class Atom:
     """A random vector of ``size`` numbers; atoms without common ``deps`` are independent."""
 
     gaussian = False
+    chance = False  # whether it is what chance leaves of sums over units
+    shared = 0  # how many units have it in common
     size: int
     mean: np.ndarray
     deps: frozenset[Any]
@@ -134,14 +136,16 @@ class Root(Atom):
         normal: bool = True,
         whole: "Root | None" = None,
         at: np.ndarray | None = None,
+        shared: int = 0,
     ) -> None:
+        self.shared = shared
         self.key, self.var, self.use, self.size = key, var, use, size
         self.mean, self.deps, self.normal = np.zeros(size), frozenset({key}), normal
         self.whole, self.at = whole or self, np.arange(size) if at is None else at  # what it is a part of, and which
 
     def selected(self, index: np.ndarray) -> "Atom":
         use = self.use and self.use.selected(index)
-        return Root(self.key, self.var, use, index.size, self.normal, self.whole, self.at[index])
+        return Root(self.key, self.var, use, index.size, self.normal, self.whole, self.at[index], self.shared)
 
     def rows(self, pool: Pool) -> np.ndarray:
         if self.whole is not self:
@@ -172,22 +176,26 @@ def _gram(first: Root, then: Root) -> np.ndarray:
     return first.var * first.use.gram(then.use)
 
 
-def used(key: Any, weight: Weight, use: Use, size: int, axes: tuple[Atoms, ...], x: Any) -> Random:
-    """What a weight makes of a use of ``x``."""
-    atom = Root(key, weight.var, use, size, weight.normal)
+def used(
+    key: Any, weight: Weight, use: Use, size: int, axes: tuple[Atoms, ...], x: Any, common: Use | None = None
+) -> Random:
+    """What a weight makes of a use of ``x``, and of one that some units have in common."""
+    terms: dict[Any, Any] = {Root(key, weight.var, use, size, weight.normal): None}
+    if common:
+        terms[Root((key, "common"), weight.var, common, size, weight.normal, shared=common.shared)] = None
     random = isinstance(x, Random)
     status = x.status if random else EXACT
     law = max(status, EXACT if weight.normal and not random else GAUSSIAN)
     if random and use.count * use.index.shape[1] < FEW and x.status != EXACT:
         law = MARKED
-    return Random(axes, np.zeros(()), {atom: None}, status=status, law=law)
+    return Random(axes, np.zeros(()), terms, status=status, law=law)
 
 
 class Function(Atom):
     """A function of one Gaussian at each index: ``f`` of values ``[..., size]`` of the Gaussian ``base``."""
 
     def __init__(self, base: Random, node: Any) -> None:
-        self.base, self.node, self.size, self.deps = base, node, base.size, base.deps
+        self.base, self.node, self.size, self.deps, self.shared = base, node, base.size, base.deps, base.common
         self._table: _hermite.Series | None = None
 
     @property
@@ -214,7 +222,8 @@ class Product(Atom):
     def __init__(self, first: Random, then: Random) -> None:
         self.first, self.then, self.size = first, then, first.size
         self.deps = first.deps | then.deps
-        self.mean = first.mean * then.mean
+        self.mean, self.chance = first.mean * then.mean, first.chance or then.chance
+        self.shared = first.common if first.common == then.common else 0
 
     @property
     def variance(self) -> np.ndarray:

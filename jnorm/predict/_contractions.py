@@ -7,15 +7,31 @@ from typing import Any
 import numpy as np
 
 from jnorm.predict._atoms import Rows, used
+from jnorm.predict._common import apart_from, average
 from jnorm.predict._structure import factors, index_of
 from jnorm.predict._sums import Inner, Outer
 from jnorm.predict._uses import Use
-from jnorm.predict._values import GAUSSIAN, LARGE, SAMPLED, Atoms, Random, Refused, Weight, alike, linear, second
+from jnorm.predict._values import (
+    EXACT,
+    GAUSSIAN,
+    LARGE,
+    SAMPLED,
+    Atoms,
+    Random,
+    Refused,
+    Weight,
+    added,
+    alike,
+    covariance,
+    linear,
+    second,
+)
 
 
 def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    """With a weight Gaussian of covariance ``var sum_i E[x_i x'_i]``, also between two uses of one weight; with known
-    numbers a linear map; of two random values Gaussian over units, by the central limit, and bilinear over positions.
+    """With a weight Gaussian of covariance ``var sum_i E[x_i x'_i]``, also between two uses of one weight, and what a
+    table makes of rows of its own, as logits of words that were read; with known numbers a linear map; of two random
+    values Gaussian over units, by the central limit, and bilinear over positions.
     """
     (contracted, batched), pair = site.params["dimension_numbers"], list(inputs)
     if all(isinstance(x, Weight) for x in pair):
@@ -26,7 +42,9 @@ def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     sides = [i for i, x in enumerate(pair) if isinstance(x, Weight)]
     if sides:
         weight = sides[0]
-        return _with_weight(pair[1 - weight], pair[weight], contracted, batched, weight)
+        made = _with_weight(pair[1 - weight], pair[weight], contracted, batched, weight)
+        met = _own_rows(pair[1 - weight], pair[weight], made.axes, predictor)
+        return made if met is None else added(made, met)
     if all(isinstance(x, Random) for x in pair):
         return _of_two(pair[0], pair[1], contracted, batched, predictor)
     known = 0 if isinstance(pair[1], Random) else 1
@@ -66,10 +84,38 @@ def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: in
         use_index, count = np.arange(size)[:, None], 1
         blocks = math.prod(x.shape[axis] for axis in shared)
     block = np.arange(size) // (size // blocks) if blocks > 1 else None
-    use = Use(value, use_index, count, block)
+    use, together = Use(value, use_index, count, block), None
+    apart = [n for axis in free for n, unit in axes[axis] if unit]
+    if isinstance(x, Random) and len(apart) == 1:
+        same = average(x, apart[0])
+        if same.terms or np.any(same.mean):
+            together = Use(same, use_index, count, block, apart[0])
+            use = Use(apart_from(x, apart[0]), use_index, count, block)
     sides = [axes[axis] for axis in free]
     out = (*(axes[axis] for axis in shared), *((*sides, *new) if side else (*new, *sides)))
-    return used(key, weight, use, size, out, x)
+    made = used(key, weight, use, size, out, x, together)
+    made.centred = isinstance(x, Random) and bool(apart) and x.centred
+    return made
+
+
+def _own_rows(x: Any, weight: Weight, axes: tuple[Atoms, ...], predictor: Any) -> Random | None:
+    """What a table makes of the rows of its own that a value was made of, as logits of words that were read.
+
+    Sums over units are known: ``count * E[x_i w_vi]`` of row ``v``.
+    """
+    if not isinstance(x, Random):
+        return None
+    for (key, own), root in predictor.leaves.items():
+        turned = weight.key[: len(key)] == key and weight.key[len(key) : len(key) + 1] in ((), ("transpose",))
+        if (key, own) not in x.deps or not turned or len(own) != 2 or own[0][0][1] or not own[1][0][1]:
+            continue
+        (size, _), (count, _) = own[0][0], own[1][0]
+        table = Random(own, np.zeros(()), {root: None}, status=EXACT, law=GAUSSIAN)
+        found = covariance(x, table)
+        plain = x.axes[-1] == own[1] and not any(unit for atoms in x.axes[:-1] for _, unit in atoms)
+        if found is not None and plain and axes[:-1] == x.axes[:-1] and axes[-1] == ((size, True),):
+            return predictor.frozen(count * found.reshape(*x.shape[:-1], size), axes)
+    return None
 
 
 def _with_known(x: Random, k: np.ndarray, contracted: Any, batched: Any, known: int, predictor: Any) -> Any:
@@ -135,6 +181,8 @@ def _of_two(x: Random, y: Random, contracted: Any, batched: Any, predictor: Any)
     ]
     b, (p, q), c = groups[0][0], (groups[0][1], groups[1][1]), groups[0][2]
     count = math.prod(size for a in contracted[0] for size, unit in x.axes[a] if unit)
+    if count > 1:
+        x, y = (apart_from(v, count) if other.centred else v for v, other in ((x, y), (y, x)))
     size = b * p * q
     status, law = max(x.status, y.status), max(x.law, y.law, GAUSSIAN)
     has = lambda v, some: any(unit for a in some for _, unit in v.axes[a])

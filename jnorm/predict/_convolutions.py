@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jnorm.predict._atoms import used
+from jnorm.predict._copies import positions
 from jnorm.predict._structure import factors, index_of, moved_axes
 from jnorm.predict._sums import Outer
 from jnorm.predict._uses import Use
@@ -45,8 +46,7 @@ def _with_weight(site: Any, x: Any, weight: Weight) -> Random:
     )
     order = [lhs[0], *spatial]
     if isinstance(x, Random):
-        if any(len(x.axes[axis]) > 1 or x.axes[axis][0][1] for axis in order if x.shape[axis] > 1):
-            raise Refused("a convolution over units")
+        x = _over(x, order)
         where, index = factors(x.axes), index_of(x)
         feature = x.axes[lhs[1]]
         if not all(unit for size, unit in feature if size > 1):
@@ -87,7 +87,7 @@ def _by_kernel(site: Any, x: Any, y: Random) -> Random:
         params["lhs_dilation"],
         params["rhs_dilation"],
     )
-    count = y.shape[rhs[1]]
+    y, count = _over(y, (rhs[1], *rhs[2:])), y.shape[rhs[1]]
     back = _positions(y, (rhs[1], *rhs[2:]), rhs[0]).reshape(count, -1)
     moved, axes = [out[0], *out[2:], out[1]], [((size, False),) for size in shape]
     axes[out[1]] = y.axes[rhs[0]]
@@ -98,6 +98,7 @@ def _by_kernel(site: Any, x: Any, y: Random) -> Random:
         matrix = np.where(seen >= 0, data[..., seen], 0.0).transpose(0, 2, 1, 3)  # [u, p, n, k]
         matrix = matrix.reshape(-1, back.size)
         return moved_axes(linear(y, lambda a: matrix @ a[back.ravel()], placed()), order)
+    x = _over(x, (lhs[1], *lhs[2:]))
     axes[out[0]] = x.axes[lhs[0]]
     front = _positions(x, (lhs[1], *lhs[2:]), lhs[0]).reshape(count, -1)
     i = np.where(seen >= 0, front[:, seen], -1).transpose(1, 0, 2).reshape(len(seen), -1)
@@ -107,10 +108,16 @@ def _by_kernel(site: Any, x: Any, y: Random) -> Random:
     return moved_axes(value, order)
 
 
+def _over(v: Random, axes: Sequence[int]) -> Random:
+    """A value that is gone over by a convolution."""
+    out = positions(v, axes)
+    if out is None:
+        raise Refused("a convolution over so many units")
+    return out
+
+
 def _positions(v: Random, explicit: Sequence[int], units: int) -> np.ndarray:
     """The flat explicit indices with axes in this order."""
-    if any(unit for axis in explicit for size, unit in v.axes[axis] if size > 1):
-        raise Refused("a convolution over units")
     if not all(unit for size, unit in v.axes[units] if size > 1):
         raise Refused("a convolution whose channels are positions")
     where = factors(v.axes)

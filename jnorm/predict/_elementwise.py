@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnorm.predict._atoms import Atom, Function, Root
+from jnorm.predict._copies import Picked, meeting
 from jnorm.predict._nodes import Node, bind
-from jnorm.predict._sums import Picked
 from jnorm.predict._together import merged, mixed, one_gaussian, product, sampled
 from jnorm.predict._values import (
     EXACT,
@@ -24,6 +24,7 @@ from jnorm.predict._values import (
     added,
     affine,
     alike,
+    diagonal,
     select,
 )
 
@@ -64,7 +65,9 @@ def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
             if known_zero and isinstance(x, Random) and x.shape == site.equation.outvars[0].aval.shape:
                 return x  # as where a probe is added
     status = max((x.status for x in inputs if isinstance(x, Random)), default=EXACT)
+    centred = _centred(site.primitive, inputs)
     inputs = [known(x) if isinstance(x, Random) and not x.terms else x for x in inputs]
+    inputs = [_meeting(x, inputs) for x in inputs]
     if site.primitive == "add_any":
         inputs = _alike(inputs)
     axes = aligned(site, inputs)
@@ -72,8 +75,17 @@ def _elementwise(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     out = _of_placed(site, values, axes, predictor)
     if not isinstance(out, Random):
         out = Random(axes, np.broadcast_to(out, (_size(axes),)), {}, status=status, law=status)
-    out.status, out.law = max(out.status, status), max(out.law, status)
+    out.status, out.law, out.centred = max(out.status, status), max(out.law, status), centred
     return out
+
+
+def _centred(name: str, inputs: Sequence[Any]) -> bool:
+    """Whether a mean over units is off what comes out."""
+    random = [x for x in inputs if isinstance(x, Random)]
+    if name in ("add", "sub", "add_any"):
+        return any(x.centred and not x.terms for x in random) or all(x.centred for x in random if x.terms)
+    scaled = name in ("neg", "mul", "div") and all(np.size(x) == 1 for x in inputs if not isinstance(x, Random))
+    return scaled and len(random) == 1 and random[0].centred
 
 
 def _alike(inputs: Sequence[Any]) -> Sequence[Any]:
@@ -87,6 +99,12 @@ def _alike(inputs: Sequence[Any]) -> Sequence[Any]:
             i = units.index(False)
             out[i] = _picked(out[i], axis, out[1 - i].axes[axis])
     return out
+
+
+def _meeting(x: Any, inputs: Sequence[Any]) -> Any:
+    for other in inputs if isinstance(x, Random) else ():
+        x = meeting(x, other) if isinstance(other, Random) else x
+    return x
 
 
 def _picked(x: Random, axis: int, units: Atoms) -> Random:
@@ -119,7 +137,12 @@ def _of_placed(site: Any, values: Sequence[Any], axes: tuple[Atoms, ...], predic
     if base is not None and base.size <= LARGE and site.primitive not in STEPS:
         node = Node((site.primitive, repr(site.params)), lambda *parts: bind(site, *parts), nodes)
         status = max(base.law, *(x.law for x in random))
-        return Random(axes, np.zeros(()), {Function(base, node): None}, status=status, law=status)
+        atom = Function(base, node)
+        if base.common:
+            spread, mean = diagonal(Random(axes, np.zeros(()), {atom: None}, status=status, law=status)), atom.mean
+            if np.all(spread <= 1e-18 * mean**2):  # as a variance of units about what they have in common
+                return Random(axes, mean, {}, status=status, law=status)
+        return Random(axes, np.zeros(()), {atom: None}, status=status, law=status)
     if site.primitive == "mul" and len(random) == 2:
         out = product(values[0], values[1], predictor.pool)
         if out is not None:
@@ -165,7 +188,8 @@ def placed(x: Any, axes: tuple[Atoms, ...], predictor: Any) -> Any:
         index = index.reshape(own or ())
         for position, atoms in enumerate(axes):
             whole = np.prod([s for s, _ in atoms], dtype=int)
-            if whole > 1 and any(unit for _, unit in atoms) and x.shape[position] == 1:
+            shared = x.common == whole
+            if whole > 1 and any(unit for _, unit in atoms) and x.shape[position] == 1 and not shared:
                 raise Refused("a random number that all units of a layer share")
         target = [np.prod([1 if unit else s for s, unit in atoms], dtype=int) for atoms in axes]
         return select(x, np.broadcast_to(index, target).ravel(), axes)

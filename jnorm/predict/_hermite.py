@@ -62,7 +62,7 @@ def series(node: Any, mean: np.ndarray, std: np.ndarray) -> Series:
 
 def standard_kinks(node: Any, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """The kinks in standard units, ``[k, E]``: those of the function, or of that at each index."""
-    if node.key is not None:
+    if node.smooth or node.key is not None:
         at = np.asarray(_kinks(node))[:, None]
     else:
         each = [_kinks(node.selected(np.array([i]))) for i in range(mean.size)]
@@ -76,6 +76,8 @@ _found: dict[int, tuple[float, ...]] = {}
 
 
 def _kinks(node: Any) -> tuple[float, ...]:
+    if node.smooth:
+        return (0.0,)
     if node.key not in _found:
         try:
             _found[node.key] = gaussian.kinks(lambda z: node.at(z).astype(jnp.float64)) or (0.0,)

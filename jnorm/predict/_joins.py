@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jnorm.predict._copies import Value, positions
 from jnorm.predict._elementwise import placed
 from jnorm.predict._structure import factors, index_of
-from jnorm.predict._sums import Value
 from jnorm.predict._values import Atoms, Random, Refused, Stack, Weight, added, summed
 from jnorm.predict._windows import inverse
 
@@ -109,8 +109,10 @@ def _among_zeros(x: Random, pads: dict[int, tuple[int, int, int]], shape: Sequen
         size = x.shape[axis]
         if any(unit for _, unit in x.axes[axis]) and not inner and low % size == high % size == 0 <= min(low, high):
             return _among(x, axis, low // size, (low + size + high) // size)
-    if any(len(x.axes[axis]) > 1 or x.axes[axis][0][1] for axis in pads):
-        raise Refused("padding of units")
+    found = positions(x, pads)
+    if found is None:
+        raise Refused("padding of so many units")
+    x = found
     axes = tuple(((shape[axis], False),) if axis in pads else atoms for axis, atoms in enumerate(x.axes))
     return _padded(x, pads, axes)
 

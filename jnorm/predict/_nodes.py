@@ -12,6 +12,8 @@ from scipy import special
 class Node:
     """A function of a Gaussian at each index; ``at`` takes values ``[..., E]``."""
 
+    smooth = False  # whether it is known to have no kinks
+
     def __init__(self, key: Any, compute: Callable[..., Any], inputs: Sequence[Any]) -> None:
         self.compute, self.inputs = compute, tuple(inputs)  # nodes, and known numbers [E] or of one number
         parts = [x.key if isinstance(x, Node) else None if np.ndim(x) else np.asarray(x).tobytes() for x in self.inputs]

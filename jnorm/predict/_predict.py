@@ -122,7 +122,7 @@ def _gradients(
 ) -> tuple[list[Any], dict[_backward.Place, Any]]:
     """The gradients by parameters and at places, for cotangents N(0, var) with the axes of the results."""
     program, probes = _backward.program(traced.program, traced.flat, traced.rest, matters)
-    predictor.record = lambda site, out: None
+    predictor.record, predictor.reverse = lambda site, out: None, True
     given = [*traced.inputs, *traced.rest, *probes.values(), *cotangents(results, predictor, var)]
     out = jaxprs.evaluate(program, *given, hook=predictor, opens=())
     out = [predictor.ready(value) if isinstance(value, Weight) else value for value in out]

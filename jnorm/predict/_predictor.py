@@ -43,6 +43,7 @@ class Predictor:
     parts: dict[Any, Any] = dataclasses.field(default_factory=dict)
     strays: Strays | None = None
     turns: list[int] = dataclasses.field(default_factory=list)
+    reverse: bool = False  # whether what has not been computed yet is a gradient
 
     def __call__(self, site: Any, *inputs: Any) -> list[Any]:
         """What an equation computes; the hook of `jnorm.jaxprs.evaluate`."""

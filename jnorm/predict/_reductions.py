@@ -6,19 +6,35 @@ from typing import Any
 
 import numpy as np
 
+from jnorm.predict._common import average, has_common, summand
+from jnorm.predict._copies import meeting, positions
 from jnorm.predict._elementwise import placed
 from jnorm.predict._structure import factors, index_of
+from jnorm.predict._sums import Total
 from jnorm.predict._together import product, sampled
-from jnorm.predict._values import Atoms, Random, Refused, linear, select, summed
+from jnorm.predict._values import (
+    GAUSSIAN,
+    LARGE,
+    SAMPLED,
+    Atoms,
+    Random,
+    Refused,
+    affine,
+    diagonal,
+    linear,
+    select,
+    summed,
+)
 from jnorm.predict._windows import inverse, windows
 
 
-def _windows_of(params: Any, x: Random, shape: Sequence[int]) -> tuple[np.ndarray, tuple[Atoms, ...]]:
-    """What each window sees, and the axes of values of windows."""
+def _windows_of(params: Any, x: Random, shape: Sequence[int]) -> tuple[Random, np.ndarray, tuple[Atoms, ...]]:
+    """What is looked at, what each window sees of it, and the axes of values of windows."""
     window = params["window_dimensions"]
-    for axis, size in enumerate(window):
-        if size != 1 and (len(x.axes[axis]) > 1 or x.axes[axis][0][1]):
-            raise Refused("windows over units")
+    found = positions(x, [axis for axis, size in enumerate(window) if size != 1])
+    if found is None:
+        raise Refused("windows over so many units")
+    x = found
     own = [math.prod(1 if unit else s for s, unit in atoms) for atoms in x.axes]
     out = [
         math.prod(1 if unit else s for s, unit in atoms) if w == 1 else size
@@ -32,20 +48,20 @@ def _windows_of(params: Any, x: Random, shape: Sequence[int]) -> tuple[np.ndarra
         atoms if w == 1 and math.prod(s for s, _ in atoms) == size else ((size, False),)
         for atoms, w, size in zip(x.axes, window, shape, strict=True)
     )
-    return index, axes
+    return x, index, axes
 
 
 def window_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     """Sums over windows of positions, with all covariances."""
-    index, axes = _windows_of(site.params, inputs[0], site.equation.outvars[0].aval.shape)
-    return summed(inputs[0], index, axes)
+    x, index, axes = _windows_of(site.params, inputs[0], site.equation.outvars[0].aval.shape)
+    return summed(x, index, axes)
 
 
 def window_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     """Maxima over windows of positions, by samples of units."""
     sign = -1 if site.primitive == "reduce_window_min" else 1
-    index, axes = _windows_of(site.params, inputs[0], site.equation.outvars[0].aval.shape)
-    return sampled(lambda rows: sign * _seen(sign * rows, index).max(-1), [inputs[0]], axes, predictor.pool)
+    x, index, axes = _windows_of(site.params, inputs[0], site.equation.outvars[0].aval.shape)
+    return sampled(lambda rows: sign * _seen(sign * rows, index).max(-1), [x], axes, predictor.pool)
 
 
 def _seen(rows: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -59,7 +75,7 @@ def of_maxima(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     if not (isinstance(source, Random) and isinstance(x, Random)):
         raise Refused("maxima of what is known")
     sign = -1 if site.params["select_prim"].name == "le" else 1
-    index, axes = _windows_of(site.params, x, source.shape)
+    x, index, axes = _windows_of(site.params, x, source.shape)
 
     def largest(rows: np.ndarray) -> np.ndarray:
         places = _seen(sign * rows, index).argmax(-1)
@@ -67,14 +83,17 @@ def of_maxima(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
     flat: tuple[Atoms, ...] = (((index.size, False),),)
     marks = sampled(largest, [x], flat, predictor.pool)
-    source = placed(source, axes, predictor)
+    source = placed(meeting(source, Random(axes, np.zeros(()), {}, status=0, law=0)), axes, predictor)
     each = select(source, np.repeat(np.arange(source.size), index.shape[1]), flat)
     moved = product(marks, each, predictor.pool) or sampled(np.multiply, [marks, each], flat, predictor.pool)
     return summed(moved, inverse(index.ravel(), x.size), x.axes)
 
 
 def reduce_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    """Over units a known number, by the law of large numbers; over examples and positions a sum."""
+    """Over units a known number, by the law of large numbers; over examples and positions a sum.
+
+    Of gradients with mean zero, as those by a number that all units share, over units what chance leaves of them.
+    """
     x, gone = predictor.ready(inputs[0]), site.params["axes"]
     where = factors(x.axes)
     axes = tuple(atoms for axis, atoms in enumerate(x.axes) if axis not in gone)
@@ -85,7 +104,16 @@ def reduce_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     count = math.prod(size for _, (size, unit) in lost if unit)
     if not any(unit for _, (_, unit) in lost):
         return summed(x, index, axes)
+    over = {size for _, (size, unit) in lost if unit}
+    for units in over:
+        if has_common(x, units):
+            return affine(summed(average(x, units), index, axes), float(count))
     mean = count * x.mean[index].sum(1)
+    if predictor.reverse and not x.centred and x.size <= LARGE:
+        each = summed(summand(x, count), index, axes)
+        chance = 5 / np.sqrt(predictor.pool.count) if x.status == SAMPLED else 1e-9
+        if each.terms and np.all(np.abs(each.mean) <= chance * np.sqrt(diagonal(each))):
+            return Random(axes, np.zeros(()), {Total(each, count): None}, status=x.status, law=max(x.law, GAUSSIAN))
     return predictor.settled(mean, axes, x, count)
 
 
@@ -110,9 +138,10 @@ def reduce_max(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
 def cumulative(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     """Sums along positions up to each, with all covariances."""
-    x, axis = inputs[0], site.params["axis"]
-    if len(x.axes[axis]) > 1 or x.axes[axis][0][1]:
-        raise Refused("sums along units")
+    axis = site.params["axis"]
+    x = positions(inputs[0], [axis])
+    if x is None:
+        raise Refused("sums along so many units")
     at = factors(x.axes)[axis][0]
 
     def sums(a: np.ndarray) -> np.ndarray:

@@ -97,10 +97,16 @@ def broadcast(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
         x = predictor.as_random(
             x, tuple(((size, i == len(x.shape) - 1 and size > 1),) for i, size in enumerate(x.shape))
         )
+    if x.chance and np.prod(shape) > np.prod(x.shape):
+        # For units a sum over them is what is known of it; what it is taken off from is centred.
+        x = Random(x.axes, x.mean, {}, status=x.status, law=x.law)
+        x.centred = True
     axes: list[Atoms] = [((size, False),) for size in shape]
     for position, axis in enumerate(old):
         if x.shape[position] == shape[axis]:
             axes[axis] = x.axes[position]
+        elif x.common == shape[axis]:
+            axes[axis] = ((shape[axis], True),)
     where, index = factors(x.axes), index_of(x)
     groups = dict(zip(old, where, strict=True))
     target: list[int] = []

@@ -1,11 +1,11 @@
-"""What is made of whole values: sums of products of two over units or positions, a value as one, or some of it."""
+"""Sums over units or positions: of products of two values, and of values with mean zero."""
 
 import itertools
 
 import numpy as np
 
 from jnorm.predict._atoms import RULES, Atom, Function, Pool, Product, function_root, product_other, sampled_covariance
-from jnorm.predict._values import FEW, LARGE, Random, Refused, _flat, covariance, diagonal, second
+from jnorm.predict._values import FEW, LARGE, Random, covariance, diagonal, second
 
 _ids = itertools.count()
 
@@ -100,47 +100,30 @@ class Outer(Atom):
         return np.where((self.i >= 0) & (self.j >= 0), a[:, self.i] * b[:, self.j], 0.0).sum(-1)
 
 
-class Value(Atom):
-    """A value as one atom."""
+class Total(Atom):
+    """Sums over ``count`` units of a value with mean zero, which are Gaussian and as large as chance makes them."""
 
-    def __init__(self, value: Random) -> None:
-        self.value, self.size, self.mean = value, value.size, value.mean
-        self.deps, self.gaussian = value.deps, value.gaussian
+    gaussian = chance = True
+
+    def __init__(self, value: Random, count: int) -> None:
+        self.value, self.count, self.size = value, count, value.size
+        self.mean, self.deps = np.zeros(value.size), frozenset(("total", count, dep) for dep in value.deps)
 
     @property
     def variance(self) -> np.ndarray:
-        return diagonal(self.value)
-
-    def _covariance(self, other: Atom) -> np.ndarray | None:
-        if isinstance(other, Value):
-            return covariance(self.value, other.value)
-        return covariance(self.value, Random(_flat(other.size), np.zeros(()), {other: None}, status=0, law=0))
-
-    def rows(self, pool: Pool) -> np.ndarray:
-        return pool.rows(self.value)
-
-
-class Picked(Atom):
-    """A value at one of ``index[e]``, at random and the same one for all ``e``: positions as if they were units."""
-
-    def __init__(self, value: Random, index: np.ndarray) -> None:
-        self.value, self.index, self.size = value, index, len(index)
-        self.mean, self.deps = value.mean[index].mean(1), frozenset({("picked", next(_ids))})
-
-    def _covariance(self, other: Atom) -> np.ndarray:
-        if self.value.size > LARGE:
-            if self.size > 1:
-                raise Refused("so many positions as if they were units")
-            square = np.mean(diagonal(self.value) + self.value.mean**2)[None, None]
-        else:
-            i, j = self.index[:, None], self.index[None]
-            square = second(self.value, self.value)[i, j].mean(-1)
-        return np.asarray(square - np.outer(self.mean, self.mean))
+        return self.count * diagonal(self.value)
 
     def rows(self, pool: Pool) -> np.ndarray:
         rows = pool.rows(self.value)
-        at = self.index[:, pool.rng.integers(self.index.shape[1], size=len(rows))].T
-        return np.take_along_axis(rows, at, 1)
+        each = min(self.count, FEW)
+        count = len(rows) // each
+        picks = pool.rng.integers(len(rows), size=(count, each))
+        return (rows - rows.mean(0))[picks].sum(1) * np.sqrt(self.count / each)
+
+
+def _totals(first: Total, then: Total) -> np.ndarray | None:
+    part = covariance(first.value, then.value)
+    return None if part is None else first.count * part
 
 
 def _inners(first: Inner, then: Inner) -> np.ndarray:
@@ -153,5 +136,6 @@ RULES.update(
         (Function, Inner): function_root,
         (Product, Inner): product_other,
         (Outer, Outer): lambda first, then: first.among(then),
+        (Total, Total): _totals,
     }
 )

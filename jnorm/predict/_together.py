@@ -121,13 +121,13 @@ def merged(a: Random, b: Random) -> Random | None:
     if one is None or two is None:
         return None
     (*first, s), (*then, t) = one, two
-    for part, common in (first, first[::-1]):
+    for part, factor in (first, first[::-1]):
         for other, same in (then, then[::-1]):
-            if _equal(common, same):
+            if _equal(factor, same):
                 total = _together(operator.add, _times(part, s), _times(other, t))
                 if total is not None:
                     law = max(a.law, b.law)
-                    return Random(a.axes, np.zeros(()), {Product(total, common): None}, status=total.status, law=law)
+                    return Random(a.axes, np.zeros(()), {Product(total, factor): None}, status=total.status, law=law)
     return None
 
 
@@ -152,4 +152,7 @@ def sampled(f: Callable[..., Any], values: Sequence[Any], axes: tuple[Atoms, ...
 
     size = int(np.prod(small, dtype=int))
     deps = frozenset().union(*(x.deps for x in random))
-    return Random(axes, np.zeros(()), {Rows(size, deps, make, pool): None}, status=SAMPLED, law=SAMPLED)
+    atom, counts = Rows(size, deps, make, pool), {x.common for x in random}
+    atom.shared = counts.pop() if len(counts) == 1 else 0
+    atom.chance = any(x.chance for x in random)
+    return Random(axes, np.zeros(()), {atom: None}, status=SAMPLED, law=SAMPLED)

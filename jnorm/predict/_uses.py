@@ -10,12 +10,14 @@ from jnorm.predict._values import second
 class Use:
     """A contraction with a weight of variance one: over ``count`` units at ``index[f, c]``, for every output ``f``."""
 
-    def __init__(self, value: Any, index: np.ndarray, count: int, block: np.ndarray | None = None) -> None:
-        self.value, self.index, self.count, self.block = value, index, count, block
+    def __init__(
+        self, value: Any, index: np.ndarray, count: int, block: np.ndarray | None = None, shared: int = 0
+    ) -> None:
+        self.value, self.index, self.count, self.block, self.shared = value, index, count, block, shared
 
     def selected(self, at: np.ndarray) -> "Use":
         """That of some of the outputs."""
-        return Use(self.value, self.index[at], self.count, None if self.block is None else self.block[at])
+        return Use(self.value, self.index[at], self.count, None if self.block is None else self.block[at], self.shared)
 
     def gram(self, other: "Use") -> np.ndarray:
         """The second moments of the outputs, ``[f, f']``."""

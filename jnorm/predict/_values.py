@@ -67,6 +67,7 @@ class Random:
         terms: Coefficients of the atoms: ``None`` for one, ``[E]``, or a matrix ``[E, atom.size]``.
         status: How far second moments are right: an index of `STATUS`.
         law: The same of the distribution.
+        centred: Whether its mean over units has been taken off, so that its sum over them is zero.
         stray: How far single draws stray, a `jnorm.predict._strays.Stray`.
     """
 
@@ -83,7 +84,7 @@ class Random:
     ) -> None:
         self.axes, self.offset, self.terms = axes, offset, terms
         self.status, self.law = status, max(law, status)
-        self._own, self.logical = own, False
+        self._own, self.logical, self.centred = own, False, False
         self.stray: Any = None
         self._cov: np.ndarray | None = None
         self._selected: dict[bytes, Random] = {}
@@ -138,13 +139,24 @@ class Random:
     def gaussian(self) -> bool:
         return all(atom.gaussian for atom in self.terms)
 
+    @property
+    def common(self) -> int:
+        """How many units have all that is random in common, 0 if none."""
+        counts = {atom.shared for atom in self.terms}
+        return counts.pop() if len(counts) == 1 else 0
+
+    @property
+    def chance(self) -> bool:
+        """Whether it is what chance leaves of sums over units."""
+        return bool(self.terms) and all(atom.chance for atom in self.terms)
+
     def like(self, axes: tuple[Atoms, ...]) -> "Random":
         """The same value with other axes of the same explicit indices in the same order."""
         if axes == self.axes:
             return self
         out = Random(axes, self.offset, self.terms, status=self.status, law=self.law, own=lambda: self.cov)
         out.base, out.scale, out.shift, out.logical = self.base, self.scale, self.shift, self.logical
-        out.stray = self.stray
+        out.stray, out.centred = self.stray, self.centred
         return out
 
 
@@ -224,7 +236,11 @@ def added(u: Random, v: Random) -> Random:
         a, b = (np.ones(u.size) if x is None else x for x in (terms[atom], b))
         if a.ndim != b.ndim:
             a, b = (np.diag(x) if x.ndim == 1 else x for x in (a, b))
-        terms[atom] = a + b
+        total = a + b
+        if np.all(np.abs(total) <= 1e-12 * (np.abs(a) + np.abs(b))):  # as where a mean is taken off
+            del terms[atom]
+        else:
+            terms[atom] = total
 
     def own() -> np.ndarray:
         cross = covariance(u, v)
@@ -244,7 +260,9 @@ def select(v: Random, index: np.ndarray, axes: tuple[Atoms, ...]) -> Random:
             v._selected[key] = affine(select(v.base, index, _flat(index.size)), at(v.scale), at(v.shift))
         else:
             v._selected[key] = _select(v, index)
-    return v._selected[key].like(axes)
+    out = v._selected[key].like(axes)
+    out.centred = v.centred
+    return out
 
 
 def _flat(size: int) -> tuple[Atoms, ...]:

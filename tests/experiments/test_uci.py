@@ -255,6 +255,18 @@ def test_broken_sets_are_named_and_the_others_go_on(folder):
     assert "conxuntos_kfold.dat: no such file" in broken["torn"]
 
 
+def test_a_test_file_on_another_scale_is_standardized_by_itself(folder):
+    before = data.read(["gamma"], folder)[0][0].x
+    file = folder / "uci" / "gamma" / "gamma_test_R.dat"
+    header, *lines = file.read_text().splitlines()
+    moved = [
+        "\t".join([row, *(f"{3 + 40 * float(v):.6f}" for v in x), y])
+        for row, *x, y in (line.split("\t") for line in lines)
+    ]
+    file.write_text("\n".join([header, *moved]) + "\n")
+    np.testing.assert_allclose(data.read(["gamma"], folder)[0][0].x, before, atol=1e-5)  # six decimals are written
+
+
 @pytest.mark.parametrize(
     ("edit", "text"),
     [

@@ -212,8 +212,8 @@ REFUSED: dict[str, Case] = {
     "a convolution whose kernel is no fresh parameter": Case(
         lambda w, x: _images(jnp.ones((3, 64, 8)), x @ w), (3, 64), data(2, 4, 3), gradients=False
     ),
-    "a convolution over units": Case(
-        lambda w, x: _images(w[1], (x @ w[0])[..., None]), [(3, 64), (3, 1, 64)], data(2, 3), gradients=False
+    "a convolution over so many units": Case(
+        lambda w, x: _images(w[1], (x @ w[0])[..., None]), [(3, 64), (3, 1, 64)], data(64, 3), gradients=False
     ),
     "a convolution whose channels are positions": Case(
         lambda w, x: _images(w[1], x @ w[0]), [(3,), (3, 4, 64)], data(2, 5, 4, 3), gradients=False
@@ -239,7 +239,7 @@ REFUSED: dict[str, Case] = {
     "padding of parameters": Case(lambda w, x: x @ jnp.pad(w, ((0, 0), (1, 1))), (3, 64), data(2, 3), gradients=False),
     "indices that are random": _forward(lambda z: z[jnp.sign(z[0]).astype(jnp.int32)]),
     "numbers written over others": _forward(lambda z: lax.dynamic_update_slice(z, z[:1], (1, 0))),
-    "padding of units": _forward(lambda z: lax.pad(z, 0.0, ((0, 0, 0), (1, 1, 0)))),
+    "padding of so many units": _forward(lambda z: lax.pad(z, 0.0, ((0, 0, 0), (1, 1, 0))), 9),
     "sums at some places of what is random": _forward(lambda z: z.at[jnp.array([0])].add(z[:1])),
     "sums at some places of what is not zero": _forward(lambda z: jnp.ones((4, UNITS)).at[jnp.array([0, 3])].add(z)),
     "indices among units": _forward(lambda z: z[:, jnp.array([0, 3])]),
@@ -256,12 +256,12 @@ REFUSED: dict[str, Case] = {
     ),
     "overlapping slices of units": _forward(lambda z: z[:, :128] * z[:, 64:192]),
     "a slice of units of what is no function of one Gaussian": _pair(lambda u, v: (u * v)[:, :32], 64, 64),
-    "windows over units": _forward(lambda z: lax.reduce_window(z, 0.0, lax.add, (1, 2), (1, 1), "VALID")),
+    "windows over so many units": _forward(lambda z: lax.reduce_window(z, 0.0, lax.add, (1, 2), (1, 1), "VALID"), 9),
     "maxima of what is known": Case(
         lambda w, x: jax.vjp(_largest, x)[1](x[1:] @ w)[0], (3, 3), data(4, 3), gradients=False
     ),
     "a function whose kinks cannot be read": _forward(lambda z: jnp.where(jnp.sin(z) > 0.5, z, 0.0)),
-    "sums along units": _forward(lambda z: jnp.cumsum(z, -1)),
+    "sums along so many units": _forward(lambda z: jnp.cumsum(z, -1), 9),
     "a reshape that cuts across axes": _forward(lambda z: z.reshape(4, -1), 6),
     "a slice of an axis that is a product of units and positions": _forward(
         lambda z: z.reshape(2, 3 * UNITS)[:, 10:], 2, 3

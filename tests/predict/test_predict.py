@@ -203,6 +203,15 @@ def test_one_weight_used_in_every_step():
     assert same.second == pytest.approx(np.sum(weights * (z + np.tanh(z)) ** 2) / np.sum(weights), rel=1e-6)
 
 
+@pytest.mark.parametrize("logits", [lambda h, table: h @ table.T, lambda h, table: jnp.einsum("be,ve->bv", h, table)])
+def test_a_table_that_makes_logits_of_its_own_rows(logits):
+    """The logit of the word that was read is ``n var``, beside ``n var^2`` on average: one of 64 words counts."""
+    words, n = jnp.array([3, 3, 5]), 256
+    row = predict(lambda e, t: logits(2.0 * e[t], e), jnp.zeros((64, n)), words, laws=Law("normal", 1 / n))[-1]
+    assert row.second == pytest.approx(4 * (1 / n + 1 / 64), rel=1e-9)
+    assert row.correlation == pytest.approx(1 / 3, rel=0.01)  # of three pairs one is of the same word, centred over 64
+
+
 def test_scanned_layers_are_layers_of_their_own():
     def apply(w, x):
         return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0]
