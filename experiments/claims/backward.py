@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.claims import chains
 from experiments.claims.arms import pixels
 from experiments.claims.claim import Setup
 
@@ -21,7 +22,7 @@ def gradients(
     the variance of their normal weights, times the fan-in; they share images and keys. The gradient at the last layer's
     outputs is drawn from N(0, 1).
     """
-    images = jnp.asarray(pixels()[:, np.arange(units) * 64 // units])
+    images = jnp.asarray(_images(units))
 
     def one(key: jax.Array) -> jax.Array:
         data, weights, upstream = jax.random.split(key, 3)
@@ -55,6 +56,31 @@ def gradients(
         norms = np.asarray(jax.jit(lambda keys: jax.lax.map(one, keys))(keys))
     inside = np.arange(max(depths)) < np.array(depths)[:, None]
     return np.log10(np.where(inside, norms, np.nan))
+
+
+def squares(setup: Setup, *, units: int, examples: int) -> np.ndarray:
+    """The mean squares of the inputs that `gradients` takes, ``[seed, example]``."""
+    sizes = jnp.asarray(np.mean(_images(units) ** 2, 1))
+    keys = jax.vmap(jax.random.key)(np.array(setup.seeds))
+    chosen = jax.vmap(lambda key: jax.random.choice(jax.random.split(key, 3)[0], sizes, (examples,)))(keys)
+    return np.asarray(chosen, float)
+
+
+def _images(units: int) -> np.ndarray:
+    return pixels()[:, np.arange(units) * 64 // units]
+
+
+def foretold(
+    setup: Setup, arms: Sequence[tuple[Any, float]], depths: Sequence[int], *, units: int, examples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What theory says of `gradients`: theirs in wide layers, for the same images; and what finite width changes.
+
+    The second, ``[arm, layer]``, is to be added in the deepest network.
+    """
+    seen = squares(setup, units=units, examples=examples)
+    x, most = _images(units)[:examples], max(depths)
+    logs = np.stack([chains.backward(phi, gain, seen, depths) for phi, gain in arms], 1)
+    return logs, np.stack([chains.astray(phi, gain, units, most, x) for phi, gain in arms])
 
 
 def change(logs: np.ndarray, depth: int) -> np.ndarray:

@@ -22,6 +22,12 @@ def values(decided: Decided, metric: str, arm: Mapping[str, Any]) -> np.ndarray:
     return found[np.all(np.isfinite(found.reshape(len(found), -1)), 1)]
 
 
+def foreseen(axes: Any, x: Any, y: Any, *, label: str | None = None, marks: bool = False) -> None:
+    """What theory foresees, over what was measured: a thin black line with dashes, or crosses."""
+    look: dict[str, Any] = {"linestyle": "", "marker": "x", "markersize": 4} if marks else {"linestyle": "--"}
+    axes.plot(x, y, color="black", linewidth=0.8, zorder=4, label=label, **look)
+
+
 def half_width(runs: np.ndarray) -> Any:
     """Half the width of the 95 % interval of the mean over the first axis, Student's."""
     return special.stdtrit(len(runs) - 1, 0.975) * np.std(runs, 0, ddof=1) / len(runs) ** 0.5

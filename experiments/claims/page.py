@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.claims import foreseen
 from experiments.common import plain
 
 ORDER = ("not supported", "mixed", "undecided", "supported", "skipped")  # what fails is what one wants to know first
@@ -18,6 +19,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .45rem .6rem; border-bottom: 1px solid var(--line); }
 th:nth-child(-n+2) { width: 22%; } th:nth-child(3) { width: 36%; } td:last-child { white-space: nowrap; }
+details th:nth-child(n) { width: auto; } details :is(th, td) { padding: .15rem .3rem; }
 td ul { margin: 0; padding-left: 1rem; }
 .verdict { font-weight: 600; white-space: nowrap; }
 .verdict::before { display: inline-block; width: 1.2em; }
@@ -114,7 +116,8 @@ def _row(record: Mapping[str, Any]) -> str:
         "measured": _safe(record["measured"])
         + (f"<br><small>{_safe(mended(record))}</small>" if record["mended"] else "")
         + (f"<details><summary>notes</summary>{_safe(record['notes'])}</details>" if record["notes"] else ""),
-        "effect": _items([_effect(part) for part in parts]) if parts else _safe(record.get("skipped", "")),
+        "effect": (_items([_effect(part) for part in parts]) if parts else _safe(record.get("skipped", "")))
+        + _foreseen(record),
         "seeds": str(max((part["seeds"] for part in parts), default=0) or "exact"),
     }
     raw = "" if record["uncorrected"] == record["verdict"] else f"<br><small>alone: {record['uncorrected']}</small>"
@@ -133,6 +136,19 @@ def _effect(part: Mapping[str, Any]) -> str:
     mark = "" if verdict == "supported" else f" <strong>{verdict}</strong>"
     needed = f"; {part['needed']}" if verdict == "undecided" else ""
     return f"{_safe(part['what'])}: {effect}{mark}<br><small>rule: {_safe(part['rule'] + needed)}</small>"
+
+
+def _foreseen(record: Mapping[str, Any]) -> str:
+    """What theory foresees, as a table that opens; nothing where it says nothing."""
+    rows = foreseen.rows(record)
+    if not rows:
+        return ""
+    named = lambda row: zip(foreseen.HEAD, foreseen.cells(row), strict=True)
+    line = lambda row: "".join(f'<td data-name="{name}">{_safe(cell)}' for name, cell in named(row))
+    body = "".join(f"<tr>{line(row)}</tr>" for row in rows)
+    head = "".join(f"<th>{name}" for name in foreseen.HEAD)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<details><summary>foreseen by theory</summary>{table}</details>"
 
 
 def _figure(record: Mapping[str, Any], folder: Path) -> str:

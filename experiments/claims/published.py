@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.claims import foreseen
 from experiments.claims.agreement import agreement, words
 from experiments.claims.page import ORDER, mended, planted, written
 
@@ -82,6 +83,7 @@ def _section(record: Mapping[str, Any]) -> list[str]:
     if record["parts"]:
         lines += ["", "| what | rule | effect | 95 % interval | runs | verdict |", "|---|---|---:|---|---:|---|"]
         lines += [_row(part) for part in record["parts"]]
+    lines += _foreseen(record)
     if record.get("skipped"):
         lines += ["", record["skipped"]]
     lines += [part for text in (mended(record), record["notes"]) if text for part in ("", text)]
@@ -93,7 +95,20 @@ def _row(part: Mapping[str, Any]) -> str:
     ends = ["-" if end is None else f"{end:.4g}" for end in part["interval"] or ()]
     interval = f"{ends[0]} to {ends[1]}" if ends else ""
     verdict = part["corrected"] + (f": {part['needed']}" if part["corrected"] == "undecided" else "")
-    cells = (part["what"], part["rule"], effect, interval, str(part["seeds"] or "exact"), verdict)
+    return _line((part["what"], part["rule"], effect, interval, str(part["seeds"] or "exact"), verdict))
+
+
+def _foreseen(record: Mapping[str, Any]) -> list[str]:
+    """What theory foresees, as a table; nothing where it says nothing."""
+    rows = foreseen.rows(record)
+    if not rows:
+        return []
+    said = "Foreseen by theory, which decides nothing here (z: measured less predicted, in standard errors):"
+    table = [_line(cells) for cells in (foreseen.HEAD, *map(foreseen.cells, rows))]
+    return ["", said, "", table[0], "|---|---|---:|---:|---:|---:|", *table[1:]]
+
+
+def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -43,6 +43,7 @@ def measured(entry: Entry, config: Any, setup: Setup, output: Output) -> dict[st
     try:
         numbers = claim.measure(config, setup)
         record["parts"] = [outcome._asdict() for outcome in claim.decide(numbers)]
+        record["foreseen"] = [row._asdict() for row in numbers.get("foreseen", ())]
         record["notes"] = numbers.get("notes", "")
         if claim.draw is not None:
             output.figure(claim.id, claim.draw(numbers), **arrays(numbers))

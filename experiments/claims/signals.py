@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.claims import chains, drawing
 from experiments.claims.claim import Setup
+from experiments.claims.foreseen import Foreseen, foreseen, of_width
 
 BINS = 41
 
@@ -99,9 +101,65 @@ def _program(phi: Any, examples: int, ends: tuple[float, float]) -> Any:
     return jax.jit(lambda keys, stds, live, pool: jax.lax.map(partial(one, stds, live, pool), keys))
 
 
+class Said(NamedTuple):
+    """What theory says of `Signals`, arrays ``[layer]``.
+
+    Attributes:
+        chain: The prediction for layers of these widths.
+        typical: The standard deviations that are expected of these widths.
+        histogram: Shares of activations ``[layer, bin]`` in wide layers.
+    """
+
+    chain: chains.Chain
+    typical: np.ndarray
+    histogram: np.ndarray
+
+
+def said(
+    phi: Any,
+    stds: Sequence[float],
+    widths: Sequence[int],
+    *,
+    examples: int,
+    images: Any = None,
+    ends: tuple[float, float] = (-1.0, 1.0),
+) -> Said:
+    """What theory says of networks as `signals` measures them, with hidden layers of one width.
+
+    Its examples are of all sizes that there are, with their mean.
+    """
+    if images is None:
+        x = np.random.default_rng(0).normal(size=(examples, widths[0]))
+        x /= np.sqrt(np.mean(x**2))
+    else:
+        order = np.argsort(np.mean(np.square(images), 1))
+        x = np.asarray(images)[order[((np.arange(examples) + 0.5) * len(order) / examples).astype(int)]]
+    found, gains = chains.chain(phi, stds, widths, x), np.square(stds) * np.array(widths[:-1])
+    start = gains[0] * np.mean(np.square(x), 1)
+    typical = found.typical_std * chains.growing(phi, gains[-1], widths[-1], len(stds), float(start.mean())) ** 0.5
+    before = chains.lengths(phi, gains[-1], start / gains[-1], len(stds))
+    return Said(found, typical, chains.shares(phi, before, BINS, ends))
+
+
+def rows(name: str, found: Signals, theory: Said, width: int) -> list[Foreseen]:
+    """Standard deviations of the first, the middle and the last layer, in wide layers and in those of this width."""
+    made, depth = [], found.std.shape[1]
+    for layer in sorted({1, (depth + 1) // 2, depth}):
+        what, measured = f"std of layer {layer}, {name}", found.std[:, layer - 1]
+        made.append(foreseen(what, theory.chain.std[layer - 1], measured))
+        made.append(foreseen(what, theory.typical[layer - 1], measured, theory=of_width(width)))
+    return made
+
+
 def drawn(**panels: Signals) -> dict[str, Any]:
     """What `histograms` draws of each panel, for the quantities of a claim; names are spelled with spaces there."""
     return {f"{name} {what}": getattr(a, what) for name, a in panels.items() for what in ("histogram", "std", "ends")}
+
+
+def beside(**panels: Said) -> dict[str, Any]:
+    """What `histograms` draws of theory over each panel, likewise."""
+    shown = {f"{name} foreseen": theory.histogram for name, theory in panels.items()}
+    return shown | {f"{name} foreseen std": theory.chain.std for name, theory in panels.items()}
 
 
 def histograms(measured: Mapping[str, Any], *, beside: int = 0) -> Any:
@@ -124,8 +182,15 @@ def histograms(measured: Mapping[str, Any], *, beside: int = 0) -> Any:
                 most = share[1:].max() if places[0] == 0 else share.max()  # beside the zeros of relu
                 height = 0.9 * np.minimum(share / max(most, 1e-9), 1)
                 axes.fill_between(places, -layer, height - layer, color=plots.PALETTE[0], alpha=0.75, linewidth=0)
-                axes.annotate(f"std {std:.2g}", (1.0, 0.15 - layer), xycoords=("axes fraction", "data"), fontsize=6)
+                words = f"std {std:.2g}"
+                if f"{panel} foreseen" in measured:
+                    line = 0.9 * np.minimum(measured[f"{panel} foreseen"][layer - 1] / max(most, 1e-9), 1) - layer
+                    drawing.foreseen(axes, places, line, label="theory of wide layers" if layer == 1 else None)
+                    words += f"\n({measured[f'{panel} foreseen std'][layer - 1]:.2g})"
+                axes.annotate(words, (1.0, 0.15 - layer), xycoords=("axes fraction", "data"), fontsize=6)
             axes.set(xlabel="activation", title=panel, ylim=(-len(shares) - 0.5, 0.3))
             axes.set_yticks([-layer for layer in range(1, len(shares) + 1)], range(1, len(shares) + 1))
         drawn_on[0].set_ylabel("layer")
+        if drawn_on[0].get_legend_handles_labels()[1]:
+            plots.legend(figure, drawn_on[0], title="areas, std: networks; in brackets, the std that is foreseen")
     return (figure, drawn_on[len(panels) :]) if beside else figure

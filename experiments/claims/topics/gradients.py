@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.claims import drawing
 from experiments.claims.arms import compared, runs
-from experiments.claims.backward import change, gradients
+from experiments.claims.backward import change, foretold, gradients
 from experiments.claims.claim import Claim, Number, Setup
+from experiments.claims.foreseen import Foreseen, foreseen, of_width
 from jnorm.activations import relu, selu, sigmoid, tanh
 
 
@@ -44,6 +46,11 @@ def slope(changes: np.ndarray, depths: Sequence[int]) -> np.ndarray:
 ACTIVATIONS = {"sigmoid": (sigmoid, 1.0), "tanh": (tanh, 1.0), "relu": (relu, 2.0), "selu": (selu, 1.0)}
 
 
+def _changes(logs: np.ndarray, depths: Sequence[int]) -> np.ndarray:
+    """First layer less last of each network, ``logs[..., network, layer]``."""
+    return np.stack([change(logs[..., i, :], depth) for i, depth in enumerate(depths)], -1)
+
+
 def vanishing(config: Config, setup: Setup) -> dict[str, Any]:
     """Derivatives, and gradients through networks of 2 to 50 layers, by activation."""
     found = {}
@@ -57,7 +64,8 @@ def vanishing(config: Config, setup: Setup) -> dict[str, Any]:
         found["top of tanh"] = float(jax.grad(tanh)(0.0))
     arms = list(ACTIVATIONS.values())
     logs = gradients(setup, arms, config.depths, units=config.units, examples=config.examples)
-    changes = np.stack([change(logs[:, :, i], depth) for i, depth in enumerate(config.depths)], -1)
+    changes = _changes(logs, config.depths)
+    said, astray = foretold(setup, arms, config.depths, units=config.units, examples=config.examples)
     slopes = dict(zip(ACTIVATIONS, (slope(changes[:, i], config.depths) for i in range(len(arms))), strict=True))
     return found | {
         "sigmoid": runs(slopes["sigmoid"]),
@@ -66,7 +74,25 @@ def vanishing(config: Config, setup: Setup) -> dict[str, Any]:
         "depths": np.array(config.depths),
         "changes": changes,
         "layers": logs[:, :, -1],
+        "foreseen": _vanishing(config, changes, _changes(said, config.depths), astray),
+        "foreseen changes": _changes(said, config.depths).mean(0),
+        "foreseen layers": said[:, :, -1].mean(0),
     }
+
+
+def _vanishing(config: Config, measured: np.ndarray, said: np.ndarray, astray: np.ndarray) -> list[Foreseen]:
+    """By activation: the change over the deepest networks, in wide layers and in a typical one, and the slope."""
+    rows = []
+    deepest = f"log10 of the gradient, first layer over last of {config.depths[-1]}"
+    for i, name in enumerate(ACTIVATIONS):
+        own = said[:, i, -1] + astray[i, 0] - astray[i, -1]
+        slopes = (slope(a[:, i], config.depths) for a in (said, measured))
+        rows += [
+            foreseen(f"{name}: log10 of the gradient for each layer more", *slopes, base=10),
+            foreseen(f"{name}: {deepest}", said[:, i, -1], measured[:, i, -1], base=10),
+            foreseen(f"{name}: {deepest}", own, measured[:, i, -1], theory=of_width(config.units), base=10),
+        ]
+    return rows
 
 
 def draw_vanishing(measured: Mapping[str, Any]) -> Any:
@@ -82,6 +108,10 @@ def draw_vanishing(measured: Mapping[str, Any]) -> Any:
             panels[0].plot(layers, (by_layer - by_layer[:, -1:]).mean(0), color=color, linewidth=1)
             plots.band(panels[1], measured["depths"], measured["changes"][:, i], color=color)
             panels[1].plot(measured["depths"], measured["changes"][:, i].mean(0), color=color, label=name, linewidth=1)
+            last = measured["foreseen layers"][i, -1]
+            drawing.foreseen(panels[0], layers, measured["foreseen layers"][i] - last)
+            label = "theory of wide layers" if i == len(ACTIVATIONS) - 1 else None
+            drawing.foreseen(panels[1], measured["depths"], measured["foreseen changes"][i], label=label)
         panels[0].set(xlabel="layer", ylabel="log10 gradient, over last layer's", title=f"{layers[-1]} layers")
         panels[1].set_ylim(-2, 1.2)
         panels[1].set(
@@ -102,15 +132,31 @@ def softened(config: Config, setup: Setup) -> dict[str, Any]:
     arms = [(tanh, fixed.get(name, gain)) for name, gain in INITIALIZERS.items()]
     arms += [(phi, 1.0) for phi in OTHERS.values()]
     logs = gradients(setup, arms, config.depths, units=config.units, examples=config.examples)
-    ranges = np.nanmax(logs, -1) - np.nanmin(logs, -1)
+    ranges = _ranges(logs)
     deepest = dict(zip([*INITIALIZERS, *OTHERS], np.moveaxis(ranges[:, :, -1], 1, 0), strict=True))
+    said, astray = foretold(setup, arms, config.depths, units=config.units, examples=config.examples)
+    own = _ranges(said[:, :, -1] + astray)
+    rows = []
+    for i, name in enumerate(deepest):
+        words = (
+            f"{f'{name} with Xavier' if name in OTHERS else f'tanh, {name}'}: decades over {config.depths[-1]} layers"
+        )
+        rows.append(foreseen(words, _ranges(said[:, i, -1]), deepest[name], base=10))
+        rows.append(foreseen(words, own[:, i], deepest[name], theory=of_width(config.units), base=10))
     return {
         "vanishing": runs(deepest["Xavier"] - deepest["std 0.01"]),
         "exploding": runs(deepest["Xavier"] - deepest["std 1"]),
         **{name: runs(deepest["Xavier" if name == "tanh" else name]) for name in ("tanh", *OTHERS)},
         "depths": np.array(config.depths),
         "ranges": ranges,
+        "foreseen": rows,
+        "foreseen ranges": _ranges(said).mean(0),
     }
+
+
+def _ranges(logs: np.ndarray) -> np.ndarray:
+    """Largest less smallest over the layers, the last axis."""
+    return np.nanmax(logs, -1) - np.nanmin(logs, -1)
 
 
 def draw_softened(measured: Mapping[str, Any]) -> Any:
@@ -128,6 +174,8 @@ def draw_softened(measured: Mapping[str, Any]) -> Any:
             for (name, arm), color in zip(lines, plots.PALETTE, strict=False):
                 plots.band(axes, measured["depths"], measured["ranges"][:, arm], color=color)
                 axes.plot(measured["depths"], measured["ranges"][:, arm].mean(0), color=color, label=name, linewidth=1)
+                label = "theory of wide layers" if (name, arm) == lines[-1] else None
+                drawing.foreseen(axes, measured["depths"], measured["foreseen ranges"][arm], label=label)
             axes.set(xlabel="layers", title=title, yscale="symlog")
             axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
             axes.legend()
@@ -160,7 +208,8 @@ CLAIMS = (
         draw=draw_vanishing,
         caption="Gradients on their way back through networks at their start, relative to the last layer's. A straight "
         "line down to the left is a gradient that loses the same factor in each layer. On the right the first layer's "
-        "gradient in networks of many depths, enlarged: what leaves the panel below goes on as on the left.",
+        "gradient in networks of many depths, enlarged: what leaves the panel below goes on as on the left. Dashed, "
+        "what theory foresees for wide layers.",
     ),
     Claim(
         id="D3",
@@ -178,6 +227,7 @@ CLAIMS = (
         measure=softened,
         draw=draw_softened,
         caption="How far apart the gradients of the layers of a network are, over its depth. Left, tanh networks by "
-        "initializer; right, networks with Xavier's by activation. A cure would stay at 0.",
+        "initializer; right, networks with Xavier's by activation. A cure would stay at 0. Dashed, what theory "
+        "foresees for wide layers.",
     ),
 )

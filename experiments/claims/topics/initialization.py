@@ -1,6 +1,8 @@
 """What weights do before any training: signals and gradients through ten layers, and exact powers of linear layers."""
 
 import itertools
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +12,14 @@ import numpy as np
 
 from experiments.claims.arms import compared, pixels, runs
 from experiments.claims.claim import Claim, Number, Setup
-from experiments.claims.signals import Signals, drawn, histograms, signals
+from experiments.claims.foreseen import EXACT, Foreseen, foreseen
+from experiments.claims.signals import Said, Signals, beside, drawn, histograms, rows, said, signals
 from jnorm import initializers
 from jnorm.activations import identity, relu, tanh
 from jnorm.nn import networks
 from jnorm.nn.layers import Layer
 from jnorm.statistics import Runs
+from jnorm.theory import finite_width, spectra
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,26 @@ INPUTS = ("N(0, 1) inputs", "digits")
 CONIC = 10  # units of the last layer of a conic network
 
 
-def _signals(config: Config, setup: Setup, phi: Any, std: Any, *, on: str = INPUTS[0], widths: Any = None) -> Signals:
-    """Networks at their start on some inputs; ``std`` is that of weights, given the inputs of a layer."""
+def _networks(config: Config, phi: Any, std: Any, on: str, widths: Any = None) -> dict[str, Any]:
+    """Networks on some inputs, as `signals` and `said` take them; ``std`` is that of weights, given the fan-in."""
     images = pixels() if on == "digits" else None
     first = config.units if images is None else images.shape[1]
     widths = [first, *[config.units] * config.depth] if widths is None else widths
     ends = (0.0, 2.0) if phi is relu else (-1.0, 1.0)
     stds = [std(n) for n in widths[:-1]]
-    return signals(setup, phi, stds, widths, examples=config.examples, images=images, ends=ends)
+    return {"phi": phi, "stds": stds, "widths": widths, "examples": config.examples, "images": images, "ends": ends}
+
+
+def _signals(config: Config, setup: Setup, phi: Any, std: Any, *, on: str = INPUTS[0], widths: Any = None) -> Signals:
+    """Networks at their start."""
+    return signals(setup, **_networks(config, phi, std, on, widths))
+
+
+def _foreseen(config: Config, phi: Any, std: Any, found: Mapping[str, Signals]) -> dict[str, Any]:
+    """What theory says of networks that were measured on these inputs."""
+    theory: dict[str, Said] = {on: said(**_networks(config, phi, std, on)) for on in found}
+    made = [row for on, one in found.items() for row in rows(on, one, theory[on], config.units)]
+    return beside(**theory) | {"foreseen": made}
 
 
 def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -58,14 +74,20 @@ def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def small(config: Config, setup: Setup) -> dict[str, Any]:
     """Weights of std .01 under tanh, on normal inputs and on digits."""
-    normal, digits = (_signals(config, setup, tanh, lambda n: 0.01, on=what) for what in INPUTS)
-    return drawn(**{"N(0, 1) inputs": normal, "digits": digits}) | {
-        "first": runs(normal.std[:, 0]),
-        "mean": runs(np.abs(normal.mean).max(1)),
-        "decay": runs(_log_ratio(normal.std[:, -1], normal.std[:, 0])),
-        "decay on digits": runs(_log_ratio(digits.std[:, -1], digits.std[:, 0])),
-        "longest rise": runs(_log_ratio(normal.std[:, 1:], normal.std[:, :-1]).max(1)),
-    }
+    std = lambda n: 0.01
+    found = {what: _signals(config, setup, tanh, std, on=what) for what in INPUTS}
+    normal, digits = found.values()
+    return (
+        drawn(**found)
+        | _foreseen(config, tanh, std, found)
+        | {
+            "first": runs(normal.std[:, 0]),
+            "mean": runs(np.abs(normal.mean).max(1)),
+            "decay": runs(_log_ratio(normal.std[:, -1], normal.std[:, 0])),
+            "decay on digits": runs(_log_ratio(digits.std[:, -1], digits.std[:, 0])),
+            "longest rise": runs(_log_ratio(normal.std[:, 1:], normal.std[:, :-1]).max(1)),
+        }
+    )
 
 
 def large(config: Config, setup: Setup) -> dict[str, Any]:
@@ -80,7 +102,8 @@ def large(config: Config, setup: Setup) -> dict[str, Any]:
 def xavier(config: Config, setup: Setup) -> dict[str, Any]:
     """Variance 1/n under tanh, on normal inputs, digits and a conic network; the variance of a sum."""
     scaled = lambda n: n**-0.5
-    normal, digits = (_signals(config, setup, tanh, scaled, on=what) for what in INPUTS)
+    found = {what: _signals(config, setup, tanh, scaled, on=what) for what in INPUTS}
+    normal, digits = found.values()
     widths = np.geomspace(config.units, CONIC, config.depth + 1).round().astype(int).tolist()
     common = float(np.mean(widths[:-1])) ** -0.5
     laws = {"of each layer": scaled, "of all layers": lambda n: common}
@@ -88,14 +111,18 @@ def xavier(config: Config, setup: Setup) -> dict[str, Any]:
         name: np.ptp(np.log10(_signals(config, setup, tanh, law, widths=widths).std), axis=1)
         for name, law in laws.items()
     }
-    return drawn(**{"N(0, 1) inputs": normal, "digits": digits}) | {
-        "std": runs(normal.std[:, -1]),
-        "std on digits": runs(digits.std[:, -1]),
-        "saturated": runs(normal.saturated.max(1)),
-        "conic": Runs.of_arms(spread, name="law"),
-        "exact": _enumerated(),
-        "drawn": runs(_sampled(config, setup)),
-    }
+    return (
+        drawn(**found)
+        | _foreseen(config, tanh, scaled, found)
+        | {
+            "std": runs(normal.std[:, -1]),
+            "std on digits": runs(digits.std[:, -1]),
+            "saturated": runs(normal.saturated.max(1)),
+            "conic": Runs.of_arms(spread, name="law"),
+            "exact": _enumerated(),
+            "drawn": runs(_sampled(config, setup)),
+        }
+    )
 
 
 def _enumerated() -> float:
@@ -119,9 +146,10 @@ def _sampled(config: Config, setup: Setup) -> np.ndarray:
 
 def halved(config: Config, setup: Setup) -> dict[str, Any]:
     """Variance 1/n under relu: the mean square of activations from layer to layer."""
-    found = {what: _signals(config, setup, relu, lambda n: n**-0.5, on=what) for what in INPUTS}
+    std = lambda n: n**-0.5
+    found = {what: _signals(config, setup, relu, std, on=what) for what in INPUTS}
     rate = {name: np.diff(np.log2(a.square), axis=1).mean(1) for name, a in found.items()}
-    return drawn(**found) | {name: runs(values) for name, values in rate.items()}
+    return drawn(**found) | _foreseen(config, relu, std, found) | {name: runs(values) for name, values in rate.items()}
 
 
 def powers(config: Config, setup: Setup) -> dict[str, Any]:
@@ -147,7 +175,43 @@ def powers(config: Config, setup: Setup) -> dict[str, Any]:
         law = turn @ np.diag(np.linspace(0.5, 1.5, 8)) @ turn.T
         measured = np.linalg.svd(np.linalg.matrix_power(law, depth), compute_uv=False)
         found["law"] = float(abs(measured[0] / 1.5**depth - 1))
-    return found
+    return found | {"foreseen": products(config, setup)}
+
+
+def products(config: Config, setup: Setup) -> list[Foreseen]:
+    """Products of independent normal matrices with entries of variance 1/n, for every seed.
+
+    What they make of a vector has an exact law: its squared length gains a factor chi^2(n)/n with each. The squared
+    singular values have a law in the limit of large n.
+    """
+    narrow, wide, few = 8, config.units // 2, 4
+
+    def product(key: jax.Array, units: int, depth: int) -> jax.Array:
+        draw = lambda key: jax.random.normal(key, (units, units)) / units**0.5
+        step = lambda product, key: (draw(key) @ product, None)
+        return jax.lax.scan(step, jnp.eye(units), jax.random.split(key, depth))[0]
+
+    def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        first, second = jax.random.split(jax.random.fold_in(key, 1))
+        vector = jnp.log(jnp.sum(product(first, narrow, config.powers)[:, 0] ** 2))
+        return vector, jnp.linalg.svd(product(second, wide, few), compute_uv=False) ** 2
+
+    with jax.enable_x64(True):
+        law = finite_width.length_law(identity, width=narrow, depth=config.powers, sigma_w=1.0)
+        moments = spectra.moments(identity, depth=few, sigma_w=1.0)
+        largest = spectra.support(identity, depth=few, sigma_w=1.0).largest
+        keys = jax.vmap(jax.random.key)(np.array(setup.seeds))
+        logs, squares = map(np.asarray, jax.jit(lambda keys: jax.lax.map(one, keys))(keys))
+        mean, var = float(law.log_mean[-1]), float(law.log_var[-1])
+    lengths = f"of a vector's squared length, {config.powers} matrices of {narrow}"
+    values = f"squared singular values, {few} matrices of {wide}"
+    return [
+        foreseen(f"mean of the log {lengths}", mean, logs, theory=EXACT, base=math.e),
+        foreseen(f"variance of the log {lengths}", var, (logs - mean) ** 2, theory=EXACT),
+        foreseen(f"mean of {values}", float(moments.mean), squares.mean(1), theory=EXACT),
+        foreseen(f"variance of {values}", float(moments.var), squares.var(1)),
+        foreseen(f"largest of {values}", float(largest), squares.max(1)),
+    ]
 
 
 _HISTOGRAMS = "Histograms of the activations of ten layers, averaged over the seeds, each as high as the others. "

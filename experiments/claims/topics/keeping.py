@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from experiments.claims.arms import compared, runs
-from experiments.claims.backward import change, gradients
+from experiments.claims.backward import change, foretold, gradients
 from experiments.claims.claim import Claim, Number, Setup
+from experiments.claims.foreseen import Foreseen, foreseen, inverse, of_width
 from jnorm.activations import ELEMENTWISE
 from jnorm.theory.moments import activation_moments, gradient_factor
 
@@ -69,6 +70,7 @@ def keeping(config: Config, setup: Setup) -> dict[str, Any]:
     rates = 2 * math.log(10) * change(logs[:, :, 1], config.depth) / (config.depth - 1)
     found = {f"rate of {name}": runs(rates[:, i] - math.log(factors[name])) for i, name in enumerate(KEEPERS)}
     return found | {
+        "foreseen": _foreseen(config, rates, *foretold(setup, arms, [config.depth], **sizes)),
         "selu": factors["selu"],
         "depth": 1 / math.log(factors["selu"]),
         "identity": factors["identity"],
@@ -83,6 +85,18 @@ def keeping(config: Config, setup: Setup) -> dict[str, Any]:
         + ", ".join(f"{name} {1 / math.log(f):.3g}" for name, f in sorted(curved.items(), key=lambda pair: pair[1]))
         + ".",
     }
+
+
+def _foreseen(config: Config, rates: np.ndarray, said: np.ndarray, astray: np.ndarray) -> list[Foreseen]:
+    """The logarithm of the factor for each layer, of layers that keep N(0, 1) and of these networks."""
+    rows, layers = [], config.depth - 1
+    for i, name in enumerate(KEEPERS):
+        what = f"{name}: log of the squared gradient's factor per layer"
+        limit, more = (2 * math.log(10) * change(a, config.depth) / layers for a in (said[:, i, 0], astray[i]))
+        rows.append(foreseen(what, math.log(kept(name)[2]), rates[:, i], base=math.e))
+        rows.append(foreseen(what, limit + more, rates[:, i], theory=of_width(config.units), base=math.e))
+    efold = inverse(rows[0], "selu: layers in which the squared gradient grows e-fold")
+    return [*rows, efold]
 
 
 def draw_keeping(measured: Mapping[str, Any]) -> Any:

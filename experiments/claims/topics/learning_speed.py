@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.claims import begun, drawing
 from experiments.claims.arms import compared, few, sets, swept
 from experiments.claims.claim import Claim, Number, Setup
 from experiments.claims.drawing import values
@@ -41,6 +42,9 @@ class Config:
 QUICK = Config(units=16, depth=3, examples=60, steps=5)
 ARMS = {"vanishing": (True, 1.0), "balanced": (False, 1.0), "exploding": (False, 4.0)}
 """Whether the activation is sigmoid or tanh, and the standard deviation of the weights times the root of the fan-in."""
+
+
+SHOWN = 16  # examples on which gradients at the start are measured
 
 
 def perceptron(inputs: int, classes: int, config: Config, sigmoidal: Any, scale: Any) -> networks.Network:
@@ -113,7 +117,24 @@ def learns(config: Config, setup: Setup) -> dict[str, Any]:
     data = few(sets(setup), config.examples)
     train = partial(descend, config=config, classes=data.classes)
     found = swept(train, setup, "layers", _PARTS, grid=list(map(_arm, ARMS)), shared=data.parts)
-    return {"chain": chain(config, setup), "layers": found}
+    return {"chain": chain(config, setup), "layers": found} | starts(config, setup, data)
+
+
+def starts(config: Config, setup: Setup, data: Any) -> dict[str, Any]:
+    """Gradients by the kernels at the start, first hidden layer first: networks of their own, and what is foreseen."""
+    x = data.parts["train"][0][:SHOWN]
+    widths = networks.rectangular(x.shape[1], data.classes, units=config.units, depth=config.depth)
+    found: dict[str, Any] = {"foreseen": []}
+    for name, (sigmoidal, scale) in ARMS.items():
+        apply = begun.perceptron(sigmoid if sigmoidal else tanh)
+        stds = [scale * n**-0.5 for n in widths[:-2]] + [widths[-2] ** -0.5]
+        seen = begun.measured(setup, apply, widths, stds, x).slopes[:, :-1]
+        said, more = (one.slopes[:-1] for one in begun.told(apply, widths, stds, x))
+        what = f"{name}: log10 of the gradient over the weights at the start, first hidden layer over last"
+        change = (a[..., 0] - a[..., -1] for a in (said, more, seen))
+        found["foreseen"] += begun.rows(what, *change, config.units)
+        found |= {f"start, {name}": seen - seen[:, -1:], f"foreseen, {name}": said - said[-1]}
+    return found
 
 
 def draw(measured: Mapping[str, Any]) -> Any:
@@ -122,16 +143,26 @@ def draw(measured: Mapping[str, Any]) -> Any:
 
     shown = {"size": "update, over weights", "moved": "distance moved, over weights", "flips": "updates that flip (%)"}
     with plots.style():
-        figure, panels = plots.figure(1, 3, size=(7.0, 2.7))
-        for axes, (metric, title) in zip(panels, shown.items(), strict=True):
+        figure, panels = plots.figure(2, 2, size=(7.0, 5.2))
+        for axes, (metric, title) in zip(panels.flat, shown.items(), strict=False):
             for name, color in zip(ARMS, plots.PALETTE, strict=False):
                 by_layer = values(measured["layers"], metric, _arm(name)) * (100 if metric == "flips" else 1)
                 layers = np.arange(1, by_layer.shape[1] + 1)
                 plots.band(axes, layers, by_layer, color=color)
-                axes.plot(layers, by_layer.mean(0), color=color, linewidth=1, label=name)
-            axes.set(xlabel="hidden layer", title=title.capitalize(), yscale="linear" if metric == "flips" else "log")
+                axes.plot(layers, by_layer.mean(0), color=color, linewidth=1)
+            axes.set(title=title.capitalize(), yscale="linear" if metric == "flips" else "log")
+        last = panels[1, 1]
+        for name, color in zip(ARMS, plots.PALETTE, strict=False):
+            plots.band(last, layers, 10 ** measured[f"start, {name}"], color=color)
+            last.plot(layers, 10 ** measured[f"start, {name}"].mean(0), color=color, linewidth=1, label=name)
+            label = "theory of wide layers" if name == [*ARMS][-1] else None
+            drawing.foreseen(last, layers, 10 ** measured[f"foreseen, {name}"], label=label)
+        last.set(title="Gradient at the start, over the last layer's", yscale="log")
+        for axes in panels.flat:
             axes.set_xticks(layers)
-        plots.legend(figure, panels[0], title="gradients at the start; bands: 95 % of the runs")
+        for axes in panels[1]:
+            axes.set_xlabel("hidden layer")
+        plots.legend(figure, last, title="gradients at the start; bands: 95 % of the runs")
     return figure
 
 
@@ -172,7 +203,8 @@ CLAIMS = (
         measure=learns,
         draw=draw,
         caption="Hidden layers from the input to the output, in networks that start with gradients that vanish, "
-        "explode, or do neither. Left, how large the steps are; middle, how far layers get; right, how often a weight "
-        "goes back on its last step.",
+        "explode, or do neither. Above, how large the steps are, and how far layers get; below, how often a weight "
+        "goes back on its last step, and the gradients of networks before the first one, with what theory foresees of "
+        "them for wide layers (dashed).",
     ),
 )

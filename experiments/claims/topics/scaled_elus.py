@@ -13,13 +13,15 @@ import optax
 from experiments.claims.arms import compared, few, runs, sets, swept, tuned
 from experiments.claims.claim import Claim, Comparison, Number, Setup
 from experiments.claims.deep import Weights, deep, scaled
+from experiments.claims.foreseen import Foreseen, foreseen, of_width
 from experiments.claims.training import averages, scores
 from jnorm.activations import SELU_ALPHA, SELU_LAMBDA, scaled_elu
 from jnorm.nn.dropout import alpha_dropout
 from jnorm.statistics import Runs
 from jnorm.theory import meanfield
+from jnorm.theory.finite_width import length_law
 from jnorm.theory.fixed_points import iterate, selu_constants
-from jnorm.theory.moments import Moments
+from jnorm.theory.moments import Moments, activation_moments
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def exact(config: Config, setup: Setup) -> dict[str, Any]:
     chosen = tuned(train, setup, "constants", arms, rates, seeds=setup.tuning // 2, names=words, shared=data.parts)
     trained = swept(train, setup, "constants", EXACT, grid=chosen.arms, shared=data.parts)
     return {
+        "foreseen": _foreseen(config, pairs, theory[:, LAYERS], var[:, :, -1]),
         "constants": trained,
         "kept": off["exact"],
         **{f"off, {name}": min(off[one] for one in NEAR if name in one) for name in ("lambda", "alpha")},
@@ -135,6 +138,23 @@ def exact(config: Config, setup: Setup) -> dict[str, Any]:
         "grid": averages(trained, "test_accuracy", arms, diverged=0.1)[0],
         "notes": chosen.budget,
     }
+
+
+def _foreseen(config: Config, pairs: np.ndarray, limit: np.ndarray, measured: np.ndarray) -> list[Foreseen]:
+    """The variance of the last layer by pair, in wide layers and in those of this width, whose lengths vary."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(9)
+    with jax.enable_x64(True):
+        lam, alpha = jnp.array(pairs.T)
+        phi = partial(scaled_elu, lam=lam, alpha=alpha)
+        law = length_law(phi, width=config.wide, depth=LAYERS - 1, sigma_w=1.0, length=jnp.ones(len(pairs)))
+        places = jnp.exp(law.log_mean[-1] + jnp.sqrt(law.log_var[-1]) * nodes[:, None])
+        own = weights / weights.sum() @ np.asarray(activation_moments(phi, jnp.zeros_like(places), places).var)
+    rows = []
+    for i, name in enumerate(["exact", *BESIDE]):
+        what = f"variance of layer {LAYERS}, {name if i == 0 else f'{name} off'}"
+        rows.append(foreseen(what, limit[i], measured[:, i]))
+        rows.append(foreseen(what, own[i], measured[:, i], theory=of_width(config.wide)))
+    return rows
 
 
 def draw_exact(measured: Mapping[str, Any]) -> Any:

@@ -6,8 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from experiments.claims import begun, drawing
 from experiments.claims.arms import compared, few, sets, swept, tuned
 from experiments.claims.claim import Claim, Comparison, Setup
 from experiments.claims.deep import deep, scaled
@@ -42,6 +44,7 @@ SCALES = (0.001, 0.01, 0.1, 1.0, 10.0)
 INPUTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 NORMS = {True: "with batch norm", False: "without"}
 EACH, ONE = "a rate for each scale", "the rate of scale 1"
+BATCH = 16  # examples on which networks are looked at before the first step
 STARTS = {0.0: "He", 0.01: "std .01", 1.0: "std 1"}
 
 
@@ -73,6 +76,36 @@ def _both(
     return found
 
 
+def _starts(
+    config: Config, setup: Setup, x: np.ndarray, kinds: Mapping[str, tuple[bool, Any]], scales: Any, classes: int
+) -> dict[str, Any]:
+    """Outputs and gradients before the first step, of networks of their own and as theory foresees them.
+
+    ``kinds`` say whether there is batch norm, and of a scale the standard deviations of the weights, given the fan-in,
+    the factor on the inputs and the hidden layers.
+    """
+    found: dict[str, Any] = {"foreseen": []}
+    shown: dict[str, list[Any]] = {name: [] for name in ("outputs", "gradients", "said outputs", "said gradients")}
+    for name, (norm, law) in kinds.items():
+        for scale in scales:
+            std, factor, depth = law(scale)
+            widths = [x.shape[1], *[config.units] * depth, classes]
+            networks = begun.perceptron(relu, norm=norm), widths, [std(n) for n in widths[:-1]], factor * x
+            seen = begun.measured(setup, *networks)
+            said, more = begun.told(*networks)
+            slopes = said.slopes[0], more.slopes[0], seen.slopes[:, 0]
+            if scale in (scales[0], 1.0, scales[-1]):
+                own = f"{name}, scale {scale:g}"
+                outputs = said.output, more.output, seen.output
+                made = begun.rows(f"log10 of the outputs at the start, {own}", *outputs, config.units)
+                made += begun.rows(f"log10 of the gradient over the weights, first layer, {own}", *slopes, config.units)
+                found["foreseen"] += made
+            for key, value in zip(shown, (seen.output, slopes[2], said.output, slopes[0]), strict=True):
+                shown[key].append(np.mean(value))
+    shape = (len(kinds), len(scales))
+    return found | {f"start, {key}": np.reshape(value, shape) for key, value in shown.items()}
+
+
 def weights(config: Config, setup: Setup) -> dict[str, Any]:
     """Relu networks with all weights scaled, with and without batch norm."""
     data = few(sets(setup), config.examples)
@@ -87,7 +120,12 @@ def weights(config: Config, setup: Setup) -> dict[str, Any]:
     arms = [{"norm": norm, "scale": scale} for norm in NORMS for scale in SCALES]
     names = [f"{NORMS[arm['norm']]} at {arm['scale']:g}" for arm in arms]
     options: dict[str, Any] = {"static": ("norm",), "shared": data.parts, "names": names, "rates": config.rates}
-    return _both(train, setup, "weights", I9, arms, (len(NORMS), len(SCALES)), **options)
+    kinds = {
+        name: (norm, lambda scale: (lambda n: scale * (2 / n) ** 0.5, 1.0, config.depth))
+        for norm, name in NORMS.items()
+    }
+    begins = _starts(config, setup, data.parts["train"][0][:BATCH], kinds, SCALES, data.classes)
+    return _both(train, setup, "weights", I9, arms, (len(NORMS), len(SCALES)), **options) | begins
 
 
 def inputs(config: Config, setup: Setup) -> dict[str, Any]:
@@ -104,23 +142,35 @@ def inputs(config: Config, setup: Setup) -> dict[str, Any]:
     arms = [{"std": std, "scale": scale} for std in STARTS for scale in INPUTS]
     names = [f"{STARTS[arm['std']]} at {arm['scale']:g}" for arm in arms]
     options: dict[str, Any] = {"shared": data.parts, "names": names, "rates": config.rates}
-    return _both(train, setup, "inputs", I11, arms, (len(STARTS), len(INPUTS)), **options)
+    law = lambda std: lambda scale: (lambda n: std or (2 / n) ** 0.5, scale, config.shallow)
+    kinds = {name: (False, law(std)) for std, name in STARTS.items()}
+    begins = _starts(config, setup, data.parts["train"][0][:BATCH], kinds, INPUTS, data.classes)
+    return _both(train, setup, "inputs", I11, arms, (len(STARTS), len(INPUTS)), **options) | begins
 
 
 def _draw(measured: Mapping[str, Any], scales: Sequence[float], kinds: Sequence[str], label: str) -> Any:
-    """Accuracy over the scale, a line a kind, a panel for each way to choose the learning rate."""
+    """Accuracy over the scale, a line a kind, a panel for each way to choose the learning rate; below, the starts."""
     from jnorm import plots
 
     with plots.style():
-        figure, panels = plots.figure(1, 2, size=(6.4, 2.8), sharey=True)
+        figure, (panels, below) = plots.figure(2, 2, size=(6.4, 5.4))
         for axes, words in zip(panels, (ONE, EACH), strict=True):
             for i, kind in enumerate(kinds):
                 options = {"color": plots.PALETTE[i], "marker": "osD"[i], "markersize": 4, "capsize": 2, "label": kind}
                 axes.errorbar(scales, measured[f"mean, {words}"][i], measured[f"half, {words}"][i], **options)
             axes.axhline(0.1, color="0.5", linewidth=0.8, linestyle=":")
-            axes.set(xscale="log", ylim=(0, 1), xlabel=label, title=words.capitalize())
+            axes.set(xscale="log", ylim=(0, 1), title=words.capitalize())
         panels[0].set_ylabel("test accuracy")
-        plots.legend(figure, panels[0])
+        titles = {"outputs": "Outputs at the start", "gradients": "Gradient over weights, first layer"}
+        for axes, (what, title) in zip(below, titles.items(), strict=True):
+            for i, kind in enumerate(kinds):
+                look = {"color": plots.PALETTE[i], "marker": "osD"[i], "markersize": 4, "linestyle": ""}
+                axes.plot(scales, measured[f"start, {what}"][i], label=kind, **look)
+                last = "theory of wide layers" if i == len(kinds) - 1 else None
+                drawing.foreseen(axes, scales, measured[f"start, said {what}"][i], label=last)
+            axes.set(xscale="log", xlabel=label, title=title)
+        below[0].set_ylabel("log10 of the size")
+        plots.legend(figure, below[0])
     return figure
 
 
@@ -188,7 +238,9 @@ CLAIMS = (
         draw=draw_weights,
         caption="Test accuracy over the scale of the initial weights, with 95 % intervals (dotted: by chance), with "
         "and without batch norm. On the left the learning rate is the best at scale 1, on the right it is tuned for "
-        "each point. Where a line is flat no scale has to be tuned.",
+        "each point. Where a line is flat no scale has to be tuned. Below, outputs and relative gradients before the "
+        "first step, in networks and as theory foresees them for wide layers (dashed): what is decades away from "
+        "scale 1 asks for another learning rate, and what has no gradient for more than that.",
     ),
     Claim(
         id="I11",
@@ -201,6 +253,7 @@ CLAIMS = (
         draw=draw_inputs,
         caption="Test accuracy over the scale of the inputs, with 95 % intervals (dotted: by chance), by the law of "
         "the weights. On the left the learning rate is the best at scale 1, on the right it is tuned for each point. A "
-        "flat line is training that does not mind its inputs.",
+        "flat line is training that does not mind its inputs. Below, outputs and relative gradients before the first "
+        "step, in networks and as theory foresees them for wide layers (dashed).",
     ),
 )

@@ -13,6 +13,7 @@ import numpy as np
 from experiments import networks
 from experiments.claims.arms import compared, runs
 from experiments.claims.claim import Claim, Number, Setup
+from experiments.claims.foreseen import foreseen
 from jnorm.activations import elu, scaled_elu, selu
 from jnorm.theory.fixed_points import iterate, selu_constants
 from jnorm.theory.moments import Moments, activation_moments, layer_map
@@ -72,7 +73,12 @@ def variances(config: Config, setup: Setup) -> dict[str, Any]:
     ratio = theory["elu"][1:] / theory["elu"][:-1]
     numbers = {"selu stays": float(np.max(np.abs(theory["selu"] - 1))), "elu shrinks": float(np.max(ratio))}
     arrays = {f"{kind}_{name}": a[name] for kind, a in (("theory", theory), ("measured", measured)) for name in a}
-    return numbers | arrays | log_ratio
+    rows = [
+        foreseen(f"{name}: variance of layer {layer}, rows of sum 0 and norm 1", theory[name][layer], var[:, layer])
+        for name, var in measured.items()
+        for layer in (1, config.depth // 8, config.depth // 2, config.depth)
+    ]
+    return numbers | arrays | log_ratio | {"foreseen": rows}
 
 
 def draw_variances(measured: Mapping[str, Any]) -> Any:

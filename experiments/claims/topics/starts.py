@@ -12,7 +12,7 @@ import optax
 from experiments.claims.arms import compared, few, pixels, runs, sets, swept, tuned
 from experiments.claims.claim import Claim, Number, Setup
 from experiments.claims.deep import deep, scaled
-from experiments.claims.signals import drawn, histograms, signals
+from experiments.claims.signals import beside, drawn, histograms, rows, said, signals
 from experiments.claims.training import averages, scores
 from jnorm import initializers
 from jnorm.activations import ELEMENTWISE, relu, tanh
@@ -161,12 +161,13 @@ def draw_small(measured: Mapping[str, Any]) -> Any:
 def he(config: Config, setup: Setup) -> dict[str, Any]:
     """Variance 2/n under relu: signals through ten layers, and training of a deep network against 1/n."""
     found: dict[str, Any] = {}
-    panels = {}
+    panels, theory = {}, {}
     for name, images in (("N(0, 1) inputs", None), ("digits", pixels())):
         widths = [config.wide if images is None else images.shape[1], *[config.wide] * LAYERS]
         stds = [(2 / n) ** 0.5 for n in widths[:-1]]
         options: dict[str, Any] = {"examples": config.images, "images": images, "ends": (0.0, 2.0)}
         panels[name] = signals(setup, relu, stds, widths, **options)
+        theory[name] = said(relu, stds, widths, **options)
         found[f"rate, {name}"] = runs(np.diff(np.log2(panels[name].square), axis=1).mean(1))
         found[f"std, {name}"] = runs(np.log2(panels[name].std[:, -1] / panels[name].std[:, 0]))
     data = few(sets(setup), config.examples)
@@ -182,7 +183,8 @@ def he(config: Config, setup: Setup) -> dict[str, Any]:
     chosen = tuned(train, setup, "He", arms, {"rate": config.deep_rates}, names=names, shared=data.parts)
     found["He"] = swept(train, setup, "He", HE, grid=chosen.arms, shared=data.parts)
     curves = averages(found["He"], "curve_test_accuracy", arms, diverged=0.1)[0]
-    return drawn(**panels) | found | {"curves": curves, "notes": chosen.budget}
+    found["foreseen"] = [row for name in panels for row in rows(name, panels[name], theory[name], config.wide)]
+    return drawn(**panels) | beside(**theory) | found | {"curves": curves, "notes": chosen.budget}
 
 
 def draw_he(measured: Mapping[str, Any]) -> Any:
