@@ -178,7 +178,8 @@ def draw_softened(measured: Mapping[str, Any]) -> Any:
                 drawing.foreseen(axes, measured["depths"], measured["foreseen ranges"][arm], label=label)
             axes.set(xlabel="layers", title=title, yscale="symlog")
             axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
-            axes.legend()
+            axes.set_ylim(top=2000)  # room above the lines
+            axes.legend(loc="upper left", ncols=2, fontsize=7)
         panels[0].set_ylabel("decades, largest gradient over smallest")
     return figure
 
