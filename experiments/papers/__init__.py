@@ -32,7 +32,7 @@ class Config:
     data_dir: Path | None = None
     """Folder that holds mnist/; None: the environment variable JNORM_DATA."""
     quick: bool = False
-    """Train a few steps of small networks: to see that everything runs, not for verdicts."""
+    """Train two seeds of small networks for a few steps: to see that everything runs, not for verdicts."""
     whole: bool = False
     """Train as long as the papers did, or nearly: for a GPU."""
     seeds: int = 6
@@ -54,6 +54,11 @@ class Config:
             checks.choice("figures", name, FIGURES)
         if self.quick and self.whole:
             raise ValueError("`whole` must be False with quick; got True")
+
+    @property
+    def runs(self) -> int:
+        """Seeds, of which two are enough to see that everything runs."""
+        return min(self.seeds, 2) if self.quick else self.seeds
 
     @property
     def size(self) -> str:
@@ -80,7 +85,7 @@ def run(config: Config) -> dict[str, Any]:
         with clock(f"drawing {name}"):
             output.figure(name, module.draw(found[name].arrays), **found[name].arrays)
     numbers = {"config": asdict(config)} | report.numbers(found) | {"seconds": clock.seconds}
-    text = report.text(found, config.size, config.seeds)
+    text = report.text(found, config.size, config.runs)
     output.report(text, numbers | {"files": list(output.files)})
     print(text)
     print(f"{len(output.files)} files in {config.out}; start with {config.out / 'report.md'}")

@@ -51,7 +51,7 @@ def swept(config: Config, clock: Clock, name: str, train: Any, **options: Any) -
             out=config.out / name,
             resume=config.resume,
             shown=shown,
-            seeds=config.seeds,
+            seeds=config.runs,
             chunk=chunk,
             **options,
         )

@@ -59,7 +59,7 @@ class Size(NamedTuple):
 
 SIZES = {
     "quick": Size(100, 16, 50, 1, 5000, (0.1, 0.3)),
-    "default": Size(1000, 256, 50, 10, None, (0.1, 0.3)),
+    "default": Size(1000, 256, 50, 8, None, (0.1, 0.3)),
     "whole": Size(1000, 1000, 10, 50, None, (0.003, 0.01, 0.03, 0.1)),
 }
 
@@ -256,7 +256,7 @@ def draw(arrays: dict[str, Any]) -> Any:
         over, end = panels[:, 3]
         for place, (law, look) in enumerate(looks.items()):
             curves = arrays[f"error, {law}"]
-            lines(over, np.arange(1, curves.shape[1] + 1), curves, color=look["color"], label=law)
+            lines(over, np.arange(1, curves.shape[1] + 1), curves, label=law, markersize=3, **look)
             mean, half = band(curves[:, -1])
             end.errorbar([place], [mean], [half], markersize=4, capsize=3, **look)
             end.plot(

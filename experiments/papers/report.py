@@ -1,11 +1,12 @@
 """The report: what was published beside what is measured, the rules, and the verdicts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.papers.asking import Found, word
 from experiments.papers.course import modules
 from jnorm import statistics
+from jnorm.statistics import Verdict
 
 
 def numbers(found: Mapping[str, Found]) -> dict[str, Any]:
@@ -39,6 +40,11 @@ def _rules(one: Found) -> list[dict[str, Any]]:
     ]
 
 
+def _table(verdicts: Sequence[Verdict]) -> str:
+    """One row a setting; the sentences that say the same are left out."""
+    return statistics.report(verdicts, "markdown").partition("\n\n")[0]
+
+
 def text(found: Mapping[str, Found], size: str, seeds: int) -> str:
     """The report in Markdown."""
     lines = ["# Training figures of four papers, on MNIST\n", f"Means over {seeds} seeds with their 95 % intervals."]
@@ -49,8 +55,8 @@ def text(found: Mapping[str, Found], size: str, seeds: int) -> str:
         one = found[name]
         lines += [f"\n## {module.TITLE}\n", f"VERDICT: **{word(one.verdicts)}**\n", *one.notes, ""]
         lines += ["| | published | measured |", "|---|---|---|", *("| " + " | ".join(row) + " |" for row in one.rows)]
-        lines += ["\nRules, written before the runs:\n", statistics.report(one.verdicts, "markdown")]
+        lines += ["\nRules, written before the runs:\n", _table(one.verdicts)]
         if one.beside:
-            lines += ["\nBeside it, not counted:\n", statistics.report(one.beside, "markdown")]
+            lines += ["\nBeside it, not counted:\n", _table(one.beside)]
         lines.append(f"\n![{module.TITLE}]({name}.png)")
     return "\n".join(lines) + "\n"
