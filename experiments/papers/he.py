@@ -4,7 +4,7 @@ The paper's network is convolutional, on ImageNet; ours has 30 hidden layers of 
 SGD, and for each variance the rate that is best on the dev set. Weights of all hidden layers have the variance gain/n,
 those of the readout 1/n, biases are 0.
 
-Floating-point operations: .17 M products an example, .13 G operations a step, .13 T for 1000 steps.
+Floating-point operations: .17 M products an example, .13 G operations a step, .2 T for 1500 steps.
 """
 
 from typing import Any, NamedTuple
