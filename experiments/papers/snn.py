@@ -118,7 +118,7 @@ def train_of(size: Size, inputs: int) -> Any:
 
 def summed_up(loss: jax.Array, points: int) -> dict[str, jax.Array]:
     """Of the losses of all steps: a curve, log10 of the loss in the end, and how much it jumps about."""
-    stretches = jnp.log10(loss[len(loss) // 2 :]).reshape(points // 10, -1)
+    stretches = jnp.log10(loss[len(loss) // 2 :]).reshape(10, -1)
     last = loss[-(len(loss) // 20) :]
     return {
         "curve": binned(loss, points),

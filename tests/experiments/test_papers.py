@@ -157,7 +157,7 @@ def test_jumps_are_those_within_stretches():
     loss = np.abs(np.random.default_rng(0).normal(1, 0.1, 400)).astype(np.float32)
     found = snn.summed_up(jnp.asarray(loss), 40)
     np.testing.assert_allclose(found["curve"], loss.reshape(40, 10).mean(1), rtol=1e-5)
-    assert float(found["log_loss"]) == pytest.approx(np.log10(loss[-20:].mean()), abs=1e-5)
+    assert float(found["log_loss"]) == pytest.approx(np.log10(loss[-20:].mean()), abs=1e-5)  # float32
     expected = np.mean([np.log10(loss[200 + 20 * i : 220 + 20 * i]).std() for i in range(10)])
     assert float(found["jumps"]) == pytest.approx(expected, rel=1e-4)
 
