@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from experiments import __main__ as cli
-from experiments import papers
+from experiments import common, papers
 from experiments.checks import Refused
 from experiments.papers import asking, batch_norm, course, glorot, he, snn
-from jnorm import initializers, losses
+from jnorm import initializers, losses, sweeps
 from jnorm.activations import sigmoid
 from jnorm.nn import batch_norm as normalizer
 from jnorm.nn import networks
@@ -28,6 +28,13 @@ def _as_scripts():
     """Experiments run with JAX's own rules of promotion."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
+
+
+@pytest.fixture
+def command_line(monkeypatch):
+    """The devices of the test run are made already, and it has its own cache."""
+    monkeypatch.setattr(sweeps, "use_cores", lambda **options: None)
+    monkeypatch.setattr(common, "use_cache", lambda folder: None)
 
 
 def runs(means, names, metrics):
@@ -194,6 +201,7 @@ def test_options_that_are_none_are_refused():
             papers.Config(**options)
 
 
+@pytest.mark.usefixtures("command_line")
 def test_without_mnist_nothing_begins(tmp_path, capsys):
     arguments = ["papers", "--out", str(tmp_path / "out"), "--data-dir", str(tmp_path)]
     assert cli.main(arguments) == cli.EXITS["refused"]
@@ -210,6 +218,7 @@ def test_a_store_of_a_later_figure_is_refused_before_any_work(tmp_path, monkeypa
 
 
 @pytest.mark.filterwarnings("ignore:.*runs diverged", "ignore:.*every output is the same")
+@pytest.mark.usefixtures("command_line")
 @pytest.mark.parametrize("figure", beside(["he"], papers.FIGURES))
 def test_a_quick_run_by_the_command_line(figure, tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
