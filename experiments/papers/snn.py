@@ -6,7 +6,7 @@ With ``--whole`` ten times that is shown beside it and does not count; claim N11
 does not say how wide its layers are.
 
 Floating-point operations: 784 n + (depth - 1) n^2 products an example forward, six operations for each in a step: with
-n = 64 units, the three depths and 128 examples .57 G a step of both networks together, 1.1 T for 2000 steps of a seed;
+n = 64 units, the three depths and 128 examples .57 G a step of both networks together, 3.4 T for 1000 steps of six seeds;
 most of the time goes into the many small operations of 32 layers, not into products.
 """
 
@@ -50,7 +50,7 @@ class Size(NamedTuple):
 
 SIZES = {
     "quick": Size(16, 40, 10, (RATE,)),
-    "default": Size(64, 2000, 100, (RATE,)),
+    "default": Size(64, 1000, 100, (RATE,)),
     "whole": Size(256, 20_000, 100, (RATE, 10 * RATE)),
 }
 
