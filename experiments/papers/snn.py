@@ -6,7 +6,7 @@ With ``--whole`` ten times that is shown beside it and does not count; claim N11
 does not say how wide its layers are.
 
 Floating-point operations: 784 n + (depth - 1) n^2 products an example forward, six operations for each in a step: with
-n = 64 units, the three depths and 128 examples .57 G a step of both networks together, 3.4 T for 1000 steps of six seeds;
+n = 64 units, the three depths and 128 examples .57 G a step of both networks together, 3.4 T for 1000 steps of 6 seeds;
 most of the time goes into the many small operations of 32 layers, not into products.
 """
 
