@@ -16,15 +16,21 @@ class Interrupted(KeyboardInterrupt):
     """A sweep that was stopped by hand; says what its store holds."""
 
 
+def refuse_begun(out: Path, resume: bool) -> None:
+    """Raise `Refused` where there is a store in ``out`` that ``resume`` does not ask for."""
+    store = out / STORE
+    if agreed((store / "manifest.json").exists() and not resume):
+        raise Refused(f"'{store}' holds a sweep: --resume continues it, another --out starts anew")
+
+
 def stored(train: Callable[..., Any], *, out: Path, resume: bool, shown: Task, **options: Any) -> SweepResult:
     """`jnorm.sweeps.sweep` with a store in ``out``, whose progress is ``shown``.
 
     Raises `Refused` where there is a store that ``resume`` does not ask for, where it cannot be written, and where it
     belongs to another sweep; `Interrupted` on Ctrl-C.
     """
+    refuse_begun(out, resume)
     store = out / STORE
-    if agreed((store / "manifest.json").exists() and not resume):
-        raise Refused(f"'{store}' holds a sweep: --resume continues it, another --out starts anew")
     latest: list[Progress] = []
 
     def report(progress: Progress) -> None:
