@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -318,12 +317,13 @@ SMALL = {"kinds": ("snn", "layernorm"), "units": (8,), "depths": (2,), "rates": 
 
 
 @pytest.mark.thorough
-def test_a_small_table_is_written_and_a_stopped_one_goes_on(folder, tmp_path, capsys, monkeypatch):
+def test_a_small_table_is_written_and_a_stopped_one_goes_on(folder, tmp_path, capsys, caplog, monkeypatch):
     config = uci.Config(out=tmp_path / "out", data_dir=folder, **SMALL)
-    compiled = lambda: set(Path(jax.config.jax_compilation_cache_dir).glob("jit_sweep*-cache"))
-    before = compiled()
-    numbers = uci.run(config)
-    assert len(compiled() - before) == numbers["programs"]  # those that choose also judge
+    with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
+        numbers = uci.run(config)
+    said = [record.getMessage() for record in caplog.records]
+    made = [text for text in said if text.startswith(("Compiling jit(sweep)", "Compiling sweep"))]
+    assert len(made) == numbers["programs"], made  # those that choose also judge
     assert numbers["sets"] == ["alpha", "beta", "gamma"]
     assert numbers["programs"] == 2
     # Two networks, two rates and three sets to choose; then four, four and one split to judge by.
