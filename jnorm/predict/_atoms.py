@@ -20,6 +20,7 @@ from jnorm.predict._values import (
     EXACT,
     FEW,
     GAUSSIAN,
+    LARGE,
     MARKED,
     Atoms,
     Random,
@@ -50,11 +51,13 @@ class Pool:
         """Samples of a value, as many as there are of all of its atoms."""
         parts = [(a, self.atom(atom)) for atom, a in v.terms.items()]
         count = min([len(rows) for _, rows in parts], default=1)
-        total = np.broadcast_to(v.offset, (count, v.size)).astype(np.float64)
+        total: Any = None
         for a, rows in parts:
-            rows = rows[:count]
-            total = total + (rows if a is None else rows * a if a.ndim == 1 else rows @ a.T)
-        return total
+            part = rows[:count] if a is None else rows[:count] * a if a.ndim == 1 else rows[:count] @ a.T
+            total = part if total is None else total + part
+        if total is None:
+            return np.broadcast_to(v.offset, (count, v.size)).astype(np.float64)
+        return total + v.offset if np.any(v.offset) else total
 
     def atom(self, atom: Any) -> np.ndarray:
         if atom not in self.known:
@@ -143,9 +146,14 @@ class Root(Atom):
         self.mean, self.deps, self.normal = np.zeros(size), frozenset({key}), normal
         self.whole, self.at = whole or self, np.arange(size) if at is None else at  # what it is a part of, and which
 
-    def selected(self, index: np.ndarray) -> "Atom":
+    def selected(self, index: np.ndarray) -> "Root":
         use = self.use and self.use.selected(index)
         return Root(self.key, self.var, use, index.size, self.normal, self.whole, self.at[index], self.shared)
+
+    @property
+    def variance(self) -> np.ndarray:
+        parts = np.array_split(np.arange(self.size), self.size // LARGE + 1)
+        return np.concatenate([np.diagonal(_gram(part, part)) for part in map(self.selected, parts)])
 
     def rows(self, pool: Pool) -> np.ndarray:
         if self.whole is not self:
