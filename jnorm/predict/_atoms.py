@@ -101,7 +101,11 @@ class Atom:
 
     @property
     def variance(self) -> np.ndarray:
-        """The diagonal of its covariance."""
+        """The diagonal of its covariance, in parts where that is large."""
+        if self.size > LARGE:
+            parts = [self.selected(at) for at in np.array_split(np.arange(self.size), self.size // 512)]
+            if all(parts):
+                return np.concatenate([part.variance for part in parts if part])
         cov = self.covariance(self)
         return np.zeros(self.size) if cov is None else np.diagonal(cov)
 
@@ -146,14 +150,9 @@ class Root(Atom):
         self.mean, self.deps, self.normal = np.zeros(size), frozenset({key}), normal
         self.whole, self.at = whole or self, np.arange(size) if at is None else at  # what it is a part of, and which
 
-    def selected(self, index: np.ndarray) -> "Root":
+    def selected(self, index: np.ndarray) -> "Atom":
         use = self.use and self.use.selected(index)
         return Root(self.key, self.var, use, index.size, self.normal, self.whole, self.at[index], self.shared)
-
-    @property
-    def variance(self) -> np.ndarray:
-        parts = np.array_split(np.arange(self.size), self.size // LARGE + 1)
-        return np.concatenate([np.diagonal(_gram(part, part)) for part in map(self.selected, parts)])
 
     def rows(self, pool: Pool) -> np.ndarray:
         if self.whole is not self:

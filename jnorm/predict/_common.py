@@ -4,6 +4,7 @@ Channels of images or words whose positions are mixed by one weight are not inde
 mean, all get the same random number from it. A layer norm takes that off again.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from jnorm.predict._nodes import Node
 from jnorm.predict._values import Random, added, affine, apply, diagonal
 
 NODES = 64
+_nodes = functools.cache(np.polynomial.hermite_e.hermegauss)
 
 
 def has_common(x: Random, count: int) -> bool:
@@ -69,7 +71,7 @@ class Smoothed(Node):
         self.node, self.std = node, std
 
     def at(self, z: np.ndarray, memo: object = None) -> np.ndarray:
-        x, w = np.polynomial.hermite_e.hermegauss(NODES)
+        x, w = _nodes(NODES)
         return sum(weight * self.node.at(z + self.std * at) for at, weight in zip(x, w / w.sum(), strict=True))
 
     def selected(self, index: np.ndarray, memo: object = None) -> "Smoothed":

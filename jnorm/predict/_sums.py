@@ -41,13 +41,6 @@ class Inner(Atom):
                 total -= (1 if cross is None else 2) * np.outer(means[0][:, k], means[1][:, l])
         return self.count * total
 
-    @property
-    def variance(self) -> np.ndarray:
-        if self.size <= LARGE:
-            return super().variance
-        parts = np.array_split(np.arange(self.size), self.size // 512)
-        return np.concatenate([np.diagonal(part.among(part)) for part in map(self.selected, parts)])
-
     def selected(self, index: np.ndarray) -> "Inner":
         part = Inner(self.first, self.then, self.i[index], self.j[index], self.count, self.whole)
         part.at = self.at[index]
