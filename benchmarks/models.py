@@ -144,7 +144,7 @@ MODELS: dict[str, Callable[[], Model]] = {
     "Equinox MLP": lambda: of_equinox(lambda key: eqx.nn.MLP(32, WIDTH, WIDTH, 4, jax.nn.silu, key=key), data(4, 32)),
     "Equinox convolutions": lambda: of_equinox(equinox_images, data(4, 3, 8, 8)),
     "one weight in 16 turns": lambda: recurrent(16),
-    "mixer": lambda: linen(Mixer(), data(2, 16, 32)),
+    "mixer": lambda: linen(Mixer(), data(2, 64, 32)),
     "gates": lambda: residual(lambda x, u, v, w: (jax.nn.silu(norm(x) @ u) * (norm(x) @ v)) @ w, 3, 4),
 }
 """By what they are; those of 50 layers have 512 units, the others 256."""

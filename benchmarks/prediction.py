@@ -92,14 +92,24 @@ def words(length: int) -> Any:
     return jnp.asarray(np.random.default_rng(0).integers(0, WORDS, (2, length)))
 
 
-class Gaps(NamedTuple):
-    """How far predictions are from means over real initializations: relative, and of correlations absolute."""
+class Gap(NamedTuple):
+    """How far predictions are from means over real initializations, the standard errors of these means, and of what.
 
-    second: np.ndarray
-    correlation: np.ndarray
-    gradient: np.ndarray
-    parameter: np.ndarray
-    error: float  # the standard error of the median squared gradient, relative
+    Both are relative, but of correlations absolute.
+    """
+
+    off: np.ndarray
+    error: np.ndarray
+    names: np.ndarray
+
+
+class Gaps(NamedTuple):
+    """The gaps of all values, and of all parameters."""
+
+    second: Gap
+    correlation: Gap
+    gradient: Gap
+    parameter: Gap
 
 
 def gaps(apply: Callable[..., Any], draw: Callable[..., Any], x: Any, draws: int) -> Gaps:
@@ -138,25 +148,32 @@ def gaps(apply: Callable[..., Any], draw: Callable[..., Any], x: Any, draws: int
         return [seen[place] for place in places], [jnp.mean(jnp.square(v)) for v in back]
 
     runs = [one(jax.random.key(seed)) for seed in range(1, draws + 1)]
-    values = jax.tree.map(lambda *v: np.mean(np.stack(v).astype(np.float64), 0), *(run[0] for run in runs))
-    back = np.stack([np.stack(run[1]) for run in runs]).astype(np.float64)
-    mean, error = back.mean(0), back.std(0, ddof=1) / np.sqrt(draws)
-    real = np.array([square for square, _ in values])
-    kept = (real < HUGE) & (real > 0)
-    cosines = np.array([_cosine(gram) for _, gram in values])
+    values, back = jax.tree.map(lambda *v: np.stack(v).astype(np.float64), *runs)
+    squares, grams = np.stack([square for square, _ in values], 1), [gram for _, gram in values]
+    back = np.stack(back, 1)
     count = len(prediction.parameters)
-    at = dict(zip(probes, mean[count:], strict=True))
-    slopes = np.array([at.get(place, np.nan) for place in places])
-    relative = lambda got, true: np.abs(np.array(got) / true - 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gradient = relative([row.gradient for row in prediction], slopes)
-        return Gaps(
-            relative([row.second for row in prediction], real)[kept],
-            np.abs(np.array([row.correlation for row in prediction]) - cosines)[kept],
-            gradient[np.isfinite(gradient)],
-            relative(list(prediction.parameters.values()), mean[:count])[mean[:count] > 1e-9 * mean.max()],
-            float(np.median(error / mean)),
-        )
+    at = {place: back[:, count + i] for i, place in enumerate(probes)}
+    slopes = np.stack([at.get(place, np.full(draws, np.nan)) for place in places], 1)
+    real = squares.mean(0)
+    kept = (real < HUGE) & (real > 0)
+    cosines = np.array([_cosine(gram) for gram in grams])
+    leaves = back[:, :count]
+    some = leaves.mean(0) > 1e-9 * leaves.mean(0).max()
+    names, apart = np.array([row.name for row in prediction]), np.isfinite(cosines[:, 0]) & kept
+    correlation = np.array([row.correlation for row in prediction]) - cosines[:, 0]
+    return Gaps(
+        _gap(names, [row.second for row in prediction], squares, kept),
+        Gap(correlation[apart], cosines[apart, 1], names[apart]),
+        _gap(names, [row.gradient for row in prediction], slopes, np.all(np.isfinite(slopes), 0)),
+        _gap(np.array(list(prediction.parameters)), list(prediction.parameters.values()), leaves, some),
+    )
+
+
+def _gap(names: np.ndarray, predicted: list[float], runs: np.ndarray, kept: np.ndarray) -> Gap:
+    """Of predictions and ``[draws, rows]``, at the rows that are ``kept`` and differ from zero."""
+    kept = kept & (runs.mean(0) > 0)
+    runs, mean = runs[:, kept], runs.mean(0)[kept]
+    return Gap(np.array(predicted)[kept] / mean - 1, runs.std(0, ddof=1) / len(runs) ** 0.5 / mean, names[kept])
 
 
 def _inputs(params: Any) -> list[Any]:
@@ -174,16 +191,20 @@ def _moments(v: Any, axes: Any) -> Any:
     return jnp.mean(jnp.square(v)), jnp.mean(pairs, tuple(i + 1 for i in units if i)) if 0 not in units else jnp.ones(0)
 
 
-def _cosine(gram: np.ndarray) -> float:
-    """Of different examples, averaged over them and over positions."""
-    if not gram.size:
-        return np.nan
-    gram = gram.reshape(*gram.shape[:2], -1)
-    size = np.sqrt(np.einsum("iip->ip", gram))
-    fine = size > 0
-    size = np.where(fine, size, 1.0)
-    cosines = np.where(fine[:, None] & fine[None], gram / size[:, None] / size[None], 0.0)
-    return float(cosines[~np.eye(len(gram), dtype=bool)].mean())
+def _cosine(grams: np.ndarray) -> tuple[float, float]:
+    """Of different examples, averaged over them and over positions, of the mean over draws; and its standard error."""
+    if not grams[0].size:
+        return np.nan, np.nan
+    grams = grams.reshape(*grams.shape[:3], -1)
+    mean, apart = grams.mean(0), ~np.eye(grams.shape[1], dtype=bool)
+    squares = np.einsum("iip->ip", mean)
+    fine = (squares[:, None] > 0) & (squares[None] > 0)
+    size = np.sqrt(np.where(fine, squares[:, None] * squares[None], 1.0))
+    cosines = np.where(fine, mean / size, 0.0)
+    own = np.einsum("diip->dip", grams) / np.where(squares > 0, squares, 1.0)
+    each = np.where(fine, grams / size, 0.0) - cosines * (own[:, :, None] + own[:, None]) / 2  # to first order
+    error = each[:, apart].mean((1, 2)).std(ddof=1) / len(grams) ** 0.5
+    return float(cosines[apart].mean()), float(error)
 
 
 COLD = """
@@ -279,9 +300,14 @@ def run() -> Iterator[Row]:
     for what, make in made.items():
         found = gaps(*make(), 4 if harness.quick else DRAWS)
         for field, (middle, most) in asked.items():
-            values = 100 * getattr(found, field)
-            yield Row(f"{what}: {field}, median", float(np.nanmedian(values)), "%", most=middle)
-            yield Row(f"{what}: {field}, largest", float(np.nanmax(values)), "%", most=most)
+            gap: Gap = getattr(found, field)
+            off, error = 100 * np.abs(gap.off), 100 * gap.error
+            worst = int(np.argmax(off))
+            for kind, limit, a, b, at in (
+                ("median", middle, np.median(off), np.median(error), ""),
+                ("largest", most, off[worst], error[worst], f" at {gap.names[worst]}"),
+            ):
+                yield Row(f"{what}: {field}, {kind}", float(a), "%", most=limit, detail=f"standard error {b:.2g} %{at}")
         if what in gpts:
             name, _, length = gpts[what]
             cold = fresh(COLD.format(name=name, length=length), rounds=1 if harness.quick else 3)

@@ -16,6 +16,7 @@ MOVES = frozenset(
     {"broadcast_in_dim", "convert_element_type", "copy", "copy_p", "dynamic_slice", "expand_dims", "gather", "iota"}
     | {"optimization_barrier", "pad", "reduce_precision", "reshape", "rev", "sharding_constraint", "slice", "split"}
     | {"squeeze", "stop_gradient", "transpose", "concatenate", "dynamic_update_slice", "random_bits", "random_wrap"}
+    | {"stack", "tile", "unstack"}
 )
 """Primitives that make no new values."""
 

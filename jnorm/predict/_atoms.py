@@ -8,13 +8,13 @@
 Sums of products of two values are in `jnorm.predict._sums`.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from jnorm.predict import _hermite
+from jnorm.predict._pool import Pool
 from jnorm.predict._uses import Use
 from jnorm.predict._values import (
     EXACT,
@@ -32,49 +32,6 @@ from jnorm.predict._values import (
     second,
     select,
 )
-
-COUNT = 4096  # units that are sampled, fewer where one takes many numbers
-NUMBERS = 2**22
-HELD = 2**24  # numbers that a pool keeps for the next value
-
-
-class Pool:
-    """Joint samples of units, ``[count, size]`` for each atom."""
-
-    def __init__(self, count: int = COUNT, rng: np.random.Generator | None = None) -> None:
-        self.count, self.rng = count, rng or np.random.default_rng(0)
-        self.known: dict[Any, np.ndarray] = {}
-        self.roots = defaultdict[Any, list[Root]](list)  # those that are known, by their weight
-        self.held = 0
-
-    def rows(self, v: Random) -> np.ndarray:
-        """Samples of a value, as many as there are of all of its atoms."""
-        parts = [(a, self.atom(atom)) for atom, a in v.terms.items()]
-        count = min([len(rows) for _, rows in parts], default=1)
-        total: Any = None
-        for a, rows in parts:
-            part = rows[:count] if a is None else rows[:count] * a if a.ndim == 1 else rows[:count] @ a.T
-            total = part if total is None else total + part
-        if total is None:
-            return np.broadcast_to(v.offset, (count, v.size)).astype(np.float64)
-        return total + v.offset if np.any(v.offset) else total
-
-    def atom(self, atom: Any) -> np.ndarray:
-        if atom not in self.known:
-            self.known[atom] = atom.rows(self)
-            self.held += self.known[atom].size
-        return self.known[atom]
-
-    def forgotten(self) -> "Pool":
-        """Itself for another value: what the ones before have in common with it is known, unless that is too much."""
-        if self.held > HELD:
-            self.known.clear()
-            self.roots.clear()
-            self.held = 0
-        return self
-
-    def share(self, size: int) -> int:
-        return max(min(self.count, NUMBERS // max(size, 1)), min(self.count, 64))
 
 
 class Atom:
@@ -159,16 +116,17 @@ class Root(Atom):
             return pool.atom(self.whole)[:, self.at]
         together = list(pool.roots[self.key])
         pool.roots[self.key].append(self)
-        cov = _gram(self, self)
+        cov, count = _gram(self, self), pool.share(self.size)
         if not together:
-            return pool.rng.standard_normal((pool.share(self.size), self.size)) @ _factor(cov).T
+            return pool.normal(count, self.size) @ _factor(cov).T
         # Given the other uses of the weight, which have been drawn.
-        known = np.concatenate([pool.known[atom] for atom in together], 1)
+        count = min(count, *(len(pool.known[atom]) for atom in together))
+        known = np.concatenate([pool.known[atom][:count] for atom in together], 1)
         across = np.concatenate([_gram(self, atom) for atom in together], 1)
         among = np.block([[_gram(a, b) for b in together] for a in together])
         slope = across @ np.linalg.pinv(among, rcond=1e-10, hermitian=True)
         left = _factor(cov - slope @ across.T)
-        return known @ slope.T + pool.rng.standard_normal((len(known), self.size)) @ left.T
+        return known @ slope.T + pool.normal(count, self.size) @ left.T
 
 
 def _factor(cov: np.ndarray) -> np.ndarray:

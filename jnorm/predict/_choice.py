@@ -10,6 +10,7 @@ CONTRACTIONS = frozenset({"dot_general", "conv_general_dilated"})
 QUIET = frozenset(
     {"broadcast_in_dim", "concatenate", "convert_element_type", "copy", "dynamic_slice", "gather"}
     | {"optimization_barrier", "pad", "reshape", "rev", "slice", "split", "squeeze", "stop_gradient", "transpose"}
+    | {"stack", "tile", "unstack"}
 )
 """What moves numbers only, and has no row of its own."""
 

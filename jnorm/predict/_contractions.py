@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jnorm.predict._along import Forward, along
 from jnorm.predict._atoms import Rows, used
 from jnorm.predict._common import apart_from, average
 from jnorm.predict._structure import factors, index_of
@@ -42,7 +43,7 @@ def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     sides = [i for i, x in enumerate(pair) if isinstance(x, Weight)]
     if sides:
         weight = sides[0]
-        made = _with_weight(pair[1 - weight], pair[weight], contracted, batched, weight)
+        made = _with_weight(pair[1 - weight], pair[weight], contracted, batched, weight, predictor)
         met = _own_rows(pair[1 - weight], pair[weight], made.axes, predictor)
         return made if met is None else added(made, met)
     if all(isinstance(x, Random) for x in pair):
@@ -61,7 +62,7 @@ def _others(rank: int, *taken: Sequence[int]) -> list[int]:
     return [axis for axis in range(rank) if all(axis not in some for some in taken)]
 
 
-def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: int) -> Random:
+def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: int, predictor: Any) -> Random:
     data = 1 - side
     key = (weight.key, tuple(contracted[side]), tuple(batched[side]))
     inner, shared = contracted[data], batched[data]
@@ -95,6 +96,13 @@ def _with_weight(x: Any, weight: Weight, contracted: Any, batched: Any, side: in
     out = (*(axes[axis] for axis in shared), *((*sides, *new) if side else (*new, *sides)))
     made = used(key, weight, use, size, out, x, together)
     made.centred = isinstance(x, Random) and bool(apart) and x.centred
+    if not isinstance(x, Random) or len(inner) > 1 or shared or len(outer) > 1:
+        return made
+    forwards = predictor.forwards.setdefault(weight.key, [])
+    if not predictor.reverse:
+        forwards.append((*contracted[side], Forward(x, use_index, made) if count == 1 else None))
+    elif len(forwards) == 1 and forwards[0][0] != contracted[side][0] and forwards[0][1]:
+        return along(made, x, forwards[0][1], len(axes) - 1 if side else 0, bool(side), predictor.pool)
     return made
 
 

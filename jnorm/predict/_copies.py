@@ -4,6 +4,7 @@ Units are independent, so that units that meet positions are as many copies of o
 layer that takes all pixels of an image as one vector.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Collection, Sequence
@@ -11,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from jnorm.predict._atoms import RULES, Atom, Pool
+from jnorm.predict._atoms import RULES, Atom
+from jnorm.predict._pool import Pool
 from jnorm.predict._values import LARGE, Atoms, Random, Refused, _flat, affine, alike, covariance, diagonal, second
 
 _ids = itertools.count()
@@ -78,7 +80,16 @@ class Copies(Atom):
 
     def rows(self, pool: Pool) -> np.ndarray:
         rows = pool.atom(self.atom)
-        return rows[(np.arange(len(rows))[:, None] + self.at) % len(rows), self.of]  # of another unit
+        units, which = np.unique(self.at, return_inverse=True)
+        others = np.stack([_others(len(rows), int(unit)) for unit in units], 1)
+        return rows[others[:, which], self.of]
+
+
+@functools.cache
+def _others(count: int, unit: int) -> np.ndarray:
+    """Samples of another unit, the same for all values of it; what was the opposite of another one is so again."""
+    half = np.random.default_rng(unit).permutation(count // 2)
+    return np.concatenate([half, half + count // 2, np.arange(count // 2 * 2, count)])
 
 
 def _copies(first: Copies, then: Copies) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jnorm.predict._copies import Value, positions
 from jnorm.predict._elementwise import placed
-from jnorm.predict._structure import factors, index_of
+from jnorm.predict._structure import factors, index_of, moved_axes
 from jnorm.predict._values import Atoms, Random, Refused, Stack, Weight, added, summed
 from jnorm.predict._windows import inverse
 
@@ -38,6 +38,15 @@ def concatenate(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
         total = part if total is None else added(total, part)
         before += own
     return total
+
+
+def stack(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """Values as positions of a new axis, with all covariances; parameters as the turns of a loop take them."""
+    axis = site.params["axis"]
+    if all(isinstance(x, Weight) for x in inputs) and axis == 0:
+        return Stack(tuple(inputs))
+    made = stacked(Stack(tuple(predictor.ready(x) for x in inputs)), predictor)
+    return moved_axes(made, [*range(1, axis + 1), 0, *range(axis + 1, len(made.axes))])
 
 
 def _beside(inputs: Sequence[Any], axis: int, like: Random, predictor: Any) -> Any:
@@ -155,7 +164,7 @@ def scatter_add(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
 
 def stacked(stack: Stack, predictor: Any) -> Random:
-    """What turns of a loop left behind, along a new first axis."""
+    """What turns of a loop left behind, or values side by side, along a new first axis."""
     column: Sequence[Any] = stack.parts
     if any(isinstance(x, Weight) for x in column):
         raise Refused("a stack of parameters")
@@ -179,4 +188,5 @@ RULES: dict[str, Callable[[Any, Sequence[Any], Any], Any]] = {
     "dynamic_update_slice": dynamic_update_slice,
     "pad": pad,
     "scatter-add": scatter_add,
+    "stack": stack,
 }

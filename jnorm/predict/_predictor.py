@@ -10,7 +10,8 @@ import numpy as np
 
 from jnorm import jaxprs
 from jnorm.predict import _contractions, _convolutions, _elementwise, _joins, _loops, _reductions, _structure
-from jnorm.predict._atoms import Function, Pool, Root
+from jnorm.predict._atoms import Function, Root
+from jnorm.predict._pool import Pool
 from jnorm.predict._strays import Strays
 from jnorm.predict._values import FEW, GAUSSIAN, LARGE, MARKED, Atoms, Random, Refused, Stack, Weight
 
@@ -38,6 +39,7 @@ class Predictor:
     pool: Pool = dataclasses.field(default_factory=Pool)
     scratch: Pool = dataclasses.field(default_factory=Pool)  # for the sizes of values, and forgotten
     leaves: dict[Any, Root] = dataclasses.field(default_factory=dict)
+    forwards: dict[Any, list[Any]] = dataclasses.field(default_factory=dict)  # products with each weight
     computed: dict[Any, tuple[list[Any], Sequence[Any]]] = dataclasses.field(default_factory=dict)
     known: dict[bytes, Random] = dataclasses.field(default_factory=dict)
     parts: dict[Any, Any] = dataclasses.field(default_factory=dict)

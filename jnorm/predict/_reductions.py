@@ -9,6 +9,7 @@ import numpy as np
 from jnorm.predict._common import average, has_common, summand
 from jnorm.predict._copies import meeting, positions
 from jnorm.predict._elementwise import known, placed
+from jnorm.predict._pool import COUNT
 from jnorm.predict._structure import factors, index_of
 from jnorm.predict._sums import Total
 from jnorm.predict._together import product, sampled
@@ -108,10 +109,10 @@ def reduce_sum(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     for units in over:
         if has_common(x, units):
             return affine(summed(average(x, units), index, axes), float(count))
-    mean = count * x.mean[index].sum(1)
+    mean = count * (np.zeros(len(index)) if x.centred else x.mean[index].sum(1))
     if predictor.reverse and not x.centred and x.size <= LARGE:
         each = summed(summand(x, count), index, axes)
-        chance = 5 / np.sqrt(predictor.pool.count) if x.status == SAMPLED else 1e-9
+        chance = 5 / np.sqrt(COUNT) if x.status >= SAMPLED else 1e-9
         if each.terms and np.all(np.abs(each.mean) <= chance * np.sqrt(diagonal(each))):
             return Random(axes, np.zeros(()), {Total(each, count): None}, status=x.status, law=max(x.law, GAUSSIAN))
     return predictor.settled(mean, axes, x, count)

@@ -10,7 +10,8 @@ import numpy as np
 from scipy import special
 
 from jnorm.predict import _hermite
-from jnorm.predict._atoms import Function, Pool, Product
+from jnorm.predict._atoms import Function, Product
+from jnorm.predict._pool import Pool
 from jnorm.predict._values import Random, _flat, affine, select
 
 PARTS = 16  # of an octave

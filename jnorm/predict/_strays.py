@@ -16,9 +16,10 @@ import numpy as np
 
 from jnorm import jaxprs
 from jnorm.predict import _hermite
-from jnorm.predict._atoms import Function, Pool, Product, Rows
+from jnorm.predict._atoms import Function, Product, Rows
 from jnorm.predict._elementwise import NAMES, known
 from jnorm.predict._nodes import Node, bind
+from jnorm.predict._pool import Pool
 from jnorm.predict._together import scaled
 from jnorm.predict._values import EXACT, Random, Weight, _flat, _select, select
 
@@ -29,7 +30,7 @@ ONCE = frozenset(
     {"mul", "neg", "dot_general", "conv_general_dilated", "reshape", "transpose", "squeeze", "broadcast_in_dim"}
     | {"slice", "pad", "rev", "gather", "dynamic_slice", "convert_element_type", "reduce_sum", "reduce_max", "abs"}
     | {"reduce_min", "cumsum", "reduce_window_sum", "reduce_window_max", "reduce_window_min", "stop_gradient", "copy"}
-    | {"optimization_barrier", "reduce_precision", "scatter-add", "select_and_scatter_add"}
+    | {"optimization_barrier", "reduce_precision", "scatter-add", "select_and_scatter_add", "split", "tile", "unstack"}
 )
 """What scales as each of its inputs does."""
 SUMS = frozenset({"add", "add_any", "sub"})
@@ -123,8 +124,8 @@ def _carrier(x: Random) -> Random | None:
 def _elasticities(site: Any, inputs: Sequence[Any], out: Random, pool: Pool) -> list[tuple[Random, float]]:
     name = site.primitive
     random = [(i, x) for i, x in enumerate(inputs) if isinstance(x, Random)]
-    if name in ("select_n", "concatenate"):
-        cases = [x for i, x in random if i or name == "concatenate"]
+    if name in ("select_n", "concatenate", "stack"):
+        cases = [x for i, x in random if i or name != "select_n"]
         squares = [_square(x) * math.prod(x.shape) for x in cases]
         return [(x, s / (sum(squares) or 1.0)) for x, s in zip(cases, squares, strict=True)]
     if name in ("square", "integer_pow"):

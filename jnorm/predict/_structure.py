@@ -147,6 +147,27 @@ def split(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     ]
 
 
+def unstack(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """The parts of an axis, each without it: positions, layers of a parameter, or units of their own."""
+    x, axis = inputs[0], site.params["axis"]
+    if isinstance(x, Weight):
+        shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+        return [x._replace(key=(*x.key, "unstack", axis, i), shape=shape) for i in range(x.shape[axis])]
+    whole = [slice(None)] * len(x.axes)
+    parts = [taken(x, [*whole[:axis], slice(i, i + 1), *whole[axis + 1 :]], predictor) for i in range(x.shape[axis])]
+    return [part.like((*part.axes[:axis], *part.axes[axis + 1 :])) for part in parts]
+
+
+def tile(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
+    """The same numbers again and again: each axis has one more factor, of positions."""
+    x, many = predictor.ready(inputs[0]), site.params["reps"]
+    axes = tuple(((times, False), *atoms) if times > 1 else atoms for times, atoms in zip(many, x.axes, strict=True))
+    small = [[1 if unit else size for size, unit in atoms] for atoms in x.axes]
+    before = [n for times, own in zip(many, small, strict=True) for n in ([1, *own] if times > 1 else own)]
+    after = [n for times, own in zip(many, small, strict=True) for n in ([times, *own] if times > 1 else own)]
+    return select(x, np.broadcast_to(np.arange(x.size).reshape(before), after).ravel(), axes)
+
+
 def taken(x: Random, slices: Sequence[slice], predictor: Any) -> Random:
     index, axes, part = index_of(x), list(x.axes), []
     where = factors(x.axes)
@@ -238,6 +259,8 @@ RULES: dict[str, Callable[[Any, Sequence[Any], Any], Any]] = {
     "broadcast_in_dim": broadcast,
     "slice": cut,
     "split": split,
+    "tile": tile,
+    "unstack": unstack,
     "rev": reverse,
     "gather": gather,
     "dynamic_slice": dynamic_slice,

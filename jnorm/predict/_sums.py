@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 
-from jnorm.predict._atoms import RULES, Atom, Function, Pool, Product, function_root, product_other, sampled_covariance
+from jnorm.predict._atoms import RULES, Atom, Function, Product, function_root, product_other, sampled_covariance
+from jnorm.predict._pool import Pool
 from jnorm.predict._values import FEW, LARGE, Random, covariance, diagonal, second
 
 _ids = itertools.count()

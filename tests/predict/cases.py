@@ -155,6 +155,9 @@ MOVES = {
     "dynamic_update_slice": of(lambda z: jnp.tanh(lax.dynamic_slice_in_dim(z, 1, 2, axis=0)), 3),
     "pad": of(lambda z: jnp.tanh(lax.pad(z, 0.0, ((1, 2, 0), (0, 0, 0))))),
     "scatter-add": of(lambda z: jnp.tanh(z[jnp.array([0, 2, 2])]), 3),
+    "stack": of(lambda z: jnp.stack([z, jnp.tanh(z), jnp.full((2, UNITS), 0.5)], 1) * 2.0),
+    "unstack": of(lambda z: jnp.tanh(jnp.unstack(z)[0])[: UNITS // 2] * jnp.unstack(z.reshape(3, 2, -1), axis=1)[1], 3),
+    "tile": of(lambda z: jnp.tanh(jnp.tile(z, (2, 2))), 3),
 }
 SUMS = {
     "reduce_window_sum": _windows(lax.add, 0.0),
