@@ -21,12 +21,12 @@ class Forward(NamedTuple):
 
     Attributes:
         x: What was multiplied.
-        index: Which of its numbers, ``[output, input]``.
+        places: Which of its numbers, ``[output, input]``.
         z: What came of it.
     """
 
     x: Random
-    index: np.ndarray
+    places: np.ndarray
     z: Random
 
 
@@ -42,8 +42,8 @@ def along(made: Random, y: Random, forward: Forward, axis: int, last: bool, pool
         pool: Samples.
     """
     apart = positions(made, {axis})
-    shape = forward.index.shape
-    if apart is None or apart.size != forward.index.size or y.size != shape[0] or apart.size > LARGE:
+    shape = forward.places.shape
+    if apart is None or apart.size != forward.places.size or y.size != shape[0] or apart.size > LARGE:
         return made
     z, other = pool.rows(forward.z), pool.rows(y)
     count = min(len(z), len(other))
@@ -51,7 +51,7 @@ def along(made: Random, y: Random, forward: Forward, axis: int, last: bool, pool
     rho = np.mean(z * other) / np.maximum(np.mean(z, 0) * np.mean(other, 0), 1e-300).mean() - 1.0
 
     def further(x: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        inputs = x[:, forward.index]  # [count, output, input]
+        inputs = x[:, forward.places]  # [count, output, input]
         drawn = drawn.reshape(-1, *shape) if last else drawn.reshape(-1, *shape[::-1]).swapaxes(1, 2)
         size = np.maximum(np.sum(inputs**2, -1, keepdims=True), 1e-300)
         out = (np.sqrt(max(1.0 + rho, 0.0)) - 1.0) * inputs * np.sum(inputs * drawn, -1, keepdims=True) / size

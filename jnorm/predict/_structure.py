@@ -159,13 +159,17 @@ def unstack(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
 
 
 def tile(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
-    """The same numbers again and again: each axis has one more factor, of positions."""
+    """The same numbers again and again: more positions, also of units, whose axis has them as a factor."""
     x, many = predictor.ready(inputs[0]), site.params["reps"]
-    axes = tuple(((times, False), *atoms) if times > 1 else atoms for times, atoms in zip(many, x.axes, strict=True))
-    small = [[1 if unit else size for size, unit in atoms] for atoms in x.axes]
-    before = [n for times, own in zip(many, small, strict=True) for n in ([1, *own] if times > 1 else own)]
-    after = [n for times, own in zip(many, small, strict=True) for n in ([times, *own] if times > 1 else own)]
-    return select(x, np.broadcast_to(np.arange(x.size).reshape(before), after).ravel(), axes)
+    axes, before, after = list(x.axes), list[int](), list[int]()
+    for axis, (times, atoms) in enumerate(zip(many, x.axes, strict=True)):
+        own = [1 if unit else size for size, unit in atoms]
+        before += [1, *own]
+        after += [times, *own]
+        if times > 1:
+            units = any(unit for _, unit in atoms)
+            axes[axis] = ((times, False), *atoms) if units else ((times * x.shape[axis], False),)
+    return select(x, np.broadcast_to(np.arange(x.size).reshape(before), after).ravel(), tuple(axes))
 
 
 def taken(x: Random, slices: Sequence[slice], predictor: Any) -> Random:

@@ -141,6 +141,14 @@ ELEMENTWISE = {
     "tanh": of(jnp.tanh),
     "xor": where(lambda z: (z > 0) ^ (z > 1)),
 }
+
+
+def _unstacked(u: jax.Array, v: jax.Array) -> jax.Array:
+    """Of two halves of the units, and the first of three positions."""
+    first, *_ = jnp.unstack(jnp.tanh(u))
+    return first[None] * v
+
+
 MOVES = {
     "reshape": of(lambda z: jnp.tanh(z.reshape(2, 2, UNITS)), 4),
     "transpose": of(lambda z: jnp.tanh(z.swapaxes(0, 1)), 2, 3),
@@ -156,7 +164,7 @@ MOVES = {
     "pad": of(lambda z: jnp.tanh(lax.pad(z, 0.0, ((1, 2, 0), (0, 0, 0))))),
     "scatter-add": of(lambda z: jnp.tanh(z[jnp.array([0, 2, 2])]), 3),
     "stack": of(lambda z: jnp.stack([z, jnp.tanh(z), jnp.full((2, UNITS), 0.5)], 1) * 2.0),
-    "unstack": of(lambda z: jnp.tanh(jnp.unstack(z)[0])[: UNITS // 2] * jnp.unstack(z.reshape(3, 2, -1), axis=1)[1], 3),
+    "unstack": of(lambda z: _unstacked(*jnp.unstack(z.reshape(3, 2, -1), axis=1)), 3),
     "tile": of(lambda z: jnp.tanh(jnp.tile(z, (2, 2))), 3),
 }
 SUMS = {
