@@ -9,7 +9,7 @@ from jnorm.predict._values import Random
 
 COUNT = 4096  # units that are sampled, more where these take few numbers, and fewer where they take many
 FEWEST, MOST = 2**17, 2**22  # numbers of them all
-LIMIT = 2**14
+LIMIT = 2**13
 HELD = 2**24  # numbers that a pool keeps for the next value
 
 
@@ -59,13 +59,13 @@ class Pool:
         """Standard normal numbers ``[count, size]`` whose means and covariances are 0 and 1 of these units themselves.
 
         The second half is the first with opposite signs, and those that were drawn before are not correlated with
-        them, as far as there are units for that: so that second moments are not those of this sample by chance.
+        them, as far as these are not too many: so that second moments are not those of this sample by chance.
         """
         if self.count or count % 2 or 4 * size > count:
             return self.rng.standard_normal((count, size))
         half = self.rng.standard_normal((count // 2, size))
         before = self.drawn.setdefault(count, [])
-        while before and 16 * (sum(z.shape[1] for z in before) + size) > count:
+        while before and count * (sum(z.shape[1] for z in before) + size) > HELD // 16:
             before.pop(0)
         for z in before:
             half -= z @ (z.T @ half) / len(half)
