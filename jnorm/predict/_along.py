@@ -41,8 +41,8 @@ def along(made: Random, y: Random, forward: Forward, axis: int, last: bool, pool
         last: Whether that is behind the axes of the outputs, or before.
         pool: Samples.
     """
-    apart = positions(made, {axis})
     shape = forward.places.shape
+    apart = None if y.deps.isdisjoint(forward.z.deps) else positions(made, {axis})
     if apart is None or apart.size != forward.places.size or y.size != shape[0] or apart.size > LARGE:
         return made
     z, other = pool.rows(forward.z), pool.rows(y)

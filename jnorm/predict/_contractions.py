@@ -9,6 +9,7 @@ import numpy as np
 from jnorm.predict._along import Forward, along
 from jnorm.predict._atoms import Rows, used
 from jnorm.predict._common import apart_from, average
+from jnorm.predict._copies import positions
 from jnorm.predict._structure import factors, index_of
 from jnorm.predict._sums import Inner, Outer
 from jnorm.predict._uses import Use
@@ -127,7 +128,7 @@ def _own_rows(x: Any, weight: Weight, axes: tuple[Atoms, ...], predictor: Any) -
 
 
 def _with_known(x: Random, k: np.ndarray, contracted: Any, batched: Any, known: int, predictor: Any) -> Any:
-    """Known numbers against positions: a linear map."""
+    """Known numbers against positions: a linear map. Units that they differ for are positions then, if not too many."""
     data = 1 - known
     inner, shared = contracted[data], batched[data]
     free = _others(len(x.axes), inner, shared)
@@ -143,7 +144,10 @@ def _with_known(x: Random, k: np.ndarray, contracted: Any, batched: Any, known: 
         ]:
             if axis in units:
                 if len(x.axes[axis]) > 1 or not np.all(matrix == np.take(matrix, [0], position)):
-                    raise Refused("known numbers that differ from unit to unit in a product")
+                    apart = positions(x, units)
+                    if apart is None:
+                        raise Refused("known numbers that differ from unit to unit in a product")
+                    return _with_known(apart, k, contracted, batched, known, predictor)
                 matrix = np.take(matrix, [0], position)
     rows = math.prod(matrix.shape[len(shared) : k.ndim - len(inner)])
     matrix = matrix.reshape(math.prod(own(axis) for axis in shared), rows, math.prod(own(axis) for axis in inner))

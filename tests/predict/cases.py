@@ -212,7 +212,9 @@ def _forward(f: Callable[[jax.Array], Any], *lead: int) -> Case:
 
 
 REFUSED: dict[str, Case] = {
-    "known numbers that differ from unit to unit in a product": _forward(lambda z: z @ jnp.eye(UNITS)),
+    "known numbers that differ from unit to unit in a product": Case(
+        lambda w, x: (x @ w) @ jnp.eye(UNITS), (3, UNITS), data(16, 3), gradients=False
+    ),
     "an axis that is of units in one factor and of positions in the other": Case(
         lambda w, x: (x[:2] @ w[0]) @ (x @ w[1]), [(3, 64), (3, 8)], data(64, 3), gradients=False
     ),

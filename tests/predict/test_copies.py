@@ -90,3 +90,10 @@ def test_gradients_by_numbers_that_all_units_share():
 
     rows = compare(apply, draw, jax.random.normal(KEY, (4, 16)), draws=256)
     assert all(rows.parameters[name] > 0 for name in ("gain", "shift", "scale"))
+
+
+def test_known_numbers_mix_units():
+    """As a fixed transform of all units does: what an orthogonal one makes has the same second moment."""
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 64)))[0].astype(np.float32)
+    apply = lambda w, x: jnp.tanh(jnp.tanh(x @ w) @ turn)
+    compare(apply, lambda key: jax.random.normal(key, (16, 64)) / 4, jax.random.normal(KEY, (3, 16)))

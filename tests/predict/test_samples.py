@@ -77,3 +77,14 @@ def test_a_scale_before_a_weight_meets_it_again_in_its_gradient(lead):
     size = jnp.mean(x**2)  # that of h at a position, and of z
     left = 5 * (2 / 4096) ** 0.5 + 2 / positions  # of samples, and of E |h|^4 over (E |h|^2)^2
     assert found.parameters["1"] == pytest.approx(float(3 * lead * outputs * size**2), rel=left)
+
+
+def test_a_straight_layer_has_the_gradient_of_a_fresh_weight():
+    """``sum_k z_k a_k`` of a scale before it: ``K E[z^2]``, in closed form."""
+    apply = lambda w, x: jnp.swapaxes((x @ w[0]) * w[1][None], 0, 1) @ w[2]
+    laws = [Law("normal", 1 / 64), Law("known"), Law("normal", 1 / 16)]
+    x = jax.random.normal(KEY, (16, 64))
+    params = [jnp.zeros((64, 128)), jnp.ones(128), jnp.zeros((16, 32))]
+    found = predict(apply, params, x, laws=laws, gradients=True)
+    assert all(row.status in ("exact", "gaussian") for row in found)
+    assert found.parameters["1"] == pytest.approx(float(32 * jnp.mean(x**2)), rel=1e-6)
