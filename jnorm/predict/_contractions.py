@@ -29,6 +29,8 @@ from jnorm.predict._values import (
     second,
 )
 
+MIXED = 512  # numbers of which units become positions, so that known ones can mix them
+
 
 def dot_general(site: Any, inputs: Sequence[Any], predictor: Any) -> Any:
     """With a weight Gaussian of covariance ``var sum_i E[x_i x'_i]``, also between two uses of one weight, and what a
@@ -144,7 +146,8 @@ def _with_known(x: Random, k: np.ndarray, contracted: Any, batched: Any, known: 
         ]:
             if axis in units:
                 if len(x.axes[axis]) > 1 or not np.all(matrix == np.take(matrix, [0], position)):
-                    apart = positions(x, units)
+                    fits = x.size * math.prod(x.shape[axis] for axis in units) <= MIXED
+                    apart = positions(x, units) if fits else None
                     if apart is None:
                         raise Refused("known numbers that differ from unit to unit in a product")
                     return _with_known(apart, k, contracted, batched, known, predictor)
