@@ -147,4 +147,5 @@ MODELS: dict[str, Callable[[], Model]] = {
     "mixer": lambda: linen(Mixer(), data(2, 64, 32)),
     "gates": lambda: residual(lambda x, u, v, w: (jax.nn.silu(norm(x) @ u) * (norm(x) @ v)) @ w, 3, 4),
 }
-"""By what they are; those of 50 layers have 512 units, the others 256."""
+"""By what they are; those of 50 layers have 512 units, the others 256. The mixer mixes 64 positions: averages over
+fewer are marked, as what a norm divides by strays with the draw."""

@@ -139,19 +139,17 @@ def _with_known(x: Random, k: np.ndarray, contracted: Any, batched: Any, known: 
     count = math.prod(size for axis in inner for size, unit in x.axes[axis] if unit)
     order = [*batched[known], *_others(k.ndim, contracted[known], batched[known]), *contracted[known]]
     matrix = k.transpose(order)
-    if units:
-        # Numbers that are the same for all units, as in a mean; they stand for one of them.
-        for position, axis in [(i, a) for i, a in enumerate(shared)] + [
-            (k.ndim - len(inner) + i, a) for i, a in enumerate(inner)
-        ]:
-            if axis in units:
-                if len(x.axes[axis]) > 1 or not np.all(matrix == np.take(matrix, [0], position)):
-                    fits = x.size * math.prod(x.shape[axis] for axis in units) <= MIXED
-                    apart = positions(x, units) if fits else None
-                    if apart is None:
-                        raise Refused("known numbers that differ from unit to unit in a product")
-                    return _with_known(apart, k, contracted, batched, known, predictor)
-                matrix = np.take(matrix, [0], position)
+    axes_of = [*enumerate(shared), *enumerate(inner, k.ndim - len(inner))]
+    places = [(position, axis) for position, axis in axes_of if axis in units]
+    same = lambda position: bool(np.all(matrix == np.take(matrix, [0], position)))
+    if any(len(x.axes[axis]) > 1 or not same(position) for position, axis in places):
+        fits = x.size * math.prod(x.shape[axis] for axis in units) <= MIXED
+        apart = positions(x, units) if fits else None
+        if apart is None:
+            raise Refused("known numbers that differ from unit to unit in a product")
+        return _with_known(apart, k, contracted, batched, known, predictor)
+    for position, _ in places:  # the same for all units, as in a mean; they stand for one of them
+        matrix = np.take(matrix, [0], position)
     rows = math.prod(matrix.shape[len(shared) : k.ndim - len(inner)])
     matrix = matrix.reshape(math.prod(own(axis) for axis in shared), rows, math.prod(own(axis) for axis in inner))
     where, index = factors(x.axes), index_of(x)

@@ -7,9 +7,8 @@ import numpy as np
 
 from jnorm.predict._values import Random
 
-COUNT = 4096  # units that are sampled, more where these take few numbers, and fewer where they take many
-FEWEST, MOST = 2**17, 2**22  # numbers of them all
-LIMIT = 2**13
+COUNT, LIMIT = 2**12, 2**13  # units that are sampled: as many, more where all take fewer numbers than FEWEST,
+FEWEST, MOST = 2**17, 2**22  # and fewer where they take more than MOST
 HELD = 2**24  # numbers that a pool keeps for the next value
 
 

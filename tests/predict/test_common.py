@@ -34,7 +34,7 @@ def test_channels_have_what_their_mean_makes_in_common():
 @pytest.mark.thorough
 def test_a_mixer():
     """As far as the benchmark asks, and four standard errors."""
-    apply, draw, x = linen(Mixer(2), data(2, 64, 32))
+    apply, draw, x = linen(Mixer(2), data(2, 16, 32))
     draw = jax.jit(draw)
     found = predict(apply, draw(KEY), x, gradients=True)
     mean, error = measured(apply, draw, x, 32)
